@@ -1,0 +1,147 @@
+// Package control is the domain of the control plane: the things a team stores
+// and the rules that hold for them, with no knowledge of HTTP, SQL or keys.
+//
+//	team ─┬─ vault ── credential ── version (sealed)
+//	      │    │ pin
+//	      └─ agent ── sandbox ── event
+package control
+
+import "time"
+
+// Team owns everything else. Nothing of one team is visible to another.
+type Team struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Vault is a team's container of credentials.
+type Vault struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Auth is what a credential's secret is.
+type Auth string
+
+const (
+	AuthToken Auth = "token" // an opaque string
+	AuthBasic Auth = "basic" // the password of Username (RFC 7617)
+)
+
+// Stray is what happens to a placeholder found where nothing is injected.
+type Stray string
+
+const (
+	StrayBlock   Stray = "block"
+	StrayLiteral Stray = "literal"
+	StrayRedact  Stray = "redact"
+)
+
+// Credential is what a vault knows of one service's secret, without the secret.
+type Credential struct {
+	ID           string    `json:"id"`
+	Vault        string    `json:"vault"`             // name
+	Name         string    `json:"name"`              // its placeholder is "vault:" + Name
+	Service      string    `json:"service,omitempty"` // registry entry it was made from
+	Hosts        []string  `json:"hosts"`
+	AllowHTTP    bool      `json:"allow_http"`
+	Auth         Auth      `json:"auth"`
+	Username     string    `json:"username,omitempty"`
+	Inject       []Rule    `json:"inject"`
+	Stray        Stray     `json:"stray"`
+	Placeholders []string  `json:"placeholders"` // "vault:NAME" first
+	Version      int64     `json:"version"`
+	CreatedAt    time.Time `json:"created_at"`
+	RotatedAt    time.Time `json:"rotated_at"`
+}
+
+// Agent is a program that credentials are pinned to.
+type Agent struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Vaults    []string  `json:"vaults"` // names of the pinned vaults
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// SandboxState is how far a sandbox has come.
+type SandboxState string
+
+const (
+	SandboxPending  SandboxState = "pending"  // its join token is unused
+	SandboxEnrolled SandboxState = "enrolled" // it holds a certificate
+	SandboxRevoked  SandboxState = "revoked"  // it was removed
+	SandboxLocked   SandboxState = "locked"   // its identity or join token was seen twice
+)
+
+// Sandbox is one running instance of an agent.
+type Sandbox struct {
+	ID              string       `json:"id"`
+	Agent           string       `json:"agent"` // name
+	State           SandboxState `json:"state"`
+	Connected       bool         `json:"connected"`
+	AppliedRevision int64        `json:"applied_revision"`
+	Version         string       `json:"version,omitempty"` // the sidecar's build
+	CreatedAt       time.Time    `json:"created_at"`
+	EnrolledAt      *time.Time   `json:"enrolled_at,omitempty"`
+	LastSeenAt      *time.Time   `json:"last_seen_at,omitempty"`
+}
+
+// Rotation is the answer to a rotated credential: who has it already.
+type Rotation struct {
+	Version      int64 `json:"version"`
+	Revision     int64 `json:"revision"`
+	Connected    int   `json:"connected"`    // sidecars that hold a binding of it and are connected
+	Acknowledged int   `json:"acknowledged"` // of these, how many have applied it
+	Milliseconds int64 `json:"milliseconds"` // from commit to the last acknowledgement, if it was waited for
+}
+
+// Role is what an API token may do.
+type Role string
+
+const (
+	RoleOwner  Role = "owner"  // everything, other tokens and teams included
+	RoleAdmin  Role = "admin"  // everything of the team but its tokens
+	RoleMember Role = "member" // start and stop sandboxes, read
+	RoleViewer Role = "viewer" // read
+)
+
+// Token is an API token without its value, of which only a hash is kept.
+type Token struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Team      string     `json:"team,omitempty"` // empty: every team
+	Role      Role       `json:"role"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Event is one request, or one act of an admin, as audit keeps it. It never
+// holds material or a query.
+type Event struct {
+	ID         int64     `json:"id"`
+	Time       time.Time `json:"time"`
+	Kind       string    `json:"kind"`  // "request", "grant", or an act such as "credential.rotate"
+	Actor      string    `json:"actor"` // "sandbox:ID", "token:NAME" or "system"
+	Agent      string    `json:"agent,omitempty"`
+	Sandbox    string    `json:"sandbox,omitempty"`
+	RequestID  string    `json:"request_id,omitempty"`
+	Host       string    `json:"host,omitempty"`
+	Port       int       `json:"port,omitempty"`
+	Method     string    `json:"method,omitempty"`
+	Path       string    `json:"path,omitempty"`
+	Protocol   string    `json:"protocol,omitempty"`
+	Decision   string    `json:"decision,omitempty"` // inject, inspect or refuse
+	Reason     string    `json:"reason,omitempty"`
+	Status     int       `json:"status,omitempty"`
+	Credential string    `json:"credential,omitempty"` // VAULT/NAME
+	Version    int64     `json:"version,omitempty"`
+	Lease      string    `json:"lease,omitempty"`
+	BytesOut   int64     `json:"request_bytes,omitempty"`
+	BytesIn    int64     `json:"response_bytes,omitempty"`
+	DurationUS int64     `json:"duration_us,omitempty"`
+	UpstreamUS int64     `json:"upstream_us,omitempty"`
+	Redactions int       `json:"redactions,omitempty"`
+	Detail     string    `json:"detail,omitempty"` // of an admin's act: what it was done to
+}

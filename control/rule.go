@@ -1,0 +1,145 @@
+package control
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// RuleKind is the place a rule injects into.
+type RuleKind string
+
+const (
+	RuleHeader RuleKind = "header"
+	RuleQuery  RuleKind = "query"
+	RulePath   RuleKind = "path"
+	RuleBasic  RuleKind = "basic"
+)
+
+// Rule says where material goes in a request. Its text form, in JSON and on the
+// command line, is one of
+//
+//	bearer                    short for header:Authorization: Bearer {{token}}
+//	basic                     RFC 7617 with the credential's username
+//	header:NAME: TEMPLATE     TEMPLATE holds {{token}}, or is a fixed text
+//	query:NAME
+//	path:TEMPLATE             TEMPLATE holds {{token}} and {{path}}
+type Rule struct {
+	Kind     RuleKind
+	Name     string // of a header or query parameter
+	Template string // of a header or path
+}
+
+const (
+	tokenSlot = "{{token}}"
+	pathSlot  = "{{path}}"
+)
+
+var (
+	fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$") // RFC 9110 section 5.1
+	queryName = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)            // RFC 3986 unreserved
+	pathText  = regexp.MustCompile(`^[A-Za-z0-9._~!$&'()*+,;=:@/%-]*$`)
+)
+
+// unruly are the header fields that frame or route a message. Injecting into
+// one would break the request or steer it elsewhere.
+var unruly = map[string]bool{
+	"connection": true, "content-encoding": true, "content-length": true, "expect": true, "host": true, "keep-alive": true,
+	"proxy-connection": true, "range": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+}
+
+// ParseRule reads a rule's text form.
+func ParseRule(s string) (Rule, error) {
+	kind, rest, found := strings.Cut(s, ":")
+	switch {
+	case s == "bearer":
+		return Rule{Kind: RuleHeader, Name: "Authorization", Template: "Bearer " + tokenSlot}, nil
+	case s == "basic":
+		return Rule{Kind: RuleBasic}, nil
+	case found && kind == "header":
+		return parseHeaderRule(rest)
+	case found && kind == "query":
+		if !queryName.MatchString(rest) {
+			return Rule{}, Errorf(CodeInvalid, "inject rule %q: the parameter's name is made of letters, digits, '-', '.', '_' and '~'", s)
+		}
+		return Rule{Kind: RuleQuery, Name: rest}, nil
+	case found && kind == "path":
+		return parsePathRule(rest)
+	}
+	return Rule{}, Errorf(CodeInvalid, "inject rule %q is none of: bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE", s)
+}
+
+func parseHeaderRule(s string) (Rule, error) {
+	name, template, found := strings.Cut(s, ":")
+	template = strings.TrimSpace(template)
+	switch {
+	case !found || !fieldName.MatchString(name):
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": want header:NAME: TEMPLATE, as in header:X-Api-Key: {{token}}", s)
+	case unruly[strings.ToLower(name)]:
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": %s frames or routes the request and can't carry a credential", s, name)
+	case strings.ContainsFunc(template, func(r rune) bool { return r < ' ' || r > '~' }):
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": the template has a character outside printable ASCII", s)
+	}
+	if err := checkSlots("header", template, tokenSlot); err != nil {
+		return Rule{}, err
+	}
+	return Rule{Kind: RuleHeader, Name: name, Template: template}, nil
+}
+
+func parsePathRule(template string) (Rule, error) {
+	literal := strings.NewReplacer(tokenSlot, "", pathSlot, "").Replace(template)
+	switch {
+	case !strings.HasPrefix(template, "/"):
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"path:%s\": the template begins with /", template)
+	case !strings.Contains(template, tokenSlot) || strings.Count(template, pathSlot) != 1:
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"path:%s\": the template holds {{token}} and, once, {{path}}, as in /bot{{token}}/{{path}}", template)
+	}
+	if err := checkSlots("path", template, tokenSlot, pathSlot); err != nil {
+		return Rule{}, err
+	}
+	if !pathText.MatchString(literal) {
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"path:%s\": a character that a path can't hold (RFC 3986 section 3.3); percent-encode it", template)
+	}
+	return Rule{Kind: RulePath, Template: template}, nil
+}
+
+// checkSlots refuses {{…}} that nobody would fill, so that a misspelt {{tokn}}
+// is not sent as text.
+func checkSlots(kind, template string, known ...string) error {
+	rest := template
+	for _, slot := range known {
+		rest = strings.ReplaceAll(rest, slot, "")
+	}
+	if strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {
+		return Errorf(CodeInvalid, "inject rule \"%s:%s\": the slots are %s", kind, template, strings.Join(known, " and "))
+	}
+	return nil
+}
+
+// Holds reports whether the rule puts the token anywhere.
+func (r Rule) Holds() bool {
+	return r.Kind == RuleQuery || r.Kind == RuleBasic || strings.Contains(r.Template, tokenSlot)
+}
+
+// String is the rule's text form.
+func (r Rule) String() string {
+	switch r.Kind {
+	case RuleHeader:
+		if r.Name == "Authorization" && r.Template == "Bearer "+tokenSlot {
+			return "bearer"
+		}
+		return fmt.Sprintf("header:%s: %s", r.Name, r.Template)
+	case RuleQuery:
+		return "query:" + r.Name
+	case RulePath:
+		return "path:" + r.Template
+	}
+	return string(r.Kind)
+}
+
+func (r Rule) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func (r *Rule) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseRule(string(text))
+	return err
+}
