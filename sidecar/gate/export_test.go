@@ -1,0 +1,26 @@
+package gate
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+)
+
+// PeekAll checks that peeking takes nothing away: what is read afterwards is
+// what was sent.
+func PeekAll(t *testing.T, data []byte) {
+	client, server := net.Pipe()
+	go func() {
+		client.Write(data)
+		client.Close()
+	}()
+	defer server.Close()
+	c, err := peek(server, &Flow{})
+	if err != nil {
+		return
+	}
+	if got, _ := io.ReadAll(c); !bytes.Equal(got, data) {
+		t.Errorf("read %q after peeking, sent %q", got, data)
+	}
+}

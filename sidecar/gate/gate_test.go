@@ -1,0 +1,247 @@
+package gate_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"sallyport/sidecar/gate"
+	"sallyport/sidecar/mint"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a Gate on loopback whose every connection seems to have asked for
+// one address.
+type world struct {
+	gate    *gate.Gate
+	roots   *x509.CertPool
+	address string
+	refused chan *gate.Refusal
+}
+
+func newWorld(t *testing.T, port uint16) *world {
+	t.Helper()
+	authority, err := mint.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{address: listener.Addr().String(), roots: x509.NewCertPool(), refused: make(chan *gate.Refusal, 100)}
+	w.roots.AppendCertsFromPEM(authority.CertificatePEM())
+	w.gate = gate.New(gate.Config{
+		Listener: listener,
+		OriginalDst: func(*net.TCPConn) (netip.AddrPort, bool, error) {
+			return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), false, nil
+		},
+		Admit: func(f *gate.Flow) *gate.Refusal {
+			if p := f.Original.Port(); p != 443 && p != 80 {
+				return &gate.Refusal{Code: "port"}
+			}
+			return nil
+		},
+		Certificate: authority.Leaf,
+		Refused:     func(_ *gate.Flow, r *gate.Refusal) { w.refused <- r },
+		Log:         slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.gate.Serve(ctx); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return w
+}
+
+func (w *world) dial(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// accept takes one connection, echoes one line on it and gives its flow.
+func (w *world) accept(t *testing.T) <-chan *gate.Flow {
+	flows := make(chan *gate.Flow, 1)
+	go func() {
+		defer close(flows)
+		c, err := w.gate.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		flows <- gate.FlowOf(c)
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil {
+			return
+		}
+		io.WriteString(c, line)
+	}()
+	return flows
+}
+
+func exchange(t *testing.T, c net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(c, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "hello\n" {
+		t.Fatalf("read %q, %v", line, err)
+	}
+}
+
+func TestTLSIsEndedForTheNameAsked(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		config *tls.Config
+		want   string
+	}{
+		{"TLS 1.3 with h2", &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, "h2"},
+		{"TLS 1.2 alone", &tls.Config{MaxVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, "http/1.1"},
+		{"no ALPN", &tls.Config{}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, 443)
+			flows := w.accept(t)
+			tc.config.RootCAs, tc.config.ServerName = w.roots, "api.example.com"
+			c := tls.Client(w.dial(t), tc.config)
+			exchange(t, c)
+			flow := <-flows
+			if !flow.TLS || flow.SNI != "api.example.com" || flow.Protocol != tc.want || flow.Original.Port() != 443 {
+				t.Errorf("flow %+v", flow)
+			}
+		})
+	}
+}
+
+// dribble writes a byte at a time.
+type dribble struct{ net.Conn }
+
+func (d dribble) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := d.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestHelloADribbleAtATime(t *testing.T) {
+	w := newWorld(t, 443)
+	flows := w.accept(t)
+	c := tls.Client(dribble{w.dial(t)}, &tls.Config{RootCAs: w.roots, ServerName: "api.example.com"})
+	exchange(t, c)
+	if flow := <-flows; flow.SNI != "api.example.com" {
+		t.Errorf("flow %+v", flow)
+	}
+}
+
+func TestPlainConnectionPassesUntouched(t *testing.T) {
+	w := newWorld(t, 80)
+	flows := w.accept(t)
+	exchange(t, w.dial(t))
+	if flow := <-flows; flow.TLS || flow.SNI != "" {
+		t.Errorf("flow %+v", flow)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, tc := range []struct {
+		name, code string
+		port       uint16
+		act        func(t *testing.T, w *world, c net.Conn) error
+	}{
+		{"another port", "port", 22, func(_ *testing.T, _ *world, c net.Conn) error {
+			_, err := c.Read(make([]byte, 1))
+			return err
+		}},
+		{"no SNI", "no_sni", 443, func(_ *testing.T, _ *world, c net.Conn) error {
+			return tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake()
+		}},
+		{"not TLS after a TLS byte", "bad_hello", 443, func(t *testing.T, _ *world, c net.Conn) error {
+			if _, err := c.Write([]byte("\x16\x03\x01\x00\x05hello, world")); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.Read(make([]byte, 1))
+			return err
+		}},
+		{"a client that does not trust us", "untrusted_ca", 443, func(_ *testing.T, _ *world, c net.Conn) error {
+			return tls.Client(c, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "api.example.com"}).Handshake()
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.port)
+			c, err := net.Dial("tcp", w.address)
+			if err == nil { // the reset may already meet the dial
+				defer c.Close()
+				err = tc.act(t, w, c)
+			}
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the client saw %v, want an error at once", err)
+			}
+			if tc.port == 22 && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the client saw %v, want a reset", err)
+			}
+			if refusal := <-w.refused; refusal.Code != tc.code {
+				t.Errorf("refused as %+v, want %s", refusal, tc.code)
+			}
+		})
+	}
+}
+
+func TestCloseEndsWaitingFlows(t *testing.T) {
+	w := newWorld(t, 80)
+	c := w.dial(t)
+	if _, err := io.WriteString(c, "x"); err != nil {
+		t.Fatal(err)
+	}
+	w.gate.Close()
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a flow nobody took outlives the gate")
+	}
+	if _, err := w.gate.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+}
+
+func FuzzPeek(f *testing.F) {
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte("\x16\x03\x01\x00\x05hello"))
+	f.Add(captureHello())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return
+		}
+		gate.PeekAll(t, data)
+	})
+}
+
+// captureHello is a real client's first flight.
+func captureHello() []byte {
+	client, server := net.Pipe()
+	go tls.Client(client, &tls.Config{ServerName: "api.example.com"}).Handshake()
+	defer client.Close()
+	hello := make([]byte, 16<<10)
+	n, _ := server.Read(hello)
+	return hello[:n]
+}
