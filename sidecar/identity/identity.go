@@ -3,61 +3,97 @@
 package identity
 
 import (
-	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hpke"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"sallyport/control/api"
 )
 
 var (
 	// ErrJoinToken is a join token that can't be used, or not any more.
-	ErrJoinToken = errors.New("join token refused")
+	ErrJoinToken = errors.New("the join token was refused")
+	// ErrUntrusted is a server that is not the control plane the sandbox was made by.
+	ErrUntrusted = errors.New("the server is not this sandbox's control plane")
 	// ErrRevoked is the control plane refusing to renew: the sandbox was revoked or locked.
-	ErrRevoked = errors.New("the sandbox was revoked")
+	ErrRevoked = errors.New("the sandbox was revoked or locked")
 	// ErrExpired is a certificate that expired too long ago to be renewed.
 	ErrExpired = errors.New("the certificate expired too long ago to be renewed")
 )
 
-// State is a marshalled Identity. It holds private keys, and shows itself as [redacted].
-type State []byte
-
 // Identity is a sandbox's certificate, its keys, and the connection to the
 // control plane that they authenticate.
 type Identity struct {
-	Log *slog.Logger // nil: slog.Default
+	Log *slog.Logger // nil: slog.Default; set before Run
+
+	key  *ecdsa.PrivateKey
+	csr  []byte // one for all renewals, so that a lost answer can be asked for again
+	seal hpke.PrivateKey
+
+	team, agent, sandbox string
+
+	certificate atomic.Pointer[certificate]
+	link        *link
+	client      api.SidecarServiceClient
 }
 
-// Enroll trades a join token, which it wipes, for an identity.
-func Enroll(ctx context.Context, controlURL string, joinToken []byte, version string) (*Identity, error) {
-	panic("being built")
+// newIdentity is an Identity with fresh keys, known to nobody.
+func newIdentity() (*Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the sandbox's key: %w", err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("make the certificate request: %w", err)
+	}
+	seal, err := api.GenerateSealKey()
+	if err != nil {
+		return nil, fmt.Errorf("make the seal key: %w", err)
+	}
+	return &Identity{key: key, csr: csr, seal: seal}, nil
 }
 
-// Restore makes an Identity from what Marshal gave.
-func Restore(controlURL string, state []byte) (*Identity, error) { panic("being built") }
-
-// Marshal gives all that a restarted worker needs to go on as this sandbox.
-func (i *Identity) Marshal() (State, error) { panic("being built") }
+// connect makes the client that presents the newest certificate and trusts its roots.
+func (i *Identity) connect(controlURL string) error {
+	link, err := newLink(controlURL,
+		func() *tls.Certificate { return &i.certificate.Load().tls },
+		func(state tls.ConnectionState) error { return verifyServer(state, i.certificate.Load().roots) })
+	if err != nil {
+		return err
+	}
+	i.link, i.client = link, link.client()
+	return nil
+}
 
 // Client calls the control plane, always with the newest certificate.
-func (i *Identity) Client() api.SidecarServiceClient { panic("being built") }
+func (i *Identity) Client() api.SidecarServiceClient { return i.client }
 
 // SealKey is what material is sealed to.
-func (i *Identity) SealKey() hpke.PrivateKey { panic("being built") }
+func (i *Identity) SealKey() hpke.PrivateKey { return i.seal }
 
 // Team is the name of the sandbox's team.
-func (i *Identity) Team() string { panic("being built") }
+func (i *Identity) Team() string { return i.team }
 
 // Agent is the name of the agent the sandbox is an instance of.
-func (i *Identity) Agent() string { panic("being built") }
+func (i *Identity) Agent() string { return i.agent }
 
 // Sandbox is the sandbox's id.
-func (i *Identity) Sandbox() string { panic("being built") }
+func (i *Identity) Sandbox() string { return i.sandbox }
 
-// Run renews the certificate until ctx ends, and calls onRenew after each
-// renewal. It returns nil when ctx ends; ErrRevoked or ErrExpired when there is nothing left to renew.
-func (i *Identity) Run(ctx context.Context, onRenew func()) error { panic("being built") }
+// Close closes the idle connections to the control plane.
+func (i *Identity) Close() { i.link.close() }
 
-// Close closes the connections to the control plane.
-func (i *Identity) Close() { panic("being built") }
+func (i *Identity) log() *slog.Logger {
+	if i.Log != nil {
+		return i.Log
+	}
+	return slog.Default()
+}

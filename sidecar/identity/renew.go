@@ -1,0 +1,111 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"sallyport/control/api"
+)
+
+const (
+	renewTimeout = 15 * time.Second
+	// lateRenewal is how long after its expiry the control plane still renews a
+	// certificate.
+	lateRenewal = 24 * time.Hour
+	// longestSleep bounds a wait by the monotonic clock, which stands still while
+	// a machine is suspended.
+	longestSleep = time.Minute
+)
+
+// Run renews the certificate until ctx ends, and calls onRenew (which may be
+// nil) after each renewal. A failed renewal keeps the certificate and is tried
+// again, for up to a day after it has expired. Run returns nil when ctx ends,
+// and ErrRevoked or ErrExpired when there is nothing left to renew.
+func (i *Identity) Run(ctx context.Context, onRenew func()) error {
+	for i.waitForRenewal(ctx) {
+		if err := i.renew(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() == nil && onRenew != nil {
+			onRenew()
+		}
+	}
+	return nil
+}
+
+// waitForRenewal waits until a third of the certificate's life is over, a
+// little more or less. It is false when ctx ended.
+func (i *Identity) waitForRenewal(ctx context.Context) bool {
+	c := i.certificate.Load()
+	jitter := c.leaf.NotAfter.Sub(c.leaf.NotBefore) / 15
+	due := c.renewAt().Add(rand.N(2*jitter+1) - jitter)
+	for {
+		remaining := time.Until(due)
+		if remaining <= 0 {
+			return ctx.Err() == nil
+		}
+		timer := time.NewTimer(min(remaining, longestSleep))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+	}
+}
+
+// renew tries until it has a new certificate, ctx ends, or it is hopeless.
+func (i *Identity) renew(ctx context.Context) error {
+	retry := backoff{least: time.Second, most: time.Minute}
+	for {
+		err := i.renewOnce(ctx)
+		expiry := i.certificate.Load().leaf.NotAfter
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrRevoked):
+			return err
+		case time.Now().After(expiry.Add(lateRenewal)):
+			return fmt.Errorf("%w (at %s): %w", ErrExpired, expiry.Format(time.RFC3339), err)
+		case time.Now().After(expiry):
+			i.log().Error("certificate expired and not renewed; retrying", "expired_at", expiry, "error", err)
+		default:
+			i.log().Warn("certificate not renewed; the current one is kept", "valid_until", expiry, "error", err)
+		}
+		if !retry.wait(ctx) {
+			return nil
+		}
+	}
+}
+
+func (i *Identity) renewOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	old := i.certificate.Load()
+	response, err := i.client.Renew(ctx, connect.NewRequest(&api.RenewRequest{Csr: i.csr, Generation: old.generation}))
+	switch connect.CodeOf(err) {
+	case connect.CodePermissionDenied, connect.CodeNotFound:
+		return fmt.Errorf("renew the certificate: %w (%w)", ErrRevoked, err)
+	}
+	if err != nil {
+		return fmt.Errorf("renew the certificate: %w", err)
+	}
+	renewed, err := newCertificate(response.Msg.GetCertificate(), i.key, i.sandbox)
+	switch {
+	case err != nil:
+		return fmt.Errorf("renew the certificate: %w", err)
+	case renewed.generation <= old.generation:
+		return fmt.Errorf("renew the certificate: the answer has generation %d after %d", renewed.generation, old.generation)
+	case time.Now().After(renewed.leaf.NotAfter):
+		return fmt.Errorf("renew the certificate: the new one expired at %s; is this machine's clock wrong?", renewed.leaf.NotAfter.Format(time.RFC3339))
+	}
+	i.certificate.Store(renewed)
+	i.link.renew()
+	i.log().Info("certificate renewed", "generation", renewed.generation, "valid_until", renewed.leaf.NotAfter)
+	return nil
+}

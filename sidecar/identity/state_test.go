@@ -1,0 +1,77 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"sallyport/control/api"
+)
+
+func TestMarshalRestore(t *testing.T) {
+	f, url := newFakeControl(t)
+	i := enrolled(t, f, url)
+	if err := i.renewOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	state := must(i.Marshal())
+	back, err := Restore(url, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	if len(bytes.Trim(state, "\x00")) > 0 {
+		t.Error("the state was not wiped")
+	}
+	if back.Team() != "default" || back.Agent() != "billing" || back.Sandbox() != "s1" || back.certificate.Load().generation != 2 {
+		t.Errorf("restored as %s/%s/%s, generation %d", back.Team(), back.Agent(), back.Sandbox(), back.certificate.Load().generation)
+	}
+	sealed := must(api.SealMaterial(i.SealKey().PublicKey().Bytes(), "c", 1, api.Material{Token: []byte("x")}))
+	if _, err := api.OpenMaterial(back.SealKey(), "c", 1, sealed); err != nil {
+		t.Errorf("the restored seal key: %v", err)
+	}
+	back.Client().Report(t.Context(), connect.NewRequest(&api.ReportRequest{}))
+	if got := f.clients[len(f.clients)-1]; !got.Equal(i.certificate.Load().leaf) {
+		t.Error("the restored identity shows another certificate")
+	}
+	if err := back.renewOnce(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if last := f.renewed[len(f.renewed)-1]; !bytes.Equal(last.Csr, f.renewed[0].Csr) {
+		t.Error("a restarted worker asks with another request: a lost answer could not be asked for again")
+	}
+}
+
+func TestRestoreMalformed(t *testing.T) {
+	f, url := newFakeControl(t)
+	state := must(enrolled(t, f, url).Marshal())
+	for n := range state {
+		if _, err := Restore(url, bytes.Clone(state[:n])); err == nil {
+			t.Fatalf("restored from %d of %d bytes", n, len(state))
+		}
+	}
+	if _, err := Restore(url, append(bytes.Clone(state), 0)); err == nil {
+		t.Error("restored from a state with a byte too many")
+	}
+}
+
+func TestStateNeverShown(t *testing.T) {
+	s := State("canary")
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+"\n", s)
+		fmt.Fprintf(&out, verb+"\n", struct{ S State }{s})
+	}
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "s", s)
+	if err := json.NewEncoder(&out).Encode(map[string]any{"s": s}); err != nil {
+		t.Fatal(err)
+	}
+	if shown := out.String(); strings.Contains(shown, "canary") || strings.Contains(shown, fmt.Sprintf("%x", "canary")) || strings.Contains(shown, "[99 97") {
+		t.Errorf("the state is shown:\n%s", shown)
+	}
+}
