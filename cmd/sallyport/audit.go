@@ -1,0 +1,75 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"sallyport/control"
+)
+
+type auditCmd struct {
+	List auditListCmd `cmd:"" help:"List events, the newest first."`
+}
+
+type auditListCmd struct {
+	Limit int `default:"100" placeholder:"N" help:"How many, at most."`
+}
+
+func (cmd *auditListCmd) Run(ctx context.Context, c *cli) error {
+	if cmd.Limit < 1 {
+		return usagef("--limit is a number above 0")
+	}
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	events, err := api.Audit(ctx, team, cmd.Limit)
+	if err != nil {
+		return err
+	}
+	return printList(c, events, "TIME KIND WHO WHAT DECISION STATUS CREDENTIAL TIME-TAKEN", eventRow)
+}
+
+func eventRow(e control.Event) []string {
+	return []string{
+		stamp(e.Time), e.Kind, cmp.Or(e.Agent, e.Actor), eventWhat(e),
+		strings.TrimSuffix(e.Decision+": "+e.Reason, ": "), numberOf(int64(e.Status)), eventCredential(e), eventTime(e),
+	}
+}
+
+// eventWhat is the request, without the ports that go without saying, or what
+// an admin's act was done to.
+func eventWhat(e control.Event) string {
+	if e.Host == "" {
+		return e.Detail
+	}
+	host := e.Host
+	if e.Port != 0 && e.Port != 443 && e.Port != 80 {
+		host += ":" + strconv.Itoa(e.Port)
+	}
+	return strings.TrimSpace(e.Method + " " + host + e.Path)
+}
+
+func eventCredential(e control.Event) string {
+	if e.Credential == "" || e.Version == 0 {
+		return e.Credential
+	}
+	return fmt.Sprintf("%s@%d", e.Credential, e.Version)
+}
+
+func eventTime(e control.Event) string {
+	if e.DurationUS == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1fms", float64(e.DurationUS)/1000)
+}
+
+func numberOf(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}

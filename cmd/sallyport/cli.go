@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"sallyport/cmd/sallyport/client"
+)
+
+// grammar is the command line: global flags and a noun a field.
+type grammar struct {
+	Server    string   `group:"Global flags:" placeholder:"URL" help:"The control plane, https:// or on this machine http:// (default: $$SALLYPORT_SERVER, the server of 'login', http://127.0.0.1:8200)."`
+	TokenFile string   `group:"Global flags:" placeholder:"FILE" help:"File with the API token, - for standard input (default: $$SALLYPORT_TOKEN, the token of 'login')."`
+	CAFile    string   `group:"Global flags:" name:"ca-file" placeholder:"FILE" help:"PEM certificates to trust for the control plane's TLS, beside the system's (default: those of 'login')."`
+	Team      string   `group:"Global flags:" placeholder:"TEAM" help:"The team to work in (default: $$SALLYPORT_TEAM, the team of 'login', default)."`
+	Output    string   `group:"Global flags:" short:"o" enum:"table,json" default:"table" help:"How to print: table or json."`
+	Help      helpFlag `group:"Global flags:" short:"h" help:"Say how a command is used."`
+
+	Teams      teamCmd       `cmd:"" name:"team" help:"Teams, which own everything else."`
+	Vault      vaultCmd      `cmd:"" help:"Vaults, which hold a team's credentials."`
+	Credential credentialCmd `cmd:"" help:"Credentials: one service's secret, where it may go, how it is injected."`
+	Agent      agentCmd      `cmd:"" help:"Agents, and the vaults pinned to them."`
+	Sandbox    sandboxCmd    `cmd:"" help:"Sandboxes: running instances of agents."`
+	Run        runCmd        `cmd:"" help:"Run a command in a sealed sandbox of an agent."`
+	Audit      auditCmd      `cmd:"" help:"What was done, by whom, with which credential."`
+	Service    serviceCmd    `cmd:"" help:"Services whose hosts and inject rules are known."`
+	Token      tokenCmd      `cmd:"" help:"API tokens of people and machines."`
+	Login      loginCmd      `cmd:"" help:"Keep a server and token for the commands to come."`
+	Logout     logoutCmd     `cmd:"" help:"Forget them."`
+	Status     statusCmd     `cmd:"" help:"Ask the control plane who it is and who you are."`
+	Version    versionCmd    `cmd:"" help:"Print this program's version."`
+}
+
+// cli is what a verb works with.
+type cli struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	flags          *grammar
+	model          *kong.Application
+}
+
+// exitStatus ends the program with a status of its own and no message.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+const (
+	statusFailure = 1
+	statusUsage   = 2
+)
+
+// run is the whole program; it gives the status to exit with.
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var flags grammar
+	c := &cli{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, flags: &flags}
+	parser, err := kong.New(&flags,
+		kong.Name("sallyport"),
+		kong.Description("Agents use secrets that nobody in their loop can see."),
+		kong.Writers(stdout, stderr),
+		kong.NoDefaultHelp(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c),
+	)
+	if err != nil {
+		return c.fail(fmt.Errorf("read the command line's grammar: %w", err))
+	}
+	c.model = parser.Model
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		return c.fail(parseError(err, args))
+	}
+	if err := parsed.Run(); err != nil {
+		return c.fail(err)
+	}
+	return 0
+}
+
+// helpFlag prints help instead of running anything.
+type helpFlag bool
+
+var errHelp = errors.New("help was printed")
+
+// BeforeReset runs before the other flags are judged, so that help is given for
+// an unfinished command too.
+func (helpFlag) BeforeReset(parsed *kong.Context) error {
+	if err := parsed.PrintUsage(false); err != nil {
+		return err
+	}
+	return errHelp
+}
+
+// IgnoreDefault tells kong that the flag has no default to apply.
+func (helpFlag) IgnoreDefault() {}
+
+// connect makes the client that the flags, environment and login ask for.
+func (c *cli) connect() (*client.Client, error) {
+	s, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	return c.dial(s)
+}
+
+// connectTeam also gives the team to work in.
+func (c *cli) connectTeam() (*client.Client, string, error) {
+	s, err := c.settings()
+	if err != nil {
+		return nil, "", err
+	}
+	api, err := c.dial(s)
+	return api, s.Team, err
+}
+
+func (c *cli) dial(s settings) (*client.Client, error) {
+	if len(s.Token) == 0 {
+		return nil, withHint(fmt.Errorf("no API token for %s", s.Server),
+			"sallyport login --token-file FILE, or set SALLYPORT_TOKEN; the first token is in the file admin-token of the control plane's data directory")
+	}
+	return client.New(client.Config{Server: s.Server, Token: s.Token, CA: []byte(s.CA), UserAgent: "sallyport/" + version()})
+}

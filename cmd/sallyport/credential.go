@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"sallyport/cmd/sallyport/client"
+	"sallyport/control"
+)
+
+type credentialCmd struct {
+	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
+	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
+	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
+	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
+}
+
+type credentialAddCmd struct {
+	Vault      string   `required:"" placeholder:"VAULT" help:"The vault to store it in."`
+	Name       string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
+	Service    string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
+	Host       []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
+	Inject     []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Auth       string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
+	Username   string   `placeholder:"USER" help:"The user name of basic authentication."`
+	Stray      string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
+	AllowHTTP  bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
+	SecretFile string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+}
+
+func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
+	credential, err := cmd.credential()
+	if err != nil {
+		return err
+	}
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	if credential.Secret, err = c.readSecret(cmd.SecretFile); err != nil {
+		return err
+	}
+	defer credential.Secret.Wipe()
+	stored, err := api.CreateCredential(ctx, team, cmd.Vault, credential)
+	if err != nil {
+		return err
+	}
+	return c.say(stored, "credential %s stored in vault %s for %s; its placeholder is vault:%s",
+		stored.Name, stored.Vault, strings.Join(stored.Hosts, ", "), stored.Name)
+}
+
+// credential checks what can be checked before a secret is read.
+func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
+	none := client.NewCredential{}
+	switch {
+	case cmd.Service == "" && len(cmd.Host) == 0:
+		return none, withHint(usagef("credential add needs --service or --host"), "sallyport service list shows the services that are known")
+	case cmd.Service != "" && (len(cmd.Host) > 0 || len(cmd.Inject) > 0):
+		return none, usagef("--service already says the hosts and rules; give --service, or --host with --inject")
+	case cmd.Auth == string(control.AuthBasic) && cmd.Username == "":
+		return none, usagef("--auth basic needs --username")
+	case cmd.Username != "" && cmd.Auth == string(control.AuthToken):
+		return none, usagef("--username goes with --auth basic")
+	}
+	if err := checkName("credential", cmd.Name); err != nil {
+		return none, err
+	}
+	rules, err := parseRules(cmd.Inject)
+	if err != nil {
+		return none, err
+	}
+	auth := control.Auth(cmd.Auth)
+	if auth == "" && cmd.Service == "" && cmd.Username != "" {
+		auth = control.AuthBasic
+	}
+	return client.NewCredential{
+		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
+		Auth: auth, Username: cmd.Username,
+		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP,
+	}, nil
+}
+
+// parseRules reads --inject. A rule is not repeated in its error, since it could
+// have a secret where {{token}} belongs.
+func parseRules(texts []string) ([]control.Rule, error) {
+	var rules []control.Rule
+	holds := false
+	for i, text := range texts {
+		rule, err := control.ParseRule(text)
+		if err != nil {
+			message := err.Error()
+			kind, rest, _ := strings.Cut(text, ":")
+			_, template, _ := strings.Cut(rest, ":")
+			for _, shown := range []string{text, kind + ":" + strings.TrimSpace(template)} {
+				message = strings.ReplaceAll(message, strconv.Quote(shown), strconv.Itoa(i+1))
+				message = strings.ReplaceAll(message, `"`+shown+`"`, strconv.Itoa(i+1))
+			}
+			return nil, usagef("--inject: %s", message)
+		}
+		rules, holds = append(rules, rule), holds || rule.Holds()
+	}
+	if len(rules) > 0 && !holds {
+		return nil, usagef("--inject: no rule has {{token}}, so the secret would go nowhere")
+	}
+	return rules, nil
+}
+
+type credentialRotateCmd struct {
+	Vault      string   `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name       string   `arg:"" help:"The credential's name."`
+	SecretFile string   `required:"" placeholder:"FILE" help:"File with the new secret, - for standard input. One newline at its end is dropped."`
+	Wait       waitFlag `help:"Wait until every connected sandbox uses the new version; --wait alone waits up to 10s, --wait=DURATION as long."`
+}
+
+func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	secret, err := c.readSecret(cmd.SecretFile)
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe()
+	wait := time.Duration(cmd.Wait)
+	rotation, err := api.RotateCredential(ctx, team, cmd.Vault, cmd.Name, secret, wait)
+	if err != nil {
+		return err
+	}
+	if err := c.say(rotation, "%s", rotated(cmd.Name, rotation, wait)); err != nil {
+		return err
+	}
+	if missing := rotation.Connected - rotation.Acknowledged; wait > 0 && missing > 0 {
+		return withHint(fmt.Errorf("%d of %d connected sandboxes had not confirmed version %d after %s", missing, rotation.Connected, rotation.Version, wait),
+			"the new version is stored and is still being sent; don't withdraw the old secret yet")
+	}
+	return nil
+}
+
+func rotated(name string, r control.Rotation, wait time.Duration) string {
+	text := fmt.Sprintf("credential %s is now version %d", name, r.Version)
+	if wait == 0 {
+		return text + fmt.Sprintf("; connected sandboxes that get it: %d", r.Connected)
+	}
+	return text + fmt.Sprintf("; %d of %d connected sandboxes use it, after %d ms", r.Acknowledged, r.Connected, r.Milliseconds)
+}
+
+// defaultWait is --wait without a value.
+const defaultWait = 10 * time.Second
+
+// waitFlag is a duration that is optional: --wait or --wait=DURATION.
+type waitFlag time.Duration
+
+// IsBool lets kong take the flag without a value.
+func (waitFlag) IsBool() bool { return true }
+
+// Decode reads the value, if there is one.
+func (w *waitFlag) Decode(parsed *kong.DecodeContext) error {
+	if parsed.Scan.Peek().Type != kong.FlagValueToken {
+		*w = waitFlag(defaultWait)
+		return nil
+	}
+	d, err := time.ParseDuration(parsed.Scan.Pop().String())
+	if err != nil || d <= 0 {
+		return usagef("takes a time above 0, as in --wait=10s")
+	}
+	*w = waitFlag(d)
+	return nil
+}
+
+var _ kong.BoolMapperValue = (*waitFlag)(nil)
+
+type credentialListCmd struct {
+	Vault string `placeholder:"VAULT" help:"Only of this vault."`
+}
+
+func (cmd *credentialListCmd) Run(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	vaults := []control.Vault{{Name: cmd.Vault}}
+	if cmd.Vault == "" {
+		if vaults, err = api.Vaults(ctx, team); err != nil {
+			return err
+		}
+	}
+	all := []control.Credential{}
+	for _, vault := range vaults {
+		credentials, err := api.Credentials(ctx, team, vault.Name)
+		if err != nil {
+			return err
+		}
+		all = append(all, credentials...)
+	}
+	return printList(c, all, "VAULT NAME HOSTS INJECT STRAY VERSION ROTATED", func(credential control.Credential) []string {
+		rules := make([]string, len(credential.Inject))
+		for i, rule := range credential.Inject {
+			rules[i] = rule.String()
+		}
+		return []string{
+			credential.Vault, credential.Name, strings.Join(credential.Hosts, ","), strings.Join(rules, "; "),
+			string(credential.Stray), strconv.FormatInt(credential.Version, 10), stamp(credential.RotatedAt),
+		}
+	})
+}
+
+type credentialRmCmd struct {
+	Vault string `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name  string `arg:"" help:"The credential's name."`
+}
+
+func (cmd *credentialRmCmd) Run(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	if err := api.DeleteCredential(ctx, team, cmd.Vault, cmd.Name); err != nil {
+		return err
+	}
+	return c.say(removed{cmd.Name}, "credential %s removed", cmd.Name)
+}

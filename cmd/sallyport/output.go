@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// emit prints v as JSON, or what table prints, as the user wants.
+func (c *cli) emit(v any, table func() error) error {
+	if c.flags.Output != "json" {
+		return table()
+	}
+	encoder := json.NewEncoder(c.stdout)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// say prints one thing: v as JSON, or a sentence.
+func (c *cli) say(v any, format string, args ...any) error {
+	return c.emit(v, func() error {
+		_, err := fmt.Fprintln(c.stdout, visible(fmt.Sprintf(format, args...)))
+		return err
+	})
+}
+
+// removed is what a deletion prints as JSON.
+type removed struct {
+	Removed string `json:"removed"`
+}
+
+// printList prints items as a JSON array or as a table of one row each.
+func printList[T any](c *cli, items []T, header string, row func(T) []string) error {
+	return c.emit(items, func() error {
+		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+		for _, item := range items {
+			cells := row(item)
+			for i, cell := range cells {
+				cells[i] = orDash(visible(cell))
+			}
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+		return w.Flush()
+	})
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// visible escapes whatever a terminal would act on: an agent chooses the paths
+// and methods that audit shows.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, steers) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if steers(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// steers reports control characters and the invisible ones that reorder text.
+func steers(r rune) bool { return !unicode.IsGraphic(r) || unicode.Is(unicode.Cf, r) }
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func stampOf(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return stamp(*t)
+}

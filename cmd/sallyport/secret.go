@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"sallyport/cmd/sallyport/client"
+	"sallyport/control"
+)
+
+// readSecret reads a credential's secret from the file named by --secret-file,
+// - being standard input. The name is not repeated in errors: it would be the
+// secret itself when somebody pasted it there.
+func (c *cli) readSecret(name string) (client.Outgoing, error) {
+	secret, err := c.readPrivate("--secret-file", name)
+	if err != nil {
+		return client.Outgoing{}, err
+	}
+	if err := control.CheckSecret(secret); err != nil {
+		return client.Outgoing{}, withHint(fmt.Errorf("--secret-file: %w", err), "one newline at the end is dropped, nothing else; printf %s writes none")
+	}
+	if !utf8.Valid(secret) {
+		return client.Outgoing{}, errors.New("--secret-file: the secret is not UTF-8 text")
+	}
+	return client.Outgoing{Secret: secret}, nil
+}
+
+// readToken reads an API token like a secret.
+func (c *cli) readToken(name string) (control.Secret, error) {
+	token, err := c.readPrivate("--token-file", name)
+	if err != nil {
+		return nil, err
+	}
+	if len(token) == 0 {
+		return nil, errors.New("--token-file: the file is empty")
+	}
+	return token, nil
+}
+
+// readPrivate reads what flag names, without its last newline.
+func (c *cli) readPrivate(flag, name string) (control.Secret, error) {
+	if name == "-" {
+		return c.readStdin(flag)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return nil, withHint(fmt.Errorf("%s: can't open the file it names: %w", flag, err), flag+" takes a file's name, or - for standard input, never the secret itself")
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		c.warn("the file of %s is open to others (mode %04o); chmod 600 it", flag, info.Mode().Perm())
+	}
+	return readLine(flag, f)
+}
+
+func (c *cli) readStdin(flag string) (control.Secret, error) {
+	f, ok := c.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return readLine(flag, c.stdin)
+	}
+	fmt.Fprintf(c.stderr, "%s (not shown): ", flag)
+	typed, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(c.stderr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: read from the terminal: %w", flag, err)
+	}
+	return typed, nil
+}
+
+// readLine reads all of r and drops exactly one newline, \n or \r\n, from its end.
+func readLine(flag string, r io.Reader) (control.Secret, error) {
+	text, err := io.ReadAll(io.LimitReader(r, control.MaxSecretLength+3))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	text, found := bytes.CutSuffix(text, []byte("\n"))
+	if found {
+		text = bytes.TrimSuffix(text, []byte("\r"))
+	}
+	return text, nil
+}

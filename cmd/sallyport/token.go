@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sallyport/cmd/sallyport/client"
+	"sallyport/control"
+)
+
+type tokenCmd struct {
+	Create tokenCreateCmd `cmd:"" help:"Make an API token and print it, alone. It is shown this once."`
+	List   tokenListCmd   `cmd:"" help:"List tokens, never their values."`
+	Rm     tokenRmCmd     `cmd:"" help:"Remove a token; it is refused from then on."`
+}
+
+type tokenCreateCmd struct {
+	Name     string        `arg:"" help:"What to call it."`
+	Role     string        `required:"" enum:"owner,admin,member,viewer" placeholder:"ROLE" help:"owner: everything, tokens too; admin: everything of the team but tokens; member: start and stop sandboxes; viewer: read."`
+	Expires  time.Duration `placeholder:"DURATION" help:"How long it is good, as in 720h (default: until it is removed)."`
+	AllTeams bool          `help:"For every team instead of one."`
+}
+
+func (cmd *tokenCreateCmd) Run(ctx context.Context, c *cli) error {
+	if err := checkName("token", cmd.Name); err != nil {
+		return err
+	}
+	if cmd.Expires < 0 {
+		return usagef("--expires is a time above 0, as in --expires=720h")
+	}
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	wanted := client.NewToken{Name: cmd.Name, Role: control.Role(cmd.Role)}
+	if cmd.Expires > 0 {
+		end := time.Now().Add(cmd.Expires).UTC()
+		wanted.ExpiresAt = &end
+	}
+	made, err := api.CreateToken(ctx, tokenTeam(team, cmd.AllTeams), wanted)
+	if err != nil {
+		return err
+	}
+	return c.emit(made, func() error {
+		_, err := fmt.Fprintln(c.stdout, string(made.Value))
+		return err
+	})
+}
+
+// tokenTeam is the team whose tokens are meant: "" for those of every team.
+func tokenTeam(team string, all bool) string {
+	if all {
+		return ""
+	}
+	return team
+}
+
+type tokenListCmd struct {
+	AllTeams bool `help:"The tokens for every team instead of one's."`
+}
+
+func (cmd *tokenListCmd) Run(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	tokens, err := api.Tokens(ctx, tokenTeam(team, cmd.AllTeams))
+	if err != nil {
+		return err
+	}
+	return printList(c, tokens, "NAME TEAM ROLE CREATED EXPIRES", func(t control.Token) []string {
+		return []string{t.Name, t.Team, string(t.Role), stamp(t.CreatedAt), stampOf(t.ExpiresAt)}
+	})
+}
+
+type tokenRmCmd struct {
+	Name     string `arg:"" help:"The token's name."`
+	AllTeams bool   `help:"A token for every team instead of one's."`
+}
+
+func (cmd *tokenRmCmd) Run(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	if err := api.DeleteToken(ctx, tokenTeam(team, cmd.AllTeams), cmd.Name); err != nil {
+		return err
+	}
+	return c.say(removed{cmd.Name}, "token %s removed", cmd.Name)
+}
