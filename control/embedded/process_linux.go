@@ -168,19 +168,20 @@ func endStrays(ctx context.Context, data string, log *slog.Logger) error {
 func signalStrays(ctx context.Context, data string, log *slog.Logger, signal syscall.Signal, mainOnly bool, patience time.Duration) (bool, error) {
 	deadline := time.Now().Add(patience)
 	main, _ := readPIDFile(data)
-	for first := true; ; first = false {
+	for signalled, sent := false, 0; ; signalled = true {
 		left, err := strays(data)
 		if err != nil {
 			return false, err
 		}
 		for _, p := range left {
-			if first && (!mainOnly || p.Pid == main) {
+			if !signalled && (!mainOnly || p.Pid == main) {
+				sent++
 				log.Warn("ending a postgres that an earlier process left", "pid", p.Pid, "signal", signal.String())
 				p.Signal(signal) // it may be gone already
 			}
 			p.Release()
 		}
-		if len(left) == 0 || time.Now().After(deadline) {
+		if len(left) == 0 || sent == 0 || time.Now().After(deadline) {
 			return len(left) == 0, nil
 		}
 		select {
