@@ -1,0 +1,44 @@
+# make help lists the targets. Everything else is in scripts/, which work by themselves too.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+PROGRAMS := sallyport sallyport-control sallyport-sidecar
+# Static, without the paths of this machine, and stamped with the commit.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
+
+.PHONY: help build demo test lint bench images generate clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the three programs into bin/
+	@mkdir -p bin
+	$(BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
+
+demo: ## an agent calls Stripe's API with a key that is nowhere in its sandbox
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
+
+test: ## every test, unit to end to end, with the race detector
+	@scripts/setup test
+	@scripts/test
+
+lint: ## formatting, vet, staticcheck, govulncheck, shellcheck, generated code, go.mod
+	@scripts/setup lint
+	@scripts/lint
+
+bench: ## the benchmarks
+	go test -run='^$$' -bench=. -benchmem ./...
+
+images: build ## build the images sallyport-sandbox and sallyport-control
+	@scripts/setup test
+	@scripts/images
+
+generate: ## write control/api's generated code anew
+	@scripts/setup lint
+	PATH=$(CURDIR)/.cache/bin:$$PATH go generate ./control/api
+
+clean: ## remove what was built and fetched
+	rm -rf bin .cache e2e/node/node_modules
