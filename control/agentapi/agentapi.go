@@ -1,0 +1,134 @@
+// Package agentapi serves the sidecar API: Connect over mutual TLS. A sandbox is
+// known by its verified certificate and by nothing that it says.
+//
+//	store.Listen ──▶ hub ──▶ Watch streams, one a sandbox ──▶ sidecars
+//	                          newest snapshot only            │ acknowledge
+//	store ◀───────────────────────────────────────────────────┘
+package agentapi
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"sallyport/control/api"
+	"sallyport/control/identity"
+	"sallyport/control/registry"
+	"sallyport/control/seal"
+	"sallyport/control/store"
+)
+
+const (
+	// maxMessage bounds a message of a sidecar, in bytes. The largest is a batch
+	// of audit events.
+	maxMessage = 4 << 20
+	// drainTimeout bounds the wait for calls under way when serving ends.
+	drainTimeout = 10 * time.Second
+	// outageGrace is how long bindings may serve while nobody of the control
+	// plane can be reached: as long as the material that they lead to.
+	outageGrace = hardFor
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Store     *store.Store
+	Sealer    *seal.Sealer
+	Authority *identity.Authority
+	Services  *registry.Registry
+	Metrics   *Metrics
+	Log       *slog.Logger
+	Names     []string // DNS names and addresses of the listener, for its certificate
+}
+
+// Server serves the sidecar API.
+type Server struct {
+	Config
+	api.UnimplementedSidecarServiceHandler
+	hub          *hub
+	limits       *limits
+	replica      string // names this process among those that share the database
+	destinations []*api.Destination
+	grace        *durationpb.Duration
+	receivers    sync.WaitGroup
+}
+
+// New makes a Server.
+func New(c Config) *Server {
+	s := &Server{
+		Config: c, hub: newHub(), limits: newLimits(), replica: store.NewID(),
+		destinations: destinations(c.Services), grace: durationpb.New(outageGrace),
+	}
+	c.Metrics.watch(s.hub)
+	return s
+}
+
+// Serve answers sidecars on listener until ctx ends; then it tells the streams
+// to go elsewhere, waits a little for the calls under way, and returns nil.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	certificate, err := s.Authority.NewServer(s.Names)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           s.handler(),
+		TLSConfig:         s.tlsConfig(certificate),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		HTTP2: &http.HTTP2Config{
+			// A sidecar that vanished without a word is noticed within a minute.
+			SendPingTimeout:  30 * time.Second,
+			PingTimeout:      15 * time.Second,
+			WriteByteTimeout: 30 * time.Second,
+		},
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.Store.Listen(ctx, s.hub.notify) })
+	group.Go(func() error {
+		<-ctx.Done()
+		s.hub.close()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			server.Close()
+		}
+		s.receivers.Wait()
+		return nil
+	})
+	group.Go(func() error {
+		if err := server.ServeTLS(listener, "", ""); err != http.ErrServerClosed {
+			return err
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	path, handler := api.NewSidecarServiceHandler(s,
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithInterceptors(&border{server: s}),
+	)
+	mux.Handle(path, withCertificate(handler))
+	return mux
+}
+
+func (s *Server) tlsConfig(certificate *identity.Server) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: certificate.GetCertificate,
+		ClientAuth:     tls.RequireAnyClientCert,
+		// Not VerifyPeerCertificate, which resumed connections skip.
+		VerifyConnection: s.verifyConnection,
+	}
+}

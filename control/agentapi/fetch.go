@@ -1,0 +1,120 @@
+package agentapi
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"sallyport/control"
+	"sallyport/control/api"
+	"sallyport/control/exchange"
+	"sallyport/control/store"
+)
+
+const (
+	// freshFor is how long material is used without asking again. A revocation
+	// that the stream could not deliver takes effect after it.
+	freshFor = 5 * time.Minute
+	// hardFor is how long material may serve when nobody can be asked: long
+	// enough to sit out an outage, short enough that a cut-off sidecar starves.
+	hardFor = time.Hour
+)
+
+// errUnbound is the one answer for a credential that does not exist, is not
+// pinned, has another version now or is not for the host, so that nothing can be
+// learnt by asking.
+var errUnbound = control.Errorf(control.CodeNotFound, "no such credential for this sandbox, version and host")
+
+// Fetch leases material: recorded first, then sealed to the sandbox's own key.
+func (s *Server) Fetch(ctx context.Context, request *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
+	p := peerOf(ctx)
+	response, err := s.fetch(ctx, p, request.Msg)
+	s.Metrics.fetched(err)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(response), nil
+}
+
+func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.FetchResponse, error) {
+	if err := s.limits.allow(p.ID); err != nil {
+		return nil, err
+	}
+	known, err := s.Store.Identity(ctx, p.Team, p.ID)
+	if err != nil {
+		return nil, gone(err)
+	}
+	if known.State != control.SandboxEnrolled {
+		return nil, errGone
+	}
+	bound, err := s.Store.Bound(ctx, p.Team, p.ID, m.GetCredentialId(), int64(m.GetVersion()))
+	if err != nil {
+		return nil, refused(err)
+	}
+	if !serves(bound.Credential, m.GetHost()) {
+		return nil, errUnbound
+	}
+	sealed, err := s.material(ctx, bound, known.SealKey)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := s.Store.Grant(ctx, store.Grant{
+		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor,
+	})
+	if err != nil {
+		return nil, refused(err)
+	}
+	return &api.FetchResponse{
+		Version: uint64(bound.Credential.Version), Sealed: sealed, LeaseId: lease.ID,
+		FreshUntil: timestamppb.New(lease.FreshUntil), HardExpiry: timestamppb.New(lease.HardExpiry),
+	}, nil
+}
+
+// material opens the secret, turns it into what is injected, and seals that.
+func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) ([]byte, error) {
+	secret, err := s.Sealer.Open(ctx, bound.Key, bound.Identity, bound.Secret)
+	if err != nil {
+		return nil, err
+	}
+	defer secret.Wipe()
+	material, err := exchange.Material(bound.Credential, secret)
+	if err != nil {
+		return nil, err
+	}
+	defer material.Wipe()
+	return api.SealMaterial(sealKey, bound.Credential.ID, uint64(bound.Credential.Version), material)
+}
+
+// serves reports whether one of the credential's hosts is host.
+func serves(c control.Credential, host string) bool {
+	name, err := api.NormalizeHost(host)
+	if err != nil {
+		return false
+	}
+	for _, h := range c.Hosts {
+		// The port is for the sidecar to check: it alone sees the connection.
+		if p, err := api.ParseHostPattern(h); err == nil && p.Match(name, p.Port()) {
+			return true
+		}
+	}
+	return false
+}
+
+// refused is the answer to a refusal of the store.
+func refused(err error) error {
+	var known *control.Error
+	if !errors.As(err, &known) {
+		return err
+	}
+	switch known.Code {
+	case control.CodeNotFound, control.CodeInvalid:
+		return errUnbound
+	case control.CodeForbidden:
+		return errGone
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package agentapi
+
+import (
+	"sync"
+	"time"
+)
+
+// hub tells the streams of this process that their team changed. It keeps one
+// bit and a time for each, never a queue.
+type hub struct {
+	mu      sync.Mutex
+	streams map[string]*subscription // by sandbox
+	closed  bool
+}
+
+// subscription is one stream's place in the hub.
+type subscription struct {
+	team, sandbox string
+	changed       chan time.Time // holds when the oldest change not yet seen was announced
+	ended         chan struct{}  // closed when the stream must end
+	why           ending
+}
+
+// ending is why a hub ends a stream.
+type ending string
+
+const (
+	endReplaced ending = "this sandbox has opened another stream"
+	endDraining ending = "this replica of the control plane is going down"
+)
+
+func newHub() *hub { return &hub{streams: make(map[string]*subscription)} }
+
+// join makes a stream known. The newest stream of a sandbox is the only one: an
+// older one, of a connection that died unseen perhaps, ends.
+func (h *hub) join(team, sandbox string) *subscription {
+	s := &subscription{team: team, sandbox: sandbox, changed: make(chan time.Time, 1), ended: make(chan struct{})}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		s.end(endDraining)
+		return s
+	}
+	if old := h.streams[sandbox]; old != nil {
+		old.end(endReplaced)
+	}
+	h.streams[sandbox] = s
+	return s
+}
+
+// leave forgets a stream. It reports whether the sandbox has none here now.
+func (h *hub) leave(s *subscription) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.streams[s.sandbox] == s {
+		delete(h.streams, s.sandbox)
+	}
+	return h.streams[s.sandbox] == nil
+}
+
+// has reports whether the sandbox has a stream here.
+func (h *hub) has(sandbox string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.streams[sandbox] != nil
+}
+
+// notify tells the team's streams, or with "" all of them.
+func (h *hub) notify(team string) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.streams {
+		if team == "" || s.team == team {
+			select {
+			case s.changed <- now:
+			default: // not yet seen the one before; the newest snapshot serves both
+			}
+		}
+	}
+}
+
+// close ends every stream, and those that come later.
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for sandbox, s := range h.streams {
+		s.end(endDraining)
+		delete(h.streams, sandbox)
+	}
+}
+
+func (h *hub) size() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.streams)
+}
+
+// end is called once, under the hub's lock: by whoever takes s out of the map.
+func (s *subscription) end(why ending) {
+	s.why = why
+	close(s.ended)
+}

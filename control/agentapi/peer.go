@@ -1,0 +1,71 @@
+package agentapi
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+
+	"sallyport/control"
+	"sallyport/control/api"
+	"sallyport/control/identity"
+)
+
+// peer is who is calling, from the certificate of the connection.
+type peer struct {
+	identity.Sandbox // zero for a caller of Enroll
+	cert             *x509.Certificate
+}
+
+type certificateKey struct{}
+type peerKey struct{}
+
+// withCertificate carries the connection's certificate to the handlers.
+func withCertificate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+			http.Error(w, "a client certificate is needed", http.StatusUnauthorized)
+			return
+		}
+		ctx := context.WithValue(r.Context(), certificateKey{}, r.TLS.PeerCertificates[0])
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// verifyConnection lets in who may make at least one of the calls: a sandbox of
+// ours, even if its certificate expired lately, or a newcomer who has signed for
+// himself. What each may call is decided at every call, since connections outlive
+// certificates.
+func (s *Server) verifyConnection(state tls.ConnectionState) error {
+	cert := state.PeerCertificates[0]
+	_, err := s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+	if err != nil && identity.VerifySelfSigned(cert) == nil {
+		return nil
+	}
+	return err
+}
+
+// authenticate says who may call procedure with the connection's certificate.
+func (s *Server) authenticate(ctx context.Context, procedure string) (context.Context, error) {
+	cert, ok := ctx.Value(certificateKey{}).(*x509.Certificate)
+	if !ok {
+		return nil, control.Errorf(control.CodeUnauthorized, "a client certificate is needed")
+	}
+	p := peer{cert: cert}
+	var err error
+	switch procedure {
+	case api.SidecarServiceEnrollProcedure:
+		err = identity.VerifySelfSigned(cert)
+	case api.SidecarServiceRenewProcedure:
+		p.Sandbox, err = s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+	default:
+		p.Sandbox, err = s.Authority.VerifySandbox(cert, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, peerKey{}, p), nil
+}
+
+// peerOf is the caller that authenticate has put there for every call.
+func peerOf(ctx context.Context) peer { return ctx.Value(peerKey{}).(peer) }

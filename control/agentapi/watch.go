@@ -1,0 +1,190 @@
+package agentapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"sallyport/control"
+	"sallyport/control/api"
+	"sallyport/control/store"
+)
+
+const (
+	// heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
+	heartbeat = store.ConnectedFor / 4
+	// partingTimeout bounds the last word about a sandbox whose stream has ended.
+	partingTimeout = 5 * time.Second
+)
+
+// Watch sends the newest snapshot at once and after every change of the team. A
+// slow sidecar misses those in between, never the last.
+func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.WatchRequest, api.WatchResponse]) error {
+	p := peerOf(ctx)
+	// Joined before the first snapshot, so that no change falls between them.
+	subscription := s.hub.join(p.Team, p.ID)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watch{server: s, sandbox: p.ID, stream: stream, subscription: subscription}
+	defer func() {
+		if s.hub.leave(subscription) {
+			w.disconnected(context.WithoutCancel(ctx))
+		}
+	}()
+	applied, failed := w.receive(ctx)
+	return w.run(ctx, applied, failed, time.Until(p.cert.NotAfter))
+}
+
+// watch is one stream.
+type watch struct {
+	server       *Server
+	sandbox      string
+	stream       *connect.BidiStream[api.WatchRequest, api.WatchResponse]
+	subscription *subscription
+
+	sent, acknowledged int64            // revisions
+	versions           map[string]int64 // of the credentials last sent, by id
+	rotated            time.Time        // when the rotation that sent carries was announced; zero if it carries none
+}
+
+func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
+	if err := w.push(ctx, time.Time{}); err != nil {
+		return err
+	}
+	if err := w.connected(ctx); err != nil {
+		return err
+	}
+	alive := time.NewTicker(heartbeat)
+	defer alive.Stop()
+	expiry := time.NewTimer(validFor)
+	defer expiry.Stop()
+	for {
+		var err error
+		select {
+		case announced := <-w.subscription.changed:
+			err = w.push(ctx, announced)
+		case revision := <-applied:
+			err = w.acknowledge(ctx, revision)
+		case <-alive.C:
+			err = w.connected(ctx)
+		case <-w.subscription.ended:
+			err = control.Errorf(control.CodeUnavailable, "%s", w.subscription.why)
+		case <-expiry.C:
+			err = control.Errorf(control.CodeUnavailable, "the certificate of this connection has expired; connect with the renewed one")
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// receive reads acknowledgements in the background until the stream ends, which
+// it does soon after the handler returns.
+func (w *watch) receive(ctx context.Context) (applied <-chan int64, failed <-chan error) {
+	revisions, errs := make(chan int64), make(chan error, 1)
+	w.server.receivers.Go(func() {
+		for {
+			request, err := w.stream.Receive()
+			if err != nil {
+				if errors.Is(err, io.EOF) {
+					err = nil // the sidecar is done
+				}
+				errs <- err
+				return
+			}
+			select {
+			case revisions <- int64(request.GetAppliedRevision()):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return revisions, errs
+}
+
+// push sends the newest snapshot, if it is newer than what was sent.
+func (w *watch) push(ctx context.Context, announced time.Time) error {
+	snapshot, err := w.server.Store.Snapshot(ctx, w.sandbox)
+	if err != nil {
+		return gone(err)
+	}
+	if snapshot.State != control.SandboxEnrolled {
+		return errGone
+	}
+	if w.versions != nil && snapshot.Revision <= w.sent {
+		return nil
+	}
+	message := &api.WatchResponse{
+		Revision:     uint64(snapshot.Revision),
+		Destinations: w.server.destinations,
+		OutageGrace:  w.server.grace,
+	}
+	for _, c := range snapshot.Credentials {
+		message.Bindings = append(message.Bindings, binding(c))
+	}
+	if err := w.stream.Send(message); err != nil {
+		return fmt.Errorf("send a snapshot: %w", err)
+	}
+	w.server.Metrics.pushed()
+	w.remember(snapshot, announced)
+	return nil
+}
+
+// remember notes what was sent, and whether it carries a rotation whose
+// acknowledgement is worth timing.
+func (w *watch) remember(snapshot store.Snapshot, announced time.Time) {
+	versions := make(map[string]int64, len(snapshot.Credentials))
+	for _, c := range snapshot.Credentials {
+		versions[c.ID] = c.Version
+		if before := w.versions[c.ID]; before != 0 && before != c.Version && w.rotated.IsZero() {
+			w.rotated = announced
+		}
+	}
+	w.sent, w.versions = snapshot.Revision, versions
+}
+
+// acknowledge records what the sidecar says it has applied; it can't have
+// applied what it was not sent.
+func (w *watch) acknowledge(ctx context.Context, revision int64) error {
+	if revision < 0 || revision > w.sent {
+		return control.Errorf(control.CodeInvalid, "revision %d was acknowledged before it was sent", revision)
+	}
+	if revision <= w.acknowledged {
+		return nil
+	}
+	if err := w.server.Store.Acknowledge(ctx, w.sandbox, revision); err != nil {
+		return gone(err)
+	}
+	w.acknowledged = revision
+	if revision == w.sent && !w.rotated.IsZero() {
+		w.server.Metrics.propagated(time.Since(w.rotated))
+		w.rotated = time.Time{}
+	}
+	return nil
+}
+
+func (w *watch) connected(ctx context.Context) error {
+	return gone(w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, true))
+}
+
+// disconnected says that the stream is no more. If a new one came meanwhile, its
+// word might have been overtaken, so it is said again.
+func (w *watch) disconnected(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, partingTimeout)
+	defer cancel()
+	err := w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, false)
+	if err == nil && w.server.hub.has(w.sandbox) {
+		err = w.connected(ctx)
+	}
+	if code := control.CodeOf(err); err != nil && code != control.CodeNotFound && code != control.CodeForbidden {
+		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.sandbox, "error", err)
+	}
+}
