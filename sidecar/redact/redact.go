@@ -1,45 +1,148 @@
-// Package redact hides material in what an upstream answers.
+// Package redact hides material in what an upstream answers, whatever it echoes
+// and wherever: head, body and trailers.
+//
+// Each occurrence is overwritten by as many asterisks as it has bytes, so
+// Content-Length, JSON and frames of other protocols stay whole. It is found as
+// text with any character percent-encoded, escaped as in JSON or as an HTML
+// character reference; in base64 and base64url wherever it begins; and in
+// hexadecimal. Bodies stream: only bytes that may begin an occurrence are held
+// back. A compressed body is unpacked and passed on as it is then.
+//
+// An upstream that computes with the secret, and says it backwards or a byte at
+// a time, can't be redacted by anyone. Nor is what flows after a 101 answer
+// taken apart: there an occurrence is hidden only where it stands unmasked and
+// in one frame.
 package redact
 
 import (
+	"io"
 	"net/http"
+	"sync/atomic"
 
 	"sallyport/control/api"
 )
 
-// Patterns is what to look for, compiled: made once a lease, shared by its requests.
-type Patterns struct{}
-
-// Compile makes the Patterns of material and of its texts on the wire.
-func Compile(m api.Material, rendered [][]byte) *Patterns { return &Patterns{} }
-
-// Redactor gives a new Redactor, for one request.
-func (p *Patterns) Redactor() *Redactor { return &Redactor{} }
-
-// Wipe overwrites the patterns. No Redactor of theirs may be in use.
-func (p *Patterns) Wipe() {}
-
-// Check reports why responses to requests that bear m could not be redacted
-// (ErrShortToken), if they could not. Ask before sending.
-func Check(m api.Material) error { return nil }
-
 // Redactor hides material in the response to one request.
-type Redactor struct{}
+type Redactor struct {
+	patterns *Patterns
+	count    atomic.Int64
+}
 
 // New is Compile(m, rendered).Redactor().
 func New(m api.Material, rendered [][]byte) *Redactor { return Compile(m, rendered).Redactor() }
 
-// Request prepares an outgoing request so that its response can be redacted.
-func Request(r *http.Request) {}
-
-// Header masks material in h and says how often.
-func (r *Redactor) Header(h http.Header) int { return 0 }
-
-// Response masks material in the head, body and trailers of a response.
-func (r *Redactor) Response(resp *http.Response) error { return nil }
-
 // Count is how many occurrences were masked so far.
-func (r *Redactor) Count() int { return 0 }
+func (r *Redactor) Count() int { return int(r.count.Load()) }
 
-// Wipe is Wipe of its patterns.
-func (r *Redactor) Wipe() {}
+// Wipe overwrites the patterns, which no other Redactor may be using then.
+func (r *Redactor) Wipe() { r.patterns.Wipe() }
+
+// Header masks material in names and values of h and says how often.
+func (r *Redactor) Header(h http.Header) int {
+	count := 0
+	for name, values := range h {
+		for i, v := range values {
+			masked, n := r.mask(v)
+			if n > 0 {
+				values[i] = masked
+				count += n
+			}
+		}
+		if masked, n := r.patterns.maskName(name); n > 0 {
+			delete(h, name)
+			h[masked] = append(h[masked], values...)
+			count += n
+		}
+	}
+	r.count.Add(int64(count))
+	return count
+}
+
+// mask masks text and counts, for Header alone to add.
+func (r *Redactor) mask(text string) (string, int) {
+	var out []byte
+	count := 0
+	r.patterns.set.Find(text, func(_, start, end int) {
+		if out == nil {
+			out = []byte(text)
+		}
+		mask(out[start:end])
+		count++
+	})
+	if count == 0 {
+		return text, 0
+	}
+	return string(out), count
+}
+
+// Response masks material in the head of resp at once and in its body and
+// trailers as they are read. After an error, *EncodingError or ErrShortToken,
+// nothing of resp may be passed on.
+func (r *Redactor) Response(resp *http.Response) error {
+	if r.patterns.err != nil {
+		return r.patterns.err
+	}
+	status, n := r.mask(resp.Status)
+	resp.Status = status
+	r.count.Add(int64(n))
+	body := resp.Body
+	if hasBody(resp) {
+		if err := checkFrames(resp.Header); err != nil {
+			return err
+		}
+		decoded, err := decode(resp)
+		if err != nil {
+			return err
+		}
+		resp.Body = r.body(resp, decoded, body)
+	}
+	dropDigests(resp.Header)
+	r.Header(resp.Header)
+	r.Header(resp.Trailer)
+	return nil
+}
+
+func hasBody(resp *http.Response) bool {
+	head := resp.Request != nil && resp.Request.Method == http.MethodHead
+	return !head && resp.Body != nil && resp.Body != http.NoBody
+}
+
+// body masks what is read from src, and the trailers when it ends.
+func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadCloser) io.ReadCloser {
+	masked := r.patterns.set.NewReader(src, func(_ int, text []byte) error {
+		mask(text)
+		r.count.Add(1)
+		return nil
+	})
+	b := &body{Reader: masked, Closer: original, end: func() { r.Header(resp.Trailer) }}
+	if w, ok := original.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		return struct {
+			*body
+			io.Writer
+		}{b, w}
+	}
+	return b
+}
+
+type body struct {
+	io.Reader
+	io.Closer
+	end func()
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.end()
+	}
+	return n, err
+}
+
+// digests are of the body as it was sent, not as it is passed on.
+var digests = []string{"Content-Digest", "Content-Md5", "Digest", "Repr-Digest"}
+
+func dropDigests(h http.Header) {
+	for _, name := range digests {
+		h.Del(name)
+	}
+}
