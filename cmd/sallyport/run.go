@@ -50,7 +50,8 @@ func (cmd *runCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	made, err := api.CreateSandbox(ctx, team, cmd.Agent)
+	// Not cut short by an interrupt: what was made must be known to be removed.
+	made, err := api.CreateSandbox(context.WithoutCancel(ctx), team, cmd.Agent)
 	if err != nil {
 		return err
 	}
