@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"sallyport/control/api"
+)
+
+// checkTarget makes sure that the request is for the host the connection was
+// made for (RFC 9110 section 7.4), and gives that host's one spelling. It is
+// asked for every request, as one connection may carry several.
+func checkTarget(facts Facts, r *http.Request) (string, *Error) {
+	name, port := r.Host, ""
+	if strings.Contains(name, ":") {
+		var err error
+		if name, port, err = net.SplitHostPort(r.Host); err != nil {
+			return "", Errorf(http.StatusBadRequest, "bad_host", "the Host %q is not a name with an optional port", r.Host)
+		}
+	}
+	host, err := api.NormalizeHost(name)
+	if err != nil {
+		return "", Errorf(http.StatusBadRequest, "bad_host", "the Host %q: %v", r.Host, err)
+	}
+	if port != "" && port != strconv.Itoa(int(facts.Port)) {
+		return "", Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for port %s, the connection for port %d", port, facts.Port)
+	}
+	if facts.TLS && host != facts.SNI {
+		return "", Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for %s, the TLS connection for %s; open a connection of its own", host, facts.SNI)
+	}
+	if other, found := r.Header["Host"]; found && (len(other) != 1 || other[0] != r.Host) {
+		return "", Errorf(http.StatusBadRequest, "bad_host", "the request names two hosts")
+	}
+	return host, nil
+}
+
+// connectionFields have no meaning in HTTP/2 and make a message malformed, RFC
+// 9113 section 8.2.2. net/http lets them by.
+var connectionFields = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}
+
+// checkShape refuses what no forwarded request may be.
+func checkShape(r *http.Request) *Error {
+	if r.Method == http.MethodConnect {
+		return Errorf(http.StatusMethodNotAllowed, "method_refused", "CONNECT has no place on an intercepted connection; dial the host itself")
+	}
+	if r.ProtoMajor == 2 {
+		for _, name := range connectionFields {
+			if _, found := r.Header[name]; found {
+				return Errorf(http.StatusBadRequest, "bad_request", "the field %s has no place in HTTP/2", name)
+			}
+		}
+		if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
+			return Errorf(http.StatusBadRequest, "bad_request", "the field TE may only say \"trailers\" in HTTP/2")
+		}
+	}
+	return nil
+}
+
+// checkInjected refuses what would hand an injected credential back.
+func checkInjected(r *http.Request) *Error {
+	switch {
+	case r.Method == http.MethodTrace || strings.EqualFold(r.Method, "TRACK"):
+		return Errorf(http.StatusMethodNotAllowed, "method_refused", "%s would echo the credential", r.Method)
+	case r.Header.Get("Upgrade") != "":
+		return Errorf(http.StatusNotImplemented, "upgrade_refused", "a connection that carries a credential can't change to %q, as what follows can't be redacted", r.Header.Get("Upgrade"))
+	}
+	return nil
+}

@@ -1,0 +1,16 @@
+package proxy
+
+import (
+	"context"
+	"time"
+)
+
+// WithFacts is what ConnContext does for a real connection.
+func WithFacts(ctx context.Context, facts Facts) context.Context {
+	return context.WithValue(ctx, factsKey{}, facts)
+}
+
+// SetUpstreamTime sets the clock that upstream certificates are checked by.
+func (s *Server) SetUpstreamTime(now func() time.Time) {
+	s.upstreams.transport(poolKey{}).TLSClientConfig.Time = now
+}

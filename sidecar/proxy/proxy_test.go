@@ -1,0 +1,408 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sallyport/sidecar/proxy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a Server between a plain test client and a TLS upstream. httptest's
+// certificate is for example.com.
+type world struct {
+	*proxy.Server
+	upstream *httptest.Server
+	address  string
+	plan     proxy.Plan
+
+	mu        sync.Mutex
+	exchanges []proxy.Exchange
+	finished  chan struct{}
+}
+
+func newWorld(t *testing.T, handler http.HandlerFunc, options ...func(*proxy.Config)) *world {
+	t.Helper()
+	w := &world{finished: make(chan struct{}, 1000)}
+	w.upstream = httptest.NewUnstartedServer(handler)
+	w.upstream.EnableHTTP2 = true
+	w.upstream.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	w.upstream.StartTLS()
+	t.Cleanup(w.upstream.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(w.upstream.Certificate())
+	config := proxy.Config{
+		Facts: func(net.Conn) proxy.Facts { return proxy.Facts{SNI: "example.com", Port: 443, TLS: true} },
+		Plan: func(context.Context, *proxy.Exchange, *http.Request) (*proxy.Plan, error) {
+			plan := w.plan
+			return &plan, nil
+		},
+		Explain: func(*proxy.Exchange, error) *proxy.Error { return nil },
+		Finish: func(x *proxy.Exchange, _ error) {
+			w.mu.Lock()
+			w.exchanges = append(w.exchanges, *x)
+			w.mu.Unlock()
+			w.finished <- struct{}{}
+		},
+		Dial: func(ctx context.Context, _ string, _ uint16) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", w.upstream.Listener.Addr().String())
+		},
+		Roots: roots,
+		Log:   slog.New(slog.DiscardHandler),
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	w.Server = proxy.New(config)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.address = listener.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.Serve(ctx, listener); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return w
+}
+
+// raw sends bytes as they are and reads one response a request.
+func (w *world) raw(t *testing.T, requests ...string) []*http.Response {
+	t.Helper()
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	var responses []*http.Response
+	for _, request := range requests {
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("after %q: %v", request, err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body = io.NopCloser(strings.NewReader(string(body)))
+		responses = append(responses, response)
+	}
+	return responses
+}
+
+func (w *world) last(t *testing.T) proxy.Exchange {
+	t.Helper()
+	<-w.finished
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.exchanges[len(w.exchanges)-1]
+}
+
+func code(t *testing.T, response *http.Response) string {
+	t.Helper()
+	var body struct {
+		Error struct {
+			Code, Message string
+			RequestID     string `json:"request_id"`
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+		t.Fatalf("status %d: %v", response.StatusCode, err)
+	}
+	if body.Error.Code != response.Header.Get("Sallyport-Error") || body.Error.Message == "" || body.Error.RequestID == "" {
+		t.Errorf("error %+v, header %q", body.Error, response.Header.Get("Sallyport-Error"))
+	}
+	return body.Error.Code
+}
+
+func TestHostMustBeTheConnections(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) })
+	for host, want := range map[string]int{
+		"example.com":      200,
+		"EXAMPLE.com.:443": 200,
+		"evil.test":        421,
+		"example.com:8443": 421,
+		"a,b":              400,
+		"127.0.0.1":        400,
+		"example.com:":     200,
+		"exa_mple.com":     400,
+		"[::1]:443":        400,
+	} {
+		response := w.raw(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")[0]
+		if response.StatusCode != want {
+			t.Errorf("Host %q: status %d, want %d", host, response.StatusCode, want)
+		}
+	}
+	// The second request of a connection is not covered by the first.
+	both := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+	if both[0].StatusCode != 200 || both[1].StatusCode != 421 || code(t, both[1]) != "misdirected" {
+		t.Errorf("statuses %d, %d", both[0].StatusCode, both[1].StatusCode)
+	}
+}
+
+func TestRequestPassesAsItWasSent(t *testing.T) {
+	got := make(chan *http.Request, 1)
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { got <- r })
+	w.plan.Request = func(r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer injected")
+		return nil
+	}
+	w.raw(t, "GET /a%2Fb;x=1//c?x=1;y=2&%zz&&q= HTTP/1.1\r\nHost: example.com\r\nConnection: authorization, x-hop\r\nX-Hop: 1\r\nX-Forwarded-For: 192.0.2.9\r\nX-Kept: 1\r\n\r\n")
+	r := <-got
+	if r.RequestURI != "/a%2Fb;x=1//c?x=1;y=2&%zz&&q=" {
+		t.Errorf("target %q", r.RequestURI)
+	}
+	if r.Header.Get("Authorization") != "Bearer injected" {
+		t.Error("a Connection field took the injected header away")
+	}
+	if r.Header.Get("X-Hop") != "" || r.Header.Get("X-Kept") != "1" || r.Header.Get("X-Forwarded-For") != "192.0.2.9" {
+		t.Errorf("header %v", r.Header)
+	}
+	if _, found := r.Header["User-Agent"]; found {
+		t.Error("a User-Agent was made up")
+	}
+	if _, found := r.Header["Accept-Encoding"]; found {
+		t.Error("an Accept-Encoding was made up")
+	}
+	if x := w.last(t); x.Path != "/a%2Fb;x=1//c" || strings.Contains(fmt.Sprintf("%+v", x), "zz") {
+		t.Errorf("record %+v", x)
+	}
+}
+
+func TestStreamsBothWays(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Trailer", "X-Sum")
+		lines := bufio.NewScanner(r.Body)
+		for lines.Scan() {
+			fmt.Fprintf(w, "data: %s\n\n", lines.Text())
+			http.NewResponseController(w).Flush()
+		}
+		w.Header().Set("X-Sum", "done")
+	})
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: example.com\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := bufio.NewReader(response.Body)
+	for i, word := range []string{"one", "two", "three"} {
+		if i > 0 { // each is sent only when the one before has come back
+			fmt.Fprintf(c, "%x\r\n%s\n\r\n", len(word)+1, word)
+		}
+		if line, err := events.ReadString('\n'); err != nil || line != "data: "+word+"\n" {
+			t.Fatalf("event %q, %v", line, err)
+		}
+		events.ReadString('\n')
+	}
+	fmt.Fprint(c, "0\r\n\r\n")
+	if _, err := io.ReadAll(events); err != nil {
+		t.Fatal(err)
+	}
+	if response.Trailer.Get("X-Sum") != "done" {
+		t.Errorf("trailers %v", response.Trailer)
+	}
+	if x := w.last(t); x.RequestBytes != 14 || x.ResponseBytes == 0 || x.Status != 200 {
+		t.Errorf("record %+v", x)
+	}
+}
+
+func TestInterimAnswerIsEdited(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "canary")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Link", "final")
+		w.WriteHeader(http.StatusOK)
+	})
+	w.plan.Interim = func(h http.Header) { h.Set("Link", "edited") }
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
+	all, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(all); !strings.HasPrefix(s, "HTTP/1.1 103") || !strings.Contains(s, "edited") || strings.Contains(s, "canary") || !strings.Contains(s, "final") {
+		t.Errorf("answer:\n%s", s)
+	}
+}
+
+func TestCredentialIsNotEchoedByMethodOrUpgrade(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the request reached the upstream") })
+	w.plan = proxy.Plan{Decision: proxy.Inject, Credential: "c", Version: 1}
+	for _, request := range []string{
+		"TRACE / HTTP/1.1\r\nHost: example.com\r\n\r\n",
+		"track / HTTP/1.1\r\nHost: example.com\r\n\r\n",
+		"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+	} {
+		response := w.raw(t, request)[0]
+		code(t, response)
+		if x := w.last(t); x.Decision != proxy.Refuse || x.Status < 400 {
+			t.Errorf("%q: record %+v", request, x)
+		}
+	}
+}
+
+func TestUpstreamFaultsAreExplained(t *testing.T) {
+	refused := errors.New("refused by the resolver")
+	for name, tc := range map[string]struct {
+		option func(*proxy.Config)
+		status int
+		code   string
+	}{
+		"certificate for another name": {func(c *proxy.Config) {
+			c.Facts = func(net.Conn) proxy.Facts { return proxy.Facts{SNI: "example.org", Port: 443, TLS: true} }
+		}, 502, "upstream_certificate"},
+		"unknown authority": {func(c *proxy.Config) { c.Roots = x509.NewCertPool() }, 502, "upstream_certificate"},
+		"nobody listens": {func(c *proxy.Config) {
+			c.Dial = func(ctx context.Context, _ string, _ uint16) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:1")
+			}
+		}, 502, "upstream_unreachable"},
+		"an error of ours": {func(c *proxy.Config) {
+			c.Dial = func(context.Context, string, uint16) (net.Conn, error) { return nil, refused }
+			c.Explain = func(_ *proxy.Exchange, err error) *proxy.Error {
+				if errors.Is(err, refused) {
+					return proxy.Errorf(403, "forbidden_address", "no")
+				}
+				return nil
+			}
+		}, 403, "forbidden_address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the request reached the upstream") }, tc.option)
+			host := "example.com"
+			if name == "certificate for another name" {
+				host = "example.org"
+			}
+			response := w.raw(t, "GET /?canary HTTP/1.1\r\nHost: "+host+"\r\n\r\n")[0]
+			if got := code(t, response); response.StatusCode != tc.status || got != tc.code {
+				t.Errorf("status %d, code %s", response.StatusCode, got)
+			}
+			if x := w.last(t); x.Reason != tc.code {
+				t.Errorf("record %+v", x)
+			}
+		})
+	}
+}
+
+func TestRotationDropsConnections(t *testing.T) {
+	var mu sync.Mutex
+	conns := map[string]int{}
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		conns[r.RemoteAddr]++
+		mu.Unlock()
+	})
+	get := func() {
+		if r := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]; r.StatusCode != 200 {
+			t.Fatal(r.Status)
+		}
+	}
+	w.plan = proxy.Plan{Decision: proxy.Inject, Credential: "c", Version: 1}
+	get()
+	get()
+	w.plan.Version = 2
+	w.Keep(map[string]uint64{"c": 2})
+	get()
+	w.plan.Credential = "d"
+	get()
+	if len(conns) != 3 {
+		t.Errorf("upstream connections %v, want one for c/1 (twice), one for c/2, one for d/2", conns)
+	}
+}
+
+func TestHTTP2FieldsOfAConnectionAreRefused(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) {})
+	for _, tc := range []struct {
+		proto  int
+		header http.Header
+		want   int
+	}{
+		{2, http.Header{"Te": {"trailers"}}, 200},
+		{2, http.Header{"Te": {"gzip"}}, 400},
+		{2, http.Header{"Keep-Alive": {"1"}}, 400},
+		{2, http.Header{"Host": {"evil.test"}}, 400},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host, r.ProtoMajor, r.Header = "example.com", tc.proto, tc.header
+		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true}))
+		recorder := httptest.NewRecorder()
+		w.ServeHTTP(recorder, r)
+		if recorder.Code != tc.want {
+			t.Errorf("header %v: status %d, want %d", tc.header, recorder.Code, tc.want)
+		}
+	}
+}
+
+func TestClientThatLeavesEndsTheUpstreamRequest(t *testing.T) {
+	started, ended := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		close(ended)
+	})
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+	<-started
+	c.Close()
+	<-ended
+	if x := w.last(t); x.Reason != "client_gone" {
+		t.Errorf("record %+v", x)
+	}
+}
+
+func TestUpstreamHTTP2(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
+	response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]
+	if body, _ := io.ReadAll(response.Body); string(body) != "HTTP/2.0" {
+		t.Errorf("the upstream was spoken to in %s", body)
+	}
+}
+
+func TestExpiredCertificate(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the request reached the upstream") })
+	// httptest's certificate is valid until 2084; an upstream of a later time is expired.
+	w.SetUpstreamTime(func() time.Time { return time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC) })
+	response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]
+	body, _ := io.ReadAll(response.Body)
+	if response.StatusCode != 502 || !strings.Contains(string(body), "expired") {
+		t.Errorf("status %d: %s", response.StatusCode, body)
+	}
+}
