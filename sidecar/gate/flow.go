@@ -29,6 +29,12 @@ type conn struct {
 	net.Conn
 	flow   *Flow
 	peeked *bytes.Reader
+	closed func() // tells the gate
+}
+
+func (c *conn) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 func (c *conn) Read(p []byte) (int, error) {

@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,11 +55,14 @@ type Gate struct {
 	passed chan net.Conn
 	done   chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex
+	open map[*conn]struct{} // handed over and not closed yet
 }
 
 // New makes a Gate.
 func New(config Config) *Gate {
-	g := &Gate{config: config, passed: make(chan net.Conn), done: make(chan struct{})}
+	g := &Gate{config: config, passed: make(chan net.Conn), done: make(chan struct{}), open: make(map[*conn]struct{})}
 	g.tls = &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
@@ -115,6 +120,7 @@ func (g *Gate) receive(ctx context.Context, raw *net.TCPConn) {
 	select {
 	case g.passed <- passed:
 	case <-g.done:
+		passed.Close()
 		reset(raw)
 	}
 }
@@ -135,8 +141,21 @@ func (g *Gate) admit(ctx context.Context, raw *net.TCPConn, flow *Flow) (net.Con
 	if err != nil {
 		return nil, peekRefusal(err)
 	}
+	g.track(peeked)
+	passed, refusal := g.secure(ctx, peeked, flow)
+	if refusal == nil {
+		refusal = clearDeadline(raw)
+	}
+	if refusal != nil {
+		g.forget(peeked)
+	}
+	return passed, refusal
+}
+
+// secure ends TLS, where the client speaks it.
+func (g *Gate) secure(ctx context.Context, peeked *conn, flow *Flow) (net.Conn, *Refusal) {
 	if !flow.TLS {
-		return peeked, clearDeadline(raw)
+		return peeked, nil
 	}
 	if flow.SNI == "" {
 		return nil, &Refusal{Code: "no_sni", Hint: "the client named no host in its TLS hello; connect by name, not by address"}
@@ -146,7 +165,39 @@ func (g *Gate) admit(ctx context.Context, raw *net.TCPConn, flow *Flow) (net.Con
 		return nil, handshakeRefusal(err)
 	}
 	flow.Protocol = secured.ConnectionState().NegotiatedProtocol
-	return secured, clearDeadline(raw)
+	return secured, nil
+}
+
+func (g *Gate) track(c *conn) {
+	c.closed = func() { g.forget(c) }
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open[c] = struct{}{}
+}
+
+func (g *Gate) forget(c *conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.open, c)
+}
+
+// Open is how many connections were handed over and are not closed yet.
+func (g *Gate) Open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open)
+}
+
+// CloseFlows closes every connection handed over, those included that changed
+// their protocol and that no HTTP server waits for any more.
+func (g *Gate) CloseFlows() {
+	g.mu.Lock()
+	open := slices.Collect(maps.Keys(g.open))
+	g.mu.Unlock()
+	for _, c := range open {
+		// Its holder may have closed it meanwhile.
+		_ = c.Close()
+	}
 }
 
 func clearDeadline(raw net.Conn) *Refusal {

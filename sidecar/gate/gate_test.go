@@ -224,6 +224,29 @@ func TestCloseEndsWaitingFlows(t *testing.T) {
 	}
 }
 
+func TestFlowsAreCountedAndClosed(t *testing.T) {
+	w := newWorld(t, 80)
+	client := w.dial(t)
+	if _, err := io.WriteString(client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	held, err := w.gate.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if n := w.gate.Open(); n != 1 {
+		t.Errorf("%d flows are open, want 1", n)
+	}
+	w.gate.CloseFlows()
+	if _, err := io.ReadAll(client); err != nil {
+		t.Errorf("the client saw %v", err)
+	}
+	if n := w.gate.Open(); n != 0 {
+		t.Errorf("%d flows are open after CloseFlows", n)
+	}
+}
+
 func FuzzPeek(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte("\x16\x03\x01\x00\x05hello"))

@@ -38,7 +38,7 @@ func peek(raw net.Conn, flow *Flow) (*conn, error) {
 			return nil, err
 		}
 	}
-	return &conn{Conn: raw, flow: flow, peeked: bytes.NewReader(seen.Bytes())}, nil
+	return &conn{Conn: raw, flow: flow, peeked: bytes.NewReader(seen.Bytes()), closed: func() {}}, nil
 }
 
 func peekHello(source io.Reader, flow *Flow) error {

@@ -93,6 +93,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, factsKey{}, s.config.Facts(c))
 		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if released, ok := c.(interface{ Release() }); ok && state == http.StateHijacked {
+				released.Release()
+			}
+		},
 	}
 	var drained sync.WaitGroup
 	stop := context.AfterFunc(ctx, func() {
@@ -257,6 +262,8 @@ func (rt roundTripper) RoundTrip(out *http.Request) (*http.Response, error) {
 }
 
 func modifyResponse(response *http.Response) error {
+	// HTTP/3, which it would name, has no way out of the sandbox.
+	response.Header.Del("Alt-Svc")
 	if plan := travelOf(response.Request).plan; plan.Response != nil {
 		return plan.Response(response)
 	}
