@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// build makes the programs and the test's own clients, once for all worlds of a
+// test run, with the race detector. The Go build cache makes it quick.
+var build = sync.OnceValues(func() (dir string, err error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(root, ".cache", "e2e")
+	for target, packages := range map[string][]string{
+		"race":  {"./cmd/sallyport", "./cmd/sallyport-control", "./cmd/sallyport-sidecar"},
+		"plain": {"./e2e/search", "./e2e/clients/goclient"},
+	} {
+		args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, target) + "/"}
+		if target == "race" {
+			args = append(args, "-race")
+		}
+		cmd := exec.Command("go", append(args, packages...)...)
+		cmd.Dir = root
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go %s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, output)
+		}
+	}
+	return dir, nil
+})
+
+// install copies what the world's users run to where all of them may read it;
+// the checkout is perhaps in a home directory.
+func (w *World) install() {
+	w.t.Helper()
+	built, err := build()
+	w.must(err)
+	for _, from := range []string{"race", "plain"} {
+		w.must(copyFiles(filepath.Join(w.Dir, "bin"), filepath.Join(built, from)))
+	}
+	w.must(copyFiles(filepath.Join(w.Dir, "clients"), filepath.Join(root(w.t), "e2e", "clients")))
+	w.must(os.Mkdir(filepath.Join(w.Dir, "home"), 0o700))
+}
+
+// copyFiles links or copies the files of a directory, not those below it.
+func copyFiles(to, from string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.Type().IsRegular() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, entry.Name()), text, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func moduleRoot() (string, error) {
+	output, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(output))), nil
+}
+
+func root(t testing.TB) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// freePorts gives ports of loopback that nobody listened at a moment ago.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	ports := make([]int, n)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}

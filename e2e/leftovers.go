@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// traces is what a world could leave on the machine.
+type traces struct {
+	children   []int    // of this process, orphans of its descendants included
+	interfaces []string // of the machine's own network namespace
+	mounts     []string
+}
+
+// leftovers looks at the machine. From the first look on, whoever loses its
+// parent below this process becomes its child, so nobody can slip away.
+func leftovers(t testing.TB) traces {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	var found traces
+	found.children = children(os.Getpid())
+	links, err := os.ReadDir("/sys/class/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		found.interfaces = append(found.interfaces, link.Name())
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		found.mounts = append(found.mounts, strings.Fields(line)[4])
+	}
+	return found
+}
+
+// checkLeftovers fails the test when something is there that was not there
+// before: a process, an interface, or a mount (which also is how a namespace
+// outlives its processes).
+func (w *World) checkLeftovers(before traces) {
+	w.t.Helper()
+	// Without TLS sessions and keep-alive of its own, nothing here waits; orphans
+	// that have ended are reaped, the others get a moment to end.
+	var after traces
+	gone := func() bool {
+		after = leftovers(w.t)
+		for _, pid := range after.children {
+			if processState(pid) == 'Z' {
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			}
+		}
+		return len(added(before.children, children(os.Getpid()))) == 0
+	}
+	for range 100 {
+		if gone() {
+			break
+		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil)
+	}
+	after = leftovers(w.t)
+	for _, pid := range added(before.children, after.children) {
+		w.t.Errorf("process %d is still there: %s", pid, commandLine(pid))
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	for _, link := range added(before.interfaces, after.interfaces) {
+		w.t.Errorf("network interface %s is still there", link)
+	}
+	for _, mount := range added(before.mounts, after.mounts) {
+		w.t.Errorf("mount %s is still there", mount)
+	}
+}
+
+func added[T comparable](before, after []T) []T {
+	return slices.DeleteFunc(slices.Clone(after), func(x T) bool { return slices.Contains(before, x) })
+}
+
+// children gives the processes whose parent is pid.
+func children(pid int) []int {
+	var found []int
+	for other, stat := range processes() {
+		if stat.parent == pid {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
+// Descendants gives the processes below pid.
+func Descendants(pid int) []int {
+	var below []int
+	for _, child := range children(pid) {
+		below = append(append(below, child), Descendants(child)...)
+	}
+	return below
+}
+
+type stat struct {
+	parent int
+	state  byte
+}
+
+// processes reads /proc (proc_pid_stat(5)).
+func processes() map[int]stat {
+	found := map[int]stat{}
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is well formed
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		// The command's name is in parentheses and may hold any character.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		parent, _ := strconv.Atoi(fields[1])
+		found[pid] = stat{parent: parent, state: fields[0][0]}
+	}
+	return found
+}
+
+// processState is R, S, Z and so on, 0 when there is no such process.
+func processState(pid int) byte { return processes()[pid].state }
+
+func commandLine(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || len(text) == 0 {
+		return "(unknown)"
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(text), "\x00", " "))
+}

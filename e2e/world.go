@@ -1,0 +1,183 @@
+// Package e2e runs the three programs as people do: a control plane with its own
+// Postgres, real upstream servers behind a certificate authority made for the
+// test, and real clients inside sandboxes.
+//
+//	client ─ sealed namespace ─ sidecar ─ TLS ─ nginx ─┬─ stripe-mock
+//	                              │                    ├─ git http-backend
+//	                        control plane              └─ answers by itself
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for something that should happen soon.
+const patience = 30 * time.Second
+
+// World is one control plane with its upstreams. It belongs to one test, which
+// it fails when anything goes wrong, and it leaves nothing behind.
+type World struct {
+	Dir     string // of this world alone
+	Server  string // URL of the admin API
+	Sidecar string // URL of the sidecar API
+	Metrics string // URL of the control plane's metrics
+	Nginx   *Nginx
+
+	t         testing.TB
+	flags     []string // of serve
+	control   *Program
+	authority *authority
+	user      *user
+}
+
+// NewWorld starts a control plane and the upstreams, and stops them with t.
+func NewWorld(t testing.TB) *World {
+	t.Helper()
+	before := leftovers(t)
+	dir, err := os.MkdirTemp("", "sallyport-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &World{t: t, Dir: dir}
+	t.Cleanup(func() {
+		w.checkLeftovers(before)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the world's directory: %v", err)
+		}
+	})
+	// The control plane's Postgres and ordinary users come through here.
+	w.must(os.Chmod(dir, 0o755))
+	w.install()
+	w.authority = newAuthority(t)
+	w.must(os.WriteFile(w.UpstreamCA(), w.authority.pem, 0o644))
+	w.Nginx = w.startNginx()
+	w.flags = w.chooseListeners()
+	w.StartControl()
+	t.Cleanup(func() { w.StopControl() })
+	return w
+}
+
+// DataDir is the control plane's.
+func (w *World) DataDir() string { return filepath.Join(w.Dir, "data") }
+
+// UpstreamCA is the file with the certificate that the upstreams' ones come from.
+func (w *World) UpstreamCA() string { return filepath.Join(w.Dir, "upstream-ca.pem") }
+
+// Program gives the path of one of the three programs, or of a test client.
+func (w *World) Program(name string) string { return filepath.Join(w.Dir, "bin", name) }
+
+// Client gives the path of a file of e2e/clients, as sandboxes see it.
+func (w *World) Client(name string) string { return filepath.Join(w.Dir, "clients", name) }
+
+func (w *World) chooseListeners() []string {
+	ports := freePorts(w.t, 3)
+	w.Server = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+	w.Sidecar = fmt.Sprintf("https://127.0.0.1:%d", ports[1])
+	w.Metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[2])
+	return []string{
+		"--data-dir", w.DataDir(),
+		"--admin-listen", strings.TrimPrefix(w.Server, "http://"),
+		"--sidecar-listen", strings.TrimPrefix(w.Sidecar, "https://"),
+		"--metrics-listen", fmt.Sprintf("127.0.0.1:%d", ports[2]),
+	}
+}
+
+// StartControl starts the control plane and waits until it is ready.
+func (w *World) StartControl() {
+	w.t.Helper()
+	w.control = w.start("sallyport-control", w.ServeCommand()...)
+	w.await("the control plane is ready", func() bool {
+		select {
+		case <-w.control.done:
+			w.t.Fatalf("the control plane ended: %v\n%s", w.control.err, w.control.output())
+		default:
+		}
+		return w.status("/readyz") == http.StatusOK
+	})
+}
+
+// ServeCommand is how the control plane is started.
+func (w *World) ServeCommand() []string {
+	return append([]string{w.Program("sallyport-control"), "serve"}, w.flags...)
+}
+
+// StopControl asks the control plane to end and waits until it has. It may have
+// been stopped before.
+func (w *World) StopControl() {
+	w.t.Helper()
+	if w.control == nil {
+		return
+	}
+	w.control.Stop()
+	if log := w.control.output(); strings.Contains(log, "DATA RACE") {
+		w.t.Errorf("the control plane has a data race:\n%s", log)
+	}
+	w.control = nil
+}
+
+// KillControl kills the control plane as a power cut would: its Postgres is not told.
+func (w *World) KillControl() {
+	w.t.Helper()
+	w.must(w.control.cmd.Process.Kill())
+	<-w.control.done
+	w.control = nil
+}
+
+// ControlLog is what the control plane has logged since it was last started.
+func (w *World) ControlLog() string { return w.control.output() }
+
+// status gives the HTTP status of a GET, 0 when nobody answers.
+func (w *World) status(path string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.Server+path, nil)
+	w.must(err)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// AdminToken is the first API token, which the control plane wrote at its first start.
+func (w *World) AdminToken() string {
+	w.t.Helper()
+	token, err := os.ReadFile(filepath.Join(w.DataDir(), "admin-token"))
+	w.must(err)
+	return strings.TrimSpace(string(token))
+}
+
+// await waits until done says so.
+func (w *World) await(what string, done func() bool) {
+	w.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			w.t.Fatalf("after %s it is still not so that %s", patience, what)
+		}
+	}
+}
+
+func (w *World) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// alive reports whether a process is there and not merely unreaped.
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil && processState(pid) != 'Z' }
