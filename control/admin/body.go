@@ -1,0 +1,115 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sallyport/control"
+)
+
+// maxBody bounds a request's body, in bytes: the longest secret, with every
+// character escaped, and the rest.
+const maxBody = 6*control.MaxSecretLength + 32<<10
+
+// secret is a secret on its way in. It never goes out: printed or encoded, it is
+// [redacted].
+type secret struct{ control.Secret }
+
+// Schema is for the OpenAPI document.
+func (secret) Schema(huma.Registry) *huma.Schema {
+	length := control.MaxSecretLength
+	return &huma.Schema{Type: huma.TypeString, WriteOnly: true, MaxLength: &length, Description: "Never shown again."}
+}
+
+// UnmarshalJSON copies the secret and overwrites what it read: the decoder's own
+// buffer, which nobody else could wipe.
+func (s *secret) UnmarshalJSON(data []byte) error {
+	s.Wipe()
+	if len(data) < 2 || data[0] != '"' {
+		return control.Errorf(control.CodeInvalid, "the secret must be a string")
+	}
+	text := data[1 : len(data)-1]
+	defer func() {
+		for i := range text {
+			text[i] = 'x'
+		}
+	}()
+	if bytes.IndexByte(text, '\\') < 0 {
+		if !utf8.Valid(text) {
+			return control.Errorf(control.CodeInvalid, "the secret is not UTF-8")
+		}
+		s.Secret = bytes.Clone(text)
+		return nil
+	}
+	var unescaped string
+	if json.Unmarshal(data, &unescaped) != nil {
+		return control.Errorf(control.CodeInvalid, "the secret is not a valid JSON string")
+	}
+	s.Secret = control.Secret(unescaped)
+	return nil
+}
+
+// decode reads a request's body strictly. Its errors never quote the body.
+func decode[B any](ctx context.Context) (*B, error) {
+	r := recordOf(ctx).request
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		return nil, control.Errorf(control.CodeInvalid, "send the body as application/json")
+	}
+	raw := make([]byte, maxBody+1)
+	n, err := io.ReadFull(r.Body, raw)
+	defer clear(raw[:n])
+	switch {
+	case err == nil:
+		return nil, control.Errorf(control.CodeInvalid, "the body is longer than %d bytes", maxBody)
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, control.Errorf(control.CodeInvalid, "the body could not be read to its end")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw[:n]))
+	decoder.DisallowUnknownFields()
+	body := new(B)
+	if err := decoder.Decode(body); err != nil {
+		wipe(body)
+		return nil, decodeError(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		wipe(body)
+		return nil, control.Errorf(control.CodeInvalid, "something follows the JSON value of the body")
+	}
+	return body, nil
+}
+
+// wipe overwrites the secret of a body that has one.
+func wipe(body any) {
+	if b, ok := body.(interface{ Wipe() }); ok {
+		b.Wipe()
+	}
+}
+
+// fieldName is what one of our fields could be called; anything else in its
+// place may be a secret that slipped.
+var fieldName = regexp.MustCompile(`^"[a-z_]{1,24}"$`)
+
+func decodeError(err error) error {
+	var wrongType *json.UnmarshalTypeError
+	unknown, isUnknown := strings.CutPrefix(err.Error(), "json: unknown field ")
+	switch {
+	case control.CodeOf(err) != "":
+		return err
+	case errors.As(err, &wrongType) && wrongType.Field != "":
+		return control.Errorf(control.CodeInvalid, "the field %q has the wrong type", wrongType.Field)
+	case isUnknown && fieldName.MatchString(unknown):
+		return control.Errorf(control.CodeInvalid, "the body has a field %s that is not known here", unknown)
+	case isUnknown:
+		return control.Errorf(control.CodeInvalid, "the body has a field that is not known here")
+	}
+	return control.Errorf(control.CodeInvalid, "the body is not the JSON object that is expected")
+}

@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sallyport/control"
+	"sallyport/control/store"
+)
+
+type credentialPath struct {
+	vaultPath
+	Credential string `path:"credential" doc:"The credential's name"`
+}
+
+// newCredential is a credential to be stored. What is left out comes from the
+// service, or is the usual.
+type newCredential struct {
+	Name      string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
+	Service   string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy and placeholders"`
+	Hosts     []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
+	Inject    []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE"`
+	Auth      control.Auth   `json:"auth,omitempty" enum:"token,basic"`
+	Username  string         `json:"username,omitempty" doc:"Of basic"`
+	Stray     control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
+	AllowHTTP bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
+	Secret    secret         `json:"secret"`
+}
+
+// Wipe overwrites the secret.
+func (c *newCredential) Wipe() { c.Secret.Wipe() }
+
+func (s *Server) credentialRoutes(api huma.API) {
+	const credentials = "/v1/teams/{team}/vaults/{vault}/credentials"
+	route(s, api, huma.Operation{
+		OperationID: "list-credentials", Method: http.MethodGet, Path: credentials, Summary: "The vault's credentials, without their secrets",
+	}, func(ctx context.Context, in *vaultPage) (*answer[list[control.Credential]], error) {
+		return items(s.Store.Credentials(ctx, teamOf(ctx).ID, in.Vault, in.page()))
+	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "create-credential", Method: http.MethodPost, Path: credentials, Summary: "Store a credential",
+	}, s.createCredential)
+	route(s, api, huma.Operation{
+		OperationID: "get-credential", Method: http.MethodGet, Path: credentials + "/{credential}", Summary: "One credential, without its secret",
+	}, func(ctx context.Context, in *credentialPath) (*answer[control.Credential], error) {
+		return one(s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential))
+	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
+		Summary: "Store a new secret and push it to every connected sidecar",
+	}, s.rotateCredential)
+	route(s, api, huma.Operation{
+		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
+	}, func(ctx context.Context, in *credentialPath) (*struct{}, error) {
+		if _, err := s.Store.DeleteCredential(ctx, teamOf(ctx).ID, in.Vault, in.Credential); err != nil {
+			return nil, err
+		}
+		return nil, s.audited(ctx, teamOf(ctx).ID, "credential.delete", in.Vault+"/"+in.Credential)
+	})
+}
+
+func (s *Server) createCredential(ctx context.Context, in *vaultPath, body *newCredential) (*answer[control.Credential], error) {
+	defer body.Wipe()
+	c, err := s.credential(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := control.CheckSecret(body.Secret.Secret); err != nil {
+		return nil, err
+	}
+	team := teamOf(ctx).ID
+	vault, err := s.Store.Vault(ctx, team, in.Vault)
+	if err != nil {
+		return nil, err
+	}
+	c.ID, c.Vault, c.Version = store.NewID(), vault.Name, 1
+	sealed, err := s.seal(ctx, vault.ID, c.ID, c.Version, body.Secret.Secret)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return one(c, s.audited(ctx, team, "credential.create", c.Vault+"/"+c.Name))
+}
+
+// seal encrypts one version of a secret of the caller's team.
+func (s *Server) seal(ctx context.Context, vaultID, credentialID string, version int64, value control.Secret) (control.SealedSecret, error) {
+	team := teamOf(ctx).ID
+	key, err := s.Store.VaultKey(ctx, team, vaultID)
+	if err != nil {
+		return control.SealedSecret{}, err
+	}
+	return s.Sealer.Seal(ctx, key, control.SecretIdentity{
+		Team: team, Vault: vaultID, Credential: credentialID, Version: version, Field: "secret",
+	}, value)
+}

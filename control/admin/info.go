@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sallyport/control"
+	"sallyport/control/registry"
+)
+
+// readyTimeout bounds the question to the database.
+const readyTimeout = 2 * time.Second
+
+// info is what the control plane says of itself and of the token.
+type info struct {
+	Version    string       `json:"version"`
+	SidecarURL string       `json:"sidecar_url"`
+	Team       string       `json:"team" doc:"The token's; empty: every team"`
+	Role       control.Role `json:"role" doc:"The token's"`
+	Token      string       `json:"token" doc:"The token's name"`
+}
+
+func (s *Server) infoRoutes(api huma.API) {
+	route(s, api, huma.Operation{
+		OperationID: "get-info", Method: http.MethodGet, Path: "/v1/info", Summary: "What this is, and who the token says you are",
+	}, func(ctx context.Context, _ *struct{}) (*answer[info], error) {
+		c := recordOf(ctx).caller
+		return &answer[info]{info{Version: s.Version, SidecarURL: s.SidecarURL, Team: c.Team, Role: c.Role, Token: c.Name}}, nil
+	})
+	route(s, api, huma.Operation{
+		OperationID: "list-services", Method: http.MethodGet, Path: "/v1/services", Summary: "Services whose hosts and rules are known",
+	}, func(_ context.Context, in *pageQuery) (*answer[list[registry.Service]], error) {
+		page, next := s.services(in.Limit, in.After)
+		return items(page, next, nil)
+	})
+}
+
+// services gives one page of the registry, which is sorted by name.
+func (s *Server) services(limit int, after string) (page []registry.Service, next string) {
+	rest := s.Services.Services()
+	start, found := slices.BinarySearchFunc(rest, after, func(e registry.Service, name string) int { return strings.Compare(e.Name, name) })
+	if found {
+		start++
+	}
+	rest = rest[start:]
+	if len(rest) <= limit {
+		return rest, ""
+	}
+	return rest[:limit], rest[limit-1].Name
+}
+
+func serveHealth(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Write([]byte("ok\n"))
+}
+
+// serveReady names what keeps the control plane from serving.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	blockers := []string{}
+	if err := s.Store.Ping(ctx); err != nil {
+		s.Log.Warn("not ready", "blocker", "database", "error", err)
+		blockers = append(blockers, "database")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if len(blockers) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	json.NewEncoder(w).Encode(struct {
+		Ready    bool     `json:"ready"`
+		Blockers []string `json:"blockers"`
+	}{len(blockers) == 0, blockers})
+}

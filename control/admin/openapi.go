@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+func (s *Server) newAPI(mux *http.ServeMux) huma.API {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	api := humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:       "Sallyport admin API",
+				Version:     "1",
+				Description: "Teams, vaults, credentials, agents, pins, sandboxes, tokens and audit. Secrets are write-only: no answer holds one.",
+			},
+			Components: &huma.Components{
+				Schemas:         registry,
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
+			},
+			Security: []map[string][]string{{"token": {}}},
+		},
+		// No paths for documents and pages of huma's own: ours is made once, and
+		// a page would load scripts from elsewhere.
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{withoutValues},
+	})
+	api.UseMiddleware(s.authorize)
+	return api
+}
+
+// document is the OpenAPI document, with our problems in the place of huma's.
+func document(api huma.API) ([]byte, error) {
+	schemas := api.OpenAPI().Components.Schemas.Map()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	doc, err := json.Marshal(api.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	return doc, nil
+}
+
+func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/openapi+json")
+	w.Write(s.openAPI)
+}
+
+// answer is the body of a response.
+type answer[T any] struct{ Body T }
+
+// list is one page of many things.
+type list[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty" doc:"Give it as after to get the next page; absent on the last one."`
+}
+
+// items makes a page; one without items is [], never null.
+func items[T any](all []T, next string, err error) (*answer[list[T]], error) {
+	if err != nil {
+		return nil, err
+	}
+	if all == nil {
+		all = []T{}
+	}
+	return &answer[list[T]]{list[T]{Items: all, Next: next}}, nil
+}
+
+// one makes an answer of one thing.
+func one[T any](thing T, err error) (*answer[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &answer[T]{thing}, nil
+}
+
+// route registers a handler that reads no body.
+func route[I, O any](s *Server, api huma.API, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	if op.Method == http.MethodPost && op.DefaultStatus == 0 {
+		op.DefaultStatus = http.StatusCreated
+	}
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
+	op.Responses = map[string]*huma.Response{"default": {
+		Description: "What was wrong (RFC 9457)",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
+	}}
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// routeBody registers a handler that reads a body of type B. The body is read
+// here and not by huma, which would quote it in its errors and keep it in a pool.
+func routeBody[I, B, O any](s *Server, api huma.API, op huma.Operation, handler func(context.Context, *I, *B) (*O, error)) {
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, reflect.TypeFor[B]().Name())
+	op.RequestBody = &huma.RequestBody{
+		Required: true,
+		Content:  map[string]*huma.MediaType{"application/json": {Schema: schema}},
+	}
+	route(s, api, op, func(ctx context.Context, in *I) (*O, error) {
+		body, err := decode[B](ctx)
+		if err != nil {
+			return nil, err
+		}
+		return handler(ctx, in, body)
+	})
+}

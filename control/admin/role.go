@@ -1,0 +1,65 @@
+package admin
+
+import "sallyport/control"
+
+// leastRoles says who may do what. An operation that is not here is refused to
+// everybody.
+var leastRoles = map[string]control.Role{
+	"get-info":      control.RoleViewer,
+	"list-services": control.RoleViewer,
+
+	"list-teams":  control.RoleViewer, // of a token that is for one team, only that
+	"create-team": control.RoleOwner,
+
+	"list-vaults":  control.RoleViewer,
+	"create-vault": control.RoleAdmin,
+	"get-vault":    control.RoleViewer,
+	"delete-vault": control.RoleAdmin,
+
+	"list-credentials":  control.RoleViewer,
+	"create-credential": control.RoleAdmin,
+	"get-credential":    control.RoleViewer,
+	"rotate-credential": control.RoleAdmin,
+	"delete-credential": control.RoleAdmin,
+
+	"list-agents":  control.RoleViewer,
+	"create-agent": control.RoleAdmin,
+	"get-agent":    control.RoleViewer,
+	"delete-agent": control.RoleAdmin,
+	"pin-vault":    control.RoleAdmin,
+	"unpin-vault":  control.RoleAdmin,
+
+	"list-sandboxes": control.RoleViewer,
+	"create-sandbox": control.RoleMember,
+	"get-sandbox":    control.RoleViewer,
+	"delete-sandbox": control.RoleMember,
+
+	"list-events": control.RoleViewer,
+
+	"list-tokens":         control.RoleOwner,
+	"create-token":        control.RoleOwner,
+	"delete-token":        control.RoleOwner,
+	"list-global-tokens":  control.RoleOwner,
+	"create-global-token": control.RoleOwner,
+	"delete-global-token": control.RoleOwner,
+}
+
+// everyTeam are the operations that no token of one team may do.
+var everyTeam = map[string]bool{
+	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true,
+}
+
+// rank orders the roles; 0 is none of them.
+func rank(r control.Role) int {
+	switch r {
+	case control.RoleViewer:
+		return 1
+	case control.RoleMember:
+		return 2
+	case control.RoleAdmin:
+		return 3
+	case control.RoleOwner:
+		return 4
+	}
+	return 0
+}

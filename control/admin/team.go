@@ -1,0 +1,65 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sallyport/control"
+	"sallyport/control/store"
+)
+
+// pageQuery asks for a part of a list.
+type pageQuery struct {
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most"`
+	After string `query:"after" maxLength:"256" doc:"The next of the page before"`
+}
+
+func (q pageQuery) page() store.Page { return store.Page{Limit: q.Limit, After: q.After} }
+
+type teamPath struct {
+	Team string `path:"team" doc:"The team's name"`
+}
+
+type teamPage struct {
+	teamPath
+	pageQuery
+}
+
+// named is the body of what only needs a name.
+type named struct {
+	Name string `json:"name" maxLength:"63" doc:"Lower-case letters, digits, '-', '_' and '.'"`
+}
+
+// teamOf is the team of the path, which exists and which the caller may see.
+func teamOf(ctx context.Context) control.Team { return recordOf(ctx).caller.team }
+
+func (s *Server) teamRoutes(api huma.API) {
+	route(s, api, huma.Operation{
+		OperationID: "list-teams", Method: http.MethodGet, Path: "/v1/teams", Summary: "Teams",
+	}, s.listTeams)
+	routeBody(s, api, huma.Operation{
+		OperationID: "create-team", Method: http.MethodPost, Path: "/v1/teams", Summary: "Make a team",
+	}, s.createTeam)
+}
+
+func (s *Server) listTeams(ctx context.Context, in *pageQuery) (*answer[list[control.Team]], error) {
+	only := recordOf(ctx).caller.Team
+	if only == "" {
+		return items(s.Store.Teams(ctx, in.page()))
+	}
+	team, err := s.Store.Team(ctx, only)
+	return items([]control.Team{team}, "", err)
+}
+
+func (s *Server) createTeam(ctx context.Context, _ *struct{}, body *named) (*answer[control.Team], error) {
+	if err := control.CheckName("team", body.Name); err != nil {
+		return nil, err
+	}
+	team, err := s.Store.CreateTeam(ctx, body.Name)
+	if err != nil {
+		return nil, err
+	}
+	return one(team, s.audited(ctx, team.ID, "team.create", team.Name))
+}
