@@ -1,0 +1,38 @@
+package main
+
+import (
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport/control/admin"
+	"sallyport/control/agentapi"
+)
+
+// metrics is everything that this process counts.
+type metrics struct {
+	registry *prometheus.Registry
+	admin    *admin.Metrics
+	agentapi *agentapi.Metrics
+}
+
+func newMetrics(version string) *metrics {
+	r := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "sallyport_control_build_info",
+		Help:        "Always 1; the labels say what is running.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &metrics{registry: r, admin: admin.NewMetrics(r), agentapi: agentapi.NewMetrics(r)}
+}
+
+func (m *metrics) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}

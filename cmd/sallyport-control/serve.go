@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/control/admin"
+	"sallyport/control/agentapi"
+	"sallyport/control/embedded"
+	"sallyport/control/identity"
+	"sallyport/control/registry"
+	"sallyport/control/seal"
+	"sallyport/control/store"
+)
+
+// stopTimeout bounds the end of the embedded database.
+const stopTimeout = 30 * time.Second
+
+type serveCmd struct {
+	DataDir       string `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
+	Database      string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
+	KEK           string `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
+	AdminListen   string `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
+	AdminCert     string `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
+	AdminKey      string `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
+	SidecarListen string `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
+	SidecarURL    string `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
+	MetricsListen string `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
+	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
+}
+
+// Run serves until ctx ends. What it opens it closes, in the reverse order.
+func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cmd.LogLevel)); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: level}))
+	dir, err := openDataDir(cmd.DataDir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	if cmd.KEK == "" {
+		cmd.KEK = dir.file(kekFile)
+	}
+	listening, err := cmd.listen()
+	if err != nil {
+		return err
+	}
+	defer listening.close()
+	url, stopDatabase, err := cmd.database(ctx, dir, log)
+	if err != nil {
+		return err
+	}
+	defer stopDatabase()
+	st, err := store.Open(ctx, url, log)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	kek, err := seal.OpenFileKEK(ctx, cmd.KEK, st)
+	if err != nil {
+		return err
+	}
+	sealer := seal.New(kek)
+	defer sealer.Close()
+	authority, err := identity.Load(ctx, st, kek, time.Now)
+	if err != nil {
+		return err
+	}
+	if err := dir.write(caFile, authority.PEM()); err != nil {
+		return err
+	}
+	if err := bootstrap(ctx, st, dir); err != nil {
+		return fmt.Errorf("first start: %w", err)
+	}
+	return cmd.serve(ctx, env, log, dir, listening, &parts{st, sealer, authority})
+}
+
+// parts are what both APIs stand on.
+type parts struct {
+	store     *store.Store
+	sealer    *seal.Sealer
+	authority *identity.Authority
+}
+
+// database gives the URL of the database, and what ends it if it is ours.
+func (cmd *serveCmd) database(ctx context.Context, dir *dataDir, log *slog.Logger) (url string, stop func(), err error) {
+	if cmd.Database != "" {
+		return cmd.Database, func() {}, nil
+	}
+	cluster, err := embedded.Start(ctx, dir.path, log)
+	if err != nil {
+		return "", nil, withHint(fmt.Errorf("start the embedded Postgres: %w", err), "install Postgres (Debian: apt-get install postgresql), or give the URL of one with --database")
+	}
+	return cluster.URL(), func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := cluster.Stop(ctx); err != nil {
+			log.Error("the embedded Postgres did not stop; the next start goes on with it", "error", err)
+		}
+	}, nil
+}
+
+func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logger, dir *dataDir, l *listeners, p *parts) error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = ""
+	}
+	sidecarURL, err := cmd.sidecarURL(l.sidecar)
+	if err != nil {
+		return err
+	}
+	services, err := registry.Load()
+	if err != nil {
+		return err
+	}
+	counted := newMetrics(version())
+	sidecars := agentapi.New(agentapi.Config{
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
+	})
+	admins, err := admin.New(admin.Config{
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
+	})
+	if err != nil {
+		return err
+	}
+	adminTLS, err := cmd.adminTLS(l.admin, func() (certificateFunc, error) {
+		own, err := p.authority.NewServer(names(l.admin, "", hostname))
+		if err != nil {
+			return nil, err
+		}
+		return own.GetCertificate, nil
+	})
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
+	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
+	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })
+	cmd.announce(env.stdout, dir, l, sidecarURL, adminTLS != nil)
+	notifyReady(env.getenv, log)
+	return group.Wait()
+}
+
+// announce says where everything is. It never shows what is in the files.
+func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarURL string, adminTLS bool) {
+	scheme := "http"
+	if adminTLS {
+		scheme = "https"
+	}
+	fmt.Fprintf(w, "sallyport-control %s is ready\n", version())
+	fmt.Fprintf(w, "  admin API    %s://%s\n", scheme, l.admin.Addr())
+	fmt.Fprintf(w, "  sidecar API  %s\n", sidecarURL)
+	fmt.Fprintf(w, "  metrics      http://%s/metrics\n", l.metrics.Addr())
+	if _, err := os.Stat(dir.file(adminTokenFile)); err == nil {
+		fmt.Fprintf(w, "  admin token  %s\n", dir.file(adminTokenFile))
+	}
+	fmt.Fprintf(w, "  control CA   %s\n", dir.file(caFile))
+	fmt.Fprintf(w, "  key          %s (keep a copy elsewhere: without it no secret can be opened)\n", cmd.KEK)
+}
+
+func serveMetrics(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
