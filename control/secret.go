@@ -10,8 +10,11 @@ import (
 type SecretIdentity struct {
 	Team, Vault, Credential string // ids
 	Version                 int64
-	Field                   string // "secret"
+	Field                   string // FieldSecret
 }
+
+// FieldSecret is the only sealed field of a credential's version so far.
+const FieldSecret = "secret"
 
 // WrappedKey is a vault's data key, wrapped by a key-encryption key.
 type WrappedKey struct {

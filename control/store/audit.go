@@ -1,0 +1,238 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+// Report is one event of a sandbox. The store fills in the event's kind, actor,
+// agent and sandbox, and the name of its credential.
+type Report struct {
+	Sequence     uint64 // from 1, counted by the sidecar
+	CredentialID string // empty: none
+	Event        control.Event
+}
+
+// AppendEvents stores a sandbox's events, each sequence number once, and gives
+// the highest sequence number of the batch; of an empty batch, the highest ever
+// stored, so that a sidecar can go on counting from there. A number used again
+// for another request is CodeConflict.
+func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, reports []Report) (acknowledged uint64, err error) {
+	if len(reports) == 0 {
+		highest, err := one(ctx, s.pool, "such sandbox", pgx.RowTo[int64],
+			`select coalesce(max(sequence), 0) from audit_events where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
+		return uint64(highest), err
+	}
+	sequences := make([]int64, len(reports))
+	for i, r := range reports {
+		if r.Sequence == 0 || r.Sequence > math.MaxInt64 {
+			return 0, control.Errorf(control.CodeInvalid, "an event's sequence number is %d: count from 1", r.Sequence)
+		}
+		sequences[i] = int64(r.Sequence)
+		acknowledged = max(acknowledged, r.Sequence)
+	}
+	err = s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if _, err := lockHead(ctx, tx, teamID); err != nil { // so that two copies of a batch take turns
+			return err
+		}
+		agent, err := one(ctx, tx, "such sandbox", pgx.RowTo[string],
+			`select a.name from sandboxes s join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
+		if err != nil {
+			return err
+		}
+		known, err := knownRequests(ctx, tx, sandboxID, sequences)
+		if err != nil {
+			return err
+		}
+		names, err := credentialNames(ctx, tx, teamID, reports)
+		if err != nil {
+			return err
+		}
+		var fresh []record
+		for _, r := range reports {
+			e := r.Event
+			if request, found := known[int64(r.Sequence)]; found {
+				if request != clean(e.RequestID) {
+					return control.Errorf(control.CodeConflict, "event %d of this sandbox was reported before, of another request: count on from the last acknowledged number", r.Sequence)
+				}
+				continue
+			}
+			known[int64(r.Sequence)] = clean(e.RequestID)
+			e.Kind, e.Actor, e.Agent, e.Sandbox = "request", "sandbox:"+sandboxID, agent, sandboxID
+			e.Credential = names[r.CredentialID]
+			fresh = append(fresh, record{Event: e, Sequence: int64(r.Sequence)})
+		}
+		return appendEvents(ctx, tx, teamID, fresh...)
+	})
+	return acknowledged, err
+}
+
+// knownRequests gives the request ids of those sequence numbers that are stored.
+func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, sequences []int64) (map[int64]string, error) {
+	rows, err := tx.Query(ctx, `select sequence, request_id from audit_events where sandbox = $1 and sequence > 0 and sequence = any($2)`, sandboxID, sequences)
+	if err != nil {
+		return nil, interpret(err, "read the sandbox's events", "such sandbox")
+	}
+	known := make(map[int64]string)
+	var sequence int64
+	var request string
+	_, err = pgx.ForEachRow(rows, []any{&sequence, &request}, func() error {
+		known[sequence] = request
+		return nil
+	})
+	return known, interpret(err, "read the sandbox's events", "such sandbox")
+}
+
+// credentialNames gives VAULT/NAME for each id; an id that is gone stands for itself.
+func credentialNames(ctx context.Context, tx pgx.Tx, teamID string, reports []Report) (map[string]string, error) {
+	names := make(map[string]string)
+	ids := []string{}
+	for _, r := range reports {
+		if _, found := names[r.CredentialID]; !found && r.CredentialID != "" {
+			names[r.CredentialID] = r.CredentialID
+			ids = append(ids, clean(r.CredentialID))
+		}
+	}
+	rows, err := tx.Query(ctx, `
+		select c.id::text, v.name || '/' || c.name from credentials c join vaults v on v.id = c.vault_id
+		where c.team_id = $1 and c.id::text = any($2)`, teamID, ids)
+	if err != nil {
+		return nil, interpret(err, "read the credentials' names", "such team")
+	}
+	var id, name string
+	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error {
+		names[id] = name
+		return nil
+	})
+	return names, interpret(err, "read the credentials' names", "such team")
+}
+
+// AppendAct stores an act of an admin or of the system. teamID "" is the installation itself.
+func (s *Store) AppendAct(ctx context.Context, teamID string, e control.Event) error {
+	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		return appendEvents(ctx, tx, orInstallation(teamID), record{Event: e})
+	})
+}
+
+// Events lists newest first. An event's ID counts those of its team. teamID "" is the installation itself.
+func (s *Store) Events(ctx context.Context, teamID string, page Page) (events []control.Event, next string, err error) {
+	before := int64(math.MaxInt64)
+	if page.After != "" {
+		if before, err = strconv.ParseInt(page.After, 10, 64); err != nil {
+			return nil, "", errCursor
+		}
+	}
+	records, err := all(ctx, s.pool, "events", scanRecord, eventRows+`where team_id = $1 and position < $2 order by position desc limit $3`,
+		orInstallation(teamID), before, page.limit())
+	if err != nil {
+		return nil, "", err
+	}
+	events = make([]control.Event, len(records))
+	for i, r := range records {
+		events[i] = r.Event
+	}
+	events, next = cut(page, events, func(e control.Event) string { return strconv.FormatInt(e.ID, 10) })
+	return events, next, nil
+}
+
+func orInstallation(teamID string) string {
+	if teamID == "" {
+		return installation
+	}
+	return teamID
+}
+
+// maxText bounds a text of an event, in bytes.
+const maxText = 8 << 10
+
+// clean makes a text from outside one that Postgres can keep.
+func clean(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}
+
+// appendEvents puts events at the end of the team's chain.
+func appendEvents(ctx context.Context, tx pgx.Tx, teamID string, records ...record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	h, err := lockHead(ctx, tx, teamID)
+	if err != nil {
+		return err
+	}
+	rows := make([][]any, len(records))
+	for i, r := range records {
+		r.clean()
+		r.TeamID, r.ID, r.CreatedAt, r.Previous = h.TeamID, h.Position+1, h.Now, h.Hash
+		if r.Time = r.Time.UTC().Truncate(time.Microsecond); r.Time.IsZero() {
+			r.Time = r.CreatedAt
+		}
+		h.Position, h.Hash = r.ID, r.digest()
+		rows[i] = append(r.values(), h.Hash)
+	}
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"audit_events"}, eventColumns, pgx.CopyFromRows(rows)); err != nil {
+		return interpret(err, "store events", "such team")
+	}
+	_, err = tx.Exec(ctx, `update audit_heads set position = $2, hash = $3 where team_id = $1`, h.TeamID, h.Position, h.Hash)
+	return interpret(err, "store events", "such team")
+}
+
+// head is the end of a team's chain.
+type head struct {
+	TeamID   string
+	Position int64
+	Hash     []byte
+	Now      time.Time
+}
+
+func lockHead(ctx context.Context, tx pgx.Tx, teamID string) (head, error) {
+	return one(ctx, tx, "such team", pgx.RowToStructByPos[head],
+		`select team_id, position, hash, clock_timestamp() from audit_heads where team_id = $1 for update`, teamID)
+}
+
+// VerifyChain reads a team's events again and reports the first that is not as
+// it was written, or is missing. teamID "" is the installation itself.
+func (s *Store) VerifyChain(ctx context.Context, teamID string) error {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return s.inTx(ctx, options, func(tx pgx.Tx) error {
+		end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[head],
+			`select team_id, position, hash, now() from audit_heads where team_id = $1`, orInstallation(teamID))
+		if err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, eventRows+`where team_id = $1 order by position`, end.TeamID)
+		if err != nil {
+			return interpret(err, "read events", "such team")
+		}
+		defer rows.Close()
+		last := record{Hash: make([]byte, 32)}
+		for rows.Next() {
+			r, err := scanRecord(rows)
+			if err != nil {
+				return interpret(err, "read events", "such team")
+			}
+			if !r.follows(last) {
+				return fmt.Errorf("the audit chain is broken at event %d: it, or an event before it, was changed or removed", last.ID+1)
+			}
+			last = r
+		}
+		if err := rows.Err(); err != nil {
+			return interpret(err, "read events", "such team")
+		}
+		if last.ID != end.Position || string(last.Hash) != string(end.Hash) {
+			return fmt.Errorf("the audit chain is broken after event %d: it should reach event %d", last.ID, end.Position)
+		}
+		return nil
+	})
+}

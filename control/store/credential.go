@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+	"sallyport/control/api"
+)
+
+// credentialRows is read by scanCredential.
+const credentialRows = `
+	select c.id, v.name, c.name, c.service,
+		array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position),
+		c.allow_http, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at
+	from credentials c join vaults v on v.id = c.vault_id `
+
+func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
+	var c control.Credential
+	var rules []string
+	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.Auth, &c.Username,
+		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt)
+	if err != nil {
+		return c, err
+	}
+	c.Inject, err = parseRules(rules)
+	return c, err
+}
+
+func parseRules(texts []string) ([]control.Rule, error) {
+	rules := make([]control.Rule, len(texts))
+	for i, text := range texts {
+		var err error
+		if rules[i], err = control.ParseRule(text); err != nil {
+			return nil, fmt.Errorf("read a stored inject rule: %w", err)
+		}
+	}
+	return rules, nil
+}
+
+// CreateCredential makes a credential with version 1 of its secret. Its ID is
+// the caller's (NewID), since the secret is sealed to it. Its hosts are stored in
+// the form of api.HostPattern.String.
+func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c control.Credential, secret control.SealedSecret) (created control.Credential, revision int64, err error) {
+	hosts, err := normalise(c.Hosts)
+	if err != nil {
+		return created, 0, err
+	}
+	rules := make([]string, len(c.Inject))
+	for i, r := range c.Inject {
+		rules[i] = r.String()
+	}
+	revision, err = s.change(ctx, teamID, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, auth, username, inject, stray, placeholders, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.Auth, c.Username, rules, c.Stray, append([]string{}, c.Placeholders...))
+		if err != nil {
+			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
+		}
+		if err := addVersion(ctx, tx, teamID, c.ID, 1, secret); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			insert into credential_hosts (vault_id, credential_id, pattern, position)
+			select $1, $2, pattern, position from unnest($3::text[]) with ordinality as hosts (pattern, position)`, vaultID, c.ID, hosts)
+		if err != nil {
+			return interpret(err, "store the credential's hosts", "such vault")
+		}
+		if err := refuseTie(ctx, tx, teamID, vaultID); err != nil {
+			return err
+		}
+		created, err = one(ctx, tx, "such credential", scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, c.ID)
+		return err
+	})
+	return created, revision, err
+}
+
+func normalise(hosts []string) ([]string, error) {
+	var patterns []string
+	for _, host := range hosts {
+		p, err := api.ParseHostPattern(host)
+		if err != nil {
+			return nil, control.Errorf(control.CodeInvalid, "%v", err)
+		}
+		if !slices.Contains(patterns, p.String()) {
+			patterns = append(patterns, p.String())
+		}
+	}
+	if len(patterns) == 0 {
+		return nil, control.Errorf(control.CodeInvalid, "the credential needs a host that it may be sent to")
+	}
+	return patterns, nil
+}
+
+func addVersion(ctx context.Context, tx pgx.Tx, teamID, credentialID string, version int64, secret control.SealedSecret) error {
+	tag, err := tx.Exec(ctx, `
+		insert into credential_versions (vault_id, credential_id, version, key_version, salt, commitment, ciphertext)
+		select vault_id, id, $3, $4, $5, $6, $7 from credentials where team_id = $1 and id = $2`,
+		teamID, credentialID, version, secret.KeyVersion, secret.Salt, secret.Commitment, secret.Ciphertext)
+	return must(tag, err, "store the secret", "such data key of the vault")
+}
+
+// Credential gives the credential of that name in the vault of that name.
+func (s *Store) Credential(ctx context.Context, teamID, vault, name string) (control.Credential, error) {
+	return one(ctx, s.pool, fmt.Sprintf("credential %q in vault %q", name, vault), scanCredential,
+		credentialRows+`where c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)
+}
+
+// Credentials lists by name those of the vault of that name.
+func (s *Store) Credentials(ctx context.Context, teamID, vault string, page Page) (credentials []control.Credential, next string, err error) {
+	if _, err := s.Vault(ctx, teamID, vault); err != nil {
+		return nil, "", err
+	}
+	credentials, err = all(ctx, s.pool, "credentials", scanCredential,
+		credentialRows+`where c.team_id = $1 and v.name = $2 and c.name > $3 order by c.name limit $4`, teamID, vault, page.After, page.limit())
+	credentials, next = cut(page, credentials, func(c control.Credential) string { return c.Name })
+	return credentials, next, err
+}
+
+// RotateCredential makes version expectVersion+1, to which secret must have been
+// sealed. It is CodeConflict unless expectVersion is the current one.
+func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret) (version, revision int64, err error) {
+	version = expectVersion + 1
+	revision, err = s.change(ctx, teamID, func(tx pgx.Tx) error {
+		current, err := one(ctx, tx, "such credential", pgx.RowTo[int64],
+			`select version from credentials where team_id = $1 and id = $2 for update`, teamID, credentialID)
+		if err != nil {
+			return err
+		}
+		if current != expectVersion {
+			return control.Errorf(control.CodeConflict, "the credential was rotated at the same time and has version %d now: try again", current)
+		}
+		if err := addVersion(ctx, tx, teamID, credentialID, version, secret); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update credentials set version = $3, rotated_at = now() where team_id = $1 and id = $2`, teamID, credentialID, version)
+		return interpret(err, "rotate the credential", "such credential")
+	})
+	return version, revision, err
+}
+
+// DeleteCredential deletes a credential with every version of its secret.
+func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string) (revision int64, err error) {
+	what := fmt.Sprintf("credential %q in vault %q", name, vault)
+	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			delete from credentials c using vaults v
+			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)
+		return must(tag, err, "delete "+what, what)
+	})
+}
+
+// SealedVersion gives one version of a secret.
+func (s *Store) SealedVersion(ctx context.Context, teamID, credentialID string, version int64) (control.SealedSecret, error) {
+	return one(ctx, s.pool, "such version of the credential", pgx.RowToStructByPos[control.SealedSecret], `
+		select x.key_version, x.salt, x.commitment, x.ciphertext
+		from credential_versions x join credentials c on c.id = x.credential_id
+		where c.team_id = $1 and c.id = $2 and x.version = $3`, teamID, credentialID, version)
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+// Bound is a credential that a sandbox may use now, with what opens its secret.
+type Bound struct {
+	Credential control.Credential
+	Identity   control.SecretIdentity
+	Key        control.WrappedKey
+	Secret     control.SealedSecret
+}
+
+// unbound is said alike of what does not exist and what is not bound, so that
+// nothing can be learnt of other agents' credentials.
+const unbound = "such credential bound to this sandbox at this version"
+
+// Bound is CodeForbidden unless the sandbox is enrolled, and the same CodeNotFound
+// for a credential that does not exist, is not pinned, or has another version now.
+func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID string, version int64) (Bound, error) {
+	var b Bound
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
+		if _, err := enrolled(ctx, tx, "", teamID, sandboxID); err != nil {
+			return err
+		}
+		var err error
+		b.Credential, err = one(ctx, tx, unbound, scanCredential, credentialRows+`
+			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
+			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4`, teamID, sandboxID, credentialID, version)
+		if err != nil {
+			return err
+		}
+		b.Identity.Field = control.FieldSecret
+		return interpret(tx.QueryRow(ctx, `
+			select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
+			from credentials c
+			join credential_versions x on x.credential_id = c.id and x.version = c.version
+			join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
+			where c.team_id = $1 and c.id = $2`, teamID, credentialID).Scan(
+			&b.Identity.Team, &b.Identity.Vault, &b.Identity.Credential, &b.Identity.Version,
+			&b.Key.KEK, &b.Key.Version, &b.Key.Blob,
+			&b.Secret.KeyVersion, &b.Secret.Salt, &b.Secret.Commitment, &b.Secret.Ciphertext), "read the secret", unbound)
+	})
+	return b, err
+}
+
+// enrolled gives the agent of an enrolled sandbox; lock is a locking clause.
+func enrolled(ctx context.Context, tx pgx.Tx, lock, teamID, sandboxID string) (agent string, err error) {
+	agent, err = one(ctx, tx, "such sandbox", pgx.RowTo[string], `
+		select a.name from sandboxes s join agents a on a.id = s.agent_id
+		where s.team_id = $1 and s.id = $2 and s.state = 'enrolled' `+lock, teamID, sandboxID)
+	if control.CodeOf(err) == control.CodeNotFound {
+		err = errNotEnrolled
+	}
+	return agent, err
+}
+
+// Grant is a lease to be recorded.
+type Grant struct {
+	TeamID       string
+	SandboxID    string
+	CredentialID string
+	Version      int64
+	Host         string        // as asked
+	FreshFor     time.Duration // until the sidecar asks again
+	HardFor      time.Duration // until it must stop using it
+}
+
+// Lease is a recorded grant. Its times are the database's.
+type Lease struct {
+	ID         string
+	FreshUntil time.Time
+	HardExpiry time.Time
+}
+
+// Grant records a lease and its audit event in one transaction, after checking
+// again what Bound checks; no revocation that has committed is overlooked. Only
+// then may material be handed out.
+func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
+	lease := Lease{ID: NewID()}
+	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		agent, err := enrolled(ctx, tx, "for share of s", g.TeamID, g.SandboxID)
+		if err != nil {
+			return err
+		}
+		credential, err := one(ctx, tx, unbound, pgx.RowTo[string], `
+			select v.name || '/' || c.name
+			from credentials c join vaults v on v.id = c.vault_id
+			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
+			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4
+			for share of c, p`, g.TeamID, g.SandboxID, g.CredentialID, g.Version)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `delete from leases where sandbox_id = $1 and hard_expiry < now()`, g.SandboxID); err != nil {
+			return interpret(err, "delete expired leases", unbound)
+		}
+		err = tx.QueryRow(ctx, `
+			insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
+			values ($1, $2, $3, $4, $5, $6, now() + $7, now() + $8) returning fresh_until, hard_expiry`,
+			lease.ID, g.TeamID, g.SandboxID, g.CredentialID, g.Version, clean(g.Host), g.FreshFor, g.HardFor).Scan(&lease.FreshUntil, &lease.HardExpiry)
+		if err != nil {
+			return interpret(err, "record the lease", unbound)
+		}
+		return appendEvents(ctx, tx, g.TeamID, record{Event: control.Event{
+			Kind: "grant", Actor: "sandbox:" + g.SandboxID, Agent: agent, Sandbox: g.SandboxID,
+			Host: g.Host, Credential: credential, Version: g.Version, Lease: lease.ID,
+		}})
+	})
+	return lease, err
+}

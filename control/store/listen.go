@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	listenPing       = 30 * time.Second // to notice a connection that died silently
+	listenMinBackoff = 100 * time.Millisecond
+	listenMaxBackoff = 5 * time.Second
+)
+
+// Listen calls changed with the id of each team whose revision moved, and with
+// "" whenever it has connected, or connected again: anything may have changed.
+// It returns nil when ctx ends.
+func (s *Store) Listen(ctx context.Context, changed func(teamID string)) error {
+	backoff := listenMinBackoff
+	for {
+		err := s.listenOnce(ctx, func(teamID string) {
+			backoff = listenMinBackoff
+			changed(teamID)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("not listening to the database's changes", "error", err, "retry_in", backoff)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		}
+		backoff = min(2*backoff, listenMaxBackoff)
+	}
+}
+
+// listenOnce listens on a connection of its own until that fails or ctx ends.
+func (s *Store) listenOnce(ctx context.Context, notify func(teamID string)) error {
+	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "listen "+channel); err != nil {
+		return err
+	}
+	notify("")
+	for {
+		wait, cancel := context.WithTimeout(ctx, listenPing)
+		n, err := conn.WaitForNotification(wait)
+		cancel()
+		switch {
+		case err == nil:
+			notify(n.Payload)
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return err
+		default:
+			ping, cancel := context.WithTimeout(ctx, listenPing)
+			err := conn.Ping(ping)
+			cancel()
+			if err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+// ConnectedFor is how long a sandbox counts as connected after SetConnected or
+// Acknowledge. Whoever holds its stream calls SetConnected(…, true) again well
+// within it, so that a replica that died leaves no sandbox connected for ever.
+const ConnectedFor = 2 * time.Minute
+
+// isConnected is the condition for it on sandboxes s.
+const isConnected = `(s.state = 'enrolled' and s.replica is not null and s.last_seen_at > now() - interval '2 minutes')`
+
+const sandboxRows = `
+	select s.id, a.name, s.state, coalesce(` + isConnected + `, false), s.applied_revision, s.version, s.created_at, s.enrolled_at, s.last_seen_at
+	from sandboxes s join agents a on a.id = s.agent_id `
+
+// CreateSandbox makes a pending sandbox of the agent of that name. tokenHash is
+// the SHA-256 of its join token, which expires.
+func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHash []byte, expires time.Time) (control.Sandbox, error) {
+	var sandbox control.Sandbox
+	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		id, what := NewID(), fmt.Sprintf("agent %q", agent)
+		tag, err := tx.Exec(ctx, `insert into sandboxes (id, team_id, agent_id) select $1, team_id, id from agents where team_id = $2 and name = $3`, id, teamID, agent)
+		if err := must(tag, err, "create a sandbox", what); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `insert into join_tokens (hash, sandbox_id, expires_at) values ($1, $2, $3)`, tokenHash, id, expires)
+		if err != nil {
+			return interpret(err, "store the join token", what)
+		}
+		sandbox, err = one(ctx, tx, "such sandbox", pgx.RowToStructByPos[control.Sandbox], sandboxRows+`where s.team_id = $1 and s.id = $2`, teamID, id)
+		return err
+	})
+	return sandbox, err
+}
+
+// Sandbox gives one of the team's sandboxes.
+func (s *Store) Sandbox(ctx context.Context, teamID, sandboxID string) (control.Sandbox, error) {
+	return one(ctx, s.pool, "such sandbox", pgx.RowToStructByPos[control.Sandbox],
+		sandboxRows+`where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
+}
+
+// Sandboxes lists newest first.
+func (s *Store) Sandboxes(ctx context.Context, teamID string, page Page) (sandboxes []control.Sandbox, next string, err error) {
+	after := uuid.Max
+	if page.After != "" {
+		if after, err = uuid.Parse(page.After); err != nil {
+			return nil, "", errCursor
+		}
+	}
+	sandboxes, err = all(ctx, s.pool, "sandboxes", pgx.RowToStructByPos[control.Sandbox],
+		sandboxRows+`where s.team_id = $1 and s.id < $2 order by s.id desc limit $3`, teamID, after.String(), page.limit())
+	sandboxes, next = cut(page, sandboxes, func(b control.Sandbox) string { return b.ID })
+	return sandboxes, next, err
+}
+
+// RevokeSandbox cuts a sandbox off for good; doing so again changes nothing.
+func (s *Store) RevokeSandbox(ctx context.Context, teamID, sandboxID string) (revision int64, err error) {
+	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `update sandboxes set state = 'revoked' where team_id = $1 and id = $2`, teamID, sandboxID)
+		return must(tag, err, "revoke the sandbox", "such sandbox")
+	})
+}
+
+// errUnchanged rolls a change back that turned out to be none.
+var errUnchanged = errors.New("unchanged")
+
+// lockSandbox cuts off a sandbox whose identity is in two hands.
+func (s *Store) lockSandbox(ctx context.Context, teamID, sandboxID, reason string) error {
+	_, err := s.change(ctx, teamID, func(tx pgx.Tx) error {
+		var agent string
+		err := tx.QueryRow(ctx, `
+			update sandboxes s set state = 'locked' from agents a
+			where a.id = s.agent_id and s.team_id = $1 and s.id = $2 and s.state in ('pending', 'enrolled') returning a.name`,
+			teamID, sandboxID).Scan(&agent)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errUnchanged
+		}
+		if err != nil {
+			return interpret(err, "lock the sandbox", "such sandbox")
+		}
+		return appendEvents(ctx, tx, teamID, record{Event: control.Event{
+			Kind: "sandbox.lock", Actor: "system", Agent: agent, Sandbox: sandboxID, Detail: reason,
+		}})
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	if err == nil {
+		s.log.Warn("sandbox locked", "team", teamID, "sandbox", sandboxID, "reason", reason)
+	}
+	return err
+}
+
+// SandboxIdentity is whom a join token was for.
+type SandboxIdentity struct {
+	TeamID    string
+	Team      string
+	Agent     string
+	SandboxID string
+}
+
+// ConsumeJoinToken uses up a join token. It is CodeUnauthorized if the token is
+// unknown, expired or used; a second use also locks the sandbox and writes an event.
+func (s *Store) ConsumeJoinToken(ctx context.Context, tokenHash []byte) (SandboxIdentity, error) {
+	id, err := one(ctx, s.pool, "such join token", pgx.RowToStructByPos[SandboxIdentity], `
+		update join_tokens j set used_at = now()
+		from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
+		where j.hash = $1 and j.used_at is null and j.expires_at > now() and s.id = j.sandbox_id and s.state = 'pending'
+		returning t.id, t.name, a.name, s.id`, tokenHash)
+	if control.CodeOf(err) != control.CodeNotFound {
+		return id, err
+	}
+	var teamID, sandboxID string
+	var used bool
+	err = s.pool.QueryRow(ctx, `
+		select s.team_id, s.id, j.used_at is not null from join_tokens j join sandboxes s on s.id = j.sandbox_id where j.hash = $1`,
+		tokenHash).Scan(&teamID, &sandboxID, &used)
+	switch {
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return id, interpret(err, "read the join token", "such join token")
+	case err != nil || !used:
+		return id, control.Errorf(control.CodeUnauthorized, "the join token is unknown or has expired: create a new sandbox")
+	}
+	if err := s.lockSandbox(ctx, teamID, sandboxID, "its join token was used a second time"); err != nil {
+		return id, err
+	}
+	return id, control.Errorf(control.CodeUnauthorized, "the join token was used before, so its sandbox is locked: create a new sandbox, and find out who else had the token")
+}
+
+var errNotEnrolled = control.Errorf(control.CodeForbidden, "the sandbox is not enrolled, or was revoked or locked: create a new sandbox")
+
+// SetIdentity makes a pending sandbox whose join token was consumed an enrolled
+// one, at generation 1. publicKeyHash is the SHA-256 of its certificate's
+// SubjectPublicKeyInfo. It is CodeForbidden if the sandbox was locked or revoked meanwhile.
+func (s *Store) SetIdentity(ctx context.Context, sandboxID string, publicKeyHash, sealKey []byte, version string) error {
+	tag, err := s.pool.Exec(ctx, `
+		update sandboxes s set state = 'enrolled', public_key_hash = $2, seal_key = $3, version = $4,
+			generation = 1, enrolled_at = now(), last_seen_at = now()
+		from join_tokens j
+		where s.id = $1 and s.state = 'pending' and j.sandbox_id = s.id and j.used_at is not null`,
+		sandboxID, publicKeyHash, sealKey, clean(version))
+	if err == nil && tag.RowsAffected() == 0 {
+		return errNotEnrolled
+	}
+	return interpret(err, "enrol the sandbox", "such sandbox")
+}
+
+// Identity is what was set by SetIdentity, with the state that every call of a
+// sandbox must be checked against. Before enrolment the keys are nil.
+type Identity struct {
+	SandboxIdentity
+	State         control.SandboxState
+	PublicKeyHash []byte
+	SealKey       []byte
+	Generation    int64
+}
+
+// Identity gives a sandbox's identity, whatever its state.
+func (s *Store) Identity(ctx context.Context, teamID, sandboxID string) (Identity, error) {
+	return one(ctx, s.pool, "such sandbox", func(row pgx.CollectableRow) (id Identity, err error) {
+		err = row.Scan(&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation)
+		return id, err
+	}, `
+		select t.id, t.name, a.name, s.id, s.state, s.public_key_hash, s.seal_key, s.generation
+		from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
+		where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
+}
+
+// AdvanceGeneration counts a renewal. from must be the current generation;
+// anything else means that the identity was copied, which locks the sandbox
+// (CodeForbidden). request is the SHA-256 of the CSR: the very same request sent
+// again, because its answer was lost, gets the same answer.
+func (s *Store) AdvanceGeneration(ctx context.Context, sandboxID string, from int64, request []byte) (to int64, err error) {
+	err = s.pool.QueryRow(ctx, `
+		update sandboxes set generation = generation + 1, renewal_request = $3, last_seen_at = now()
+		where id = $1 and state = 'enrolled' and generation = $2 returning generation`, sandboxID, from, request).Scan(&to)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return to, interpret(err, "renew the sandbox's identity", "such sandbox")
+	}
+	var teamID string
+	var state control.SandboxState
+	var last []byte
+	err = s.pool.QueryRow(ctx, `select team_id, state, generation, renewal_request from sandboxes where id = $1`, sandboxID).Scan(&teamID, &state, &to, &last)
+	switch {
+	case err != nil:
+		return 0, interpret(err, "renew the sandbox's identity", "such sandbox")
+	case state != control.SandboxEnrolled:
+		return 0, errNotEnrolled
+	case to == from+1 && last != nil && bytes.Equal(last, request):
+		return to, nil
+	}
+	reason := fmt.Sprintf("generation %d of its identity was renewed when %d was current: the identity was copied", from, to)
+	if err := s.lockSandbox(ctx, teamID, sandboxID, reason); err != nil {
+		return 0, err
+	}
+	return 0, errNotEnrolled
+}

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+// Snapshot is all that a sandbox may use, at one revision of its team.
+type Snapshot struct {
+	Revision    int64
+	State       control.SandboxState
+	Credentials []control.Credential // by vault and name; empty unless State is enrolled
+}
+
+// Snapshot is CodeNotFound for a sandbox that is gone with its agent: treat it as revoked.
+func (s *Store) Snapshot(ctx context.Context, sandboxID string) (Snapshot, error) {
+	var snap Snapshot
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
+		var agentID, teamID string
+		err := tx.QueryRow(ctx, `
+			select t.revision, s.state, s.agent_id, s.team_id from sandboxes s join teams t on t.id = s.team_id where s.id = $1`,
+			sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &teamID)
+		if err != nil {
+			return interpret(err, "read the sandbox", "such sandbox")
+		}
+		if snap.State != control.SandboxEnrolled {
+			return nil
+		}
+		snap.Credentials, err = all(ctx, tx, "the sandbox's credentials", scanCredential, credentialRows+`
+			join pins p on p.vault_id = c.vault_id
+			where c.team_id = $1 and p.agent_id = $2 order by v.name, c.name`, teamID, agentID)
+		return err
+	})
+	return snap, err
+}
+
+// Acknowledge records that the sandbox has applied revision.
+func (s *Store) Acknowledge(ctx context.Context, sandboxID string, revision int64) error {
+	tag, err := s.pool.Exec(ctx, `
+		update sandboxes s set applied_revision = greatest(s.applied_revision, least($2, t.revision)), last_seen_at = now()
+		from teams t where t.id = s.team_id and s.id = $1`, sandboxID, revision)
+	return must(tag, err, "record the sandbox's revision", "such sandbox")
+}
+
+// SetConnected records that replica (a name unique to the process) holds the
+// sandbox's stream, or, if it was still this replica's, that it no longer does.
+func (s *Store) SetConnected(ctx context.Context, sandboxID, replica string, connected bool) error {
+	if connected {
+		tag, err := s.pool.Exec(ctx, `update sandboxes set replica = $2, last_seen_at = now() where id = $1`, sandboxID, replica)
+		return must(tag, err, "record the sandbox's connection", "such sandbox")
+	}
+	_, err := s.pool.Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where id = $1 and replica = $2`, sandboxID, replica)
+	return interpret(err, "record the sandbox's connection", "such sandbox")
+}
+
+// Acknowledged counts the connected sandboxes that hold a binding of the
+// credential, and those of them that have applied revision.
+func (s *Store) Acknowledged(ctx context.Context, teamID, credentialID string, revision int64) (connected, acknowledged int, err error) {
+	err = s.pool.QueryRow(ctx, `
+		select count(*), count(*) filter (where s.applied_revision >= $3)
+		from credentials c join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
+		where c.team_id = $1 and c.id = $2 and `+isConnected, teamID, credentialID, revision).Scan(&connected, &acknowledged)
+	return connected, acknowledged, interpret(err, "count acknowledgements", "such credential")
+}

@@ -1,0 +1,422 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+	"sallyport/control/embedded"
+)
+
+// cluster is where every test has a database of its own.
+var cluster *embedded.Cluster
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if cluster, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
+		panic(err)
+	}
+	defer cluster.Stop(context.Background())
+	return m.Run()
+}
+
+var databases atomic.Int64
+
+// newDatabase gives the URL of an empty database.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	name := fmt.Sprintf("test%d", databases.Add(1))
+	if _, err := conn.Exec(t.Context(), "create database "+name); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(cluster.URL(), "/postgres?", "/"+name+"?", 1)
+}
+
+func open(t *testing.T, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func newStore(t *testing.T) *Store {
+	t.Helper()
+	return open(t, newDatabase(t))
+}
+
+// fixture is a team to write tests with; its methods fail the test.
+type fixture struct {
+	*Store
+	t    *testing.T
+	Team control.Team
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	s := newStore(t)
+	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default"))(t)}
+}
+
+// got fails the test on an error: got(f())(t).
+func got[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// another is the same store with another team.
+func (f *fixture) another(name string) *fixture {
+	f.t.Helper()
+	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name))(f.t)}
+}
+
+func (f *fixture) vault(name string) control.Vault {
+	f.t.Helper()
+	key := control.WrappedKey{KEK: "kek", Version: 1, Blob: []byte("blob of " + name)}
+	return got(f.CreateVault(f.t.Context(), f.Team.ID, control.Vault{ID: NewID(), Name: name}, key))(f.t)
+}
+
+func credential(name string, hosts ...string) control.Credential {
+	rule, err := control.ParseRule("bearer")
+	if err != nil {
+		panic(err)
+	}
+	return control.Credential{
+		ID: NewID(), Name: name, Hosts: hosts, Auth: control.AuthToken, Inject: []control.Rule{rule},
+		Stray: control.StrayBlock, Placeholders: []string{"vault:" + name},
+	}
+}
+
+func secret() control.SealedSecret {
+	salt := sha256.Sum256([]byte(NewID()))
+	return control.SealedSecret{KeyVersion: 1, Salt: salt[:], Commitment: make([]byte, 32), Ciphertext: []byte("ciphertext")}
+}
+
+func (f *fixture) credential(v control.Vault, name string, hosts ...string) control.Credential {
+	f.t.Helper()
+	c, _, err := f.CreateCredential(f.t.Context(), f.Team.ID, v.ID, credential(name, hosts...), secret())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
+func (f *fixture) agent(name string, vaults ...string) control.Agent {
+	f.t.Helper()
+	got(f.CreateAgent(f.t.Context(), f.Team.ID, name))(f.t)
+	for _, v := range vaults {
+		got(f.Pin(f.t.Context(), f.Team.ID, name, v))(f.t)
+	}
+	return got(f.Agent(f.t.Context(), f.Team.ID, name))(f.t)
+}
+
+func hash(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+// sandbox makes an enrolled sandbox.
+func (f *fixture) sandbox(agent string) control.Sandbox {
+	f.t.Helper()
+	token := hash(NewID())
+	b := got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, token, time.Now().Add(time.Hour)))(f.t)
+	got(f.ConsumeJoinToken(f.t.Context(), token))(f.t)
+	if err := f.SetIdentity(f.t.Context(), b.ID, hash("key"), []byte("seal key"), "v1"); err != nil {
+		f.t.Fatal(err)
+	}
+	return got(f.Sandbox(f.t.Context(), f.Team.ID, b.ID))(f.t)
+}
+
+func (f *fixture) revision() int64 {
+	f.t.Helper()
+	return got(one(f.t.Context(), f.pool, "team", pgx.RowTo[int64], `select revision from teams where id = $1`, f.Team.ID))(f.t)
+}
+
+// wantCode fails the test unless err has the code and its message every one of parts.
+func wantCode(t *testing.T, err error, code control.Code, parts ...string) {
+	t.Helper()
+	if err == nil || control.CodeOf(err) != code {
+		t.Fatalf("got error %v with code %q, want code %q", err, control.CodeOf(err), code)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the message %q does not name %q", err, part)
+		}
+	}
+}
+
+func TestMigrateTwiceAndAtOnce(t *testing.T) {
+	url := newDatabase(t)
+	errs := make(chan error)
+	for range 2 {
+		go func() {
+			s, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
+			if err == nil {
+				s.Close()
+			}
+			errs <- err
+		}()
+	}
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	s := open(t, url)
+	got(s.CreateTeam(t.Context(), "kept"))(t)
+	got(open(t, url).Team(t.Context(), "kept"))(t)
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	url := newDatabase(t)
+	s := open(t, url)
+	if _, err := s.pool.Exec(t.Context(), `insert into goose_db_version (version_id, is_applied) values (9999, true)`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "newer control plane") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDatabaseAway(t *testing.T) {
+	_, err := Open(t.Context(), "postgres://sallyport@/postgres?host=/nowhere", slog.New(slog.DiscardHandler))
+	wantCode(t, err, control.CodeUnavailable)
+}
+
+func TestTeamsArePaged(t *testing.T) {
+	s := newStore(t)
+	for i := range 5 {
+		got(s.CreateTeam(t.Context(), fmt.Sprintf("team-%d", i)))(t)
+	}
+	var names []string
+	for page := (Page{Limit: 2}); ; {
+		teams, next, err := s.Teams(t.Context(), page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, team := range teams {
+			names = append(names, team.Name)
+		}
+		if next == "" {
+			break
+		}
+		page.After = next
+	}
+	if got := strings.Join(names, " "); got != "team-0 team-1 team-2 team-3 team-4" {
+		t.Errorf("listed %s", got)
+	}
+	_, err := s.CreateTeam(t.Context(), "team-0")
+	wantCode(t, err, control.CodeConflict, "team-0")
+	_, err = s.CreateTeam(t.Context(), "Team 0")
+	wantCode(t, err, control.CodeInvalid)
+	_, err = s.Team(t.Context(), "team-9")
+	wantCode(t, err, control.CodeNotFound, "team-9")
+}
+
+func TestVaultAndCredential(t *testing.T) {
+	f := newFixture(t)
+	v := f.vault("prod")
+	key := got(f.VaultKey(t.Context(), f.Team.ID, v.ID))(t)
+	if key.KEK != "kek" || key.Version != 1 || string(key.Blob) != "blob of prod" {
+		t.Errorf("the data key came back as %+v", key)
+	}
+	before := f.revision()
+	c := credential("stripe", "API.Stripe.com.", "api.stripe.com:443", "*.stripe.com:8443")
+	c.Username, c.Service, c.AllowHTTP = "me", "stripe", true
+	sealed := secret()
+	created, revision, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, c, sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if revision != before+1 {
+		t.Errorf("revision %d after %d", revision, before)
+	}
+	if want := "[api.stripe.com *.stripe.com:8443]"; fmt.Sprint(created.Hosts) != want {
+		t.Errorf("hosts %v, want %s", created.Hosts, want)
+	}
+	if created.Vault != "prod" || created.Version != 1 || created.Username != "me" || !created.AllowHTTP || created.Inject[0].String() != "bearer" || created.CreatedAt.IsZero() {
+		t.Errorf("created %+v", created)
+	}
+	read := got(f.SealedVersion(t.Context(), f.Team.ID, c.ID, 1))(t)
+	if !bytes.Equal(read.Salt, sealed.Salt) || !bytes.Equal(read.Ciphertext, sealed.Ciphertext) {
+		t.Errorf("the secret came back as %+v", read)
+	}
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("stripe", "other.test"), secret())
+	wantCode(t, err, control.CodeConflict, "stripe")
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("none"), secret())
+	wantCode(t, err, control.CodeInvalid, "host")
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("bad", "10.0.0.1"), secret())
+	wantCode(t, err, control.CodeInvalid, "10.0.0.1")
+	if f.revision() != revision {
+		t.Error("a refused change moved the revision")
+	}
+}
+
+func TestRotate(t *testing.T) {
+	f := newFixture(t)
+	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	version, revision, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret())
+	if err != nil || version != 2 || revision != f.revision() {
+		t.Fatalf("version %d, revision %d, %v", version, revision, err)
+	}
+	_, _, err = f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret())
+	wantCode(t, err, control.CodeConflict, "version 2")
+	after := got(f.Credential(t.Context(), f.Team.ID, "prod", "stripe"))(t)
+	if after.Version != 2 || !after.RotatedAt.After(c.RotatedAt) {
+		t.Errorf("after the rotation: %+v", after)
+	}
+
+	reused := secret()
+	reused.Salt = got(f.SealedVersion(t.Context(), f.Team.ID, c.ID, 1))(t).Salt
+	if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 2, reused); err == nil {
+		t.Error("a salt was used twice")
+	}
+}
+
+func TestDeletedVaultLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	f.agent("billing", "prod")
+	before := f.revision()
+	if revision := got(f.DeleteVault(t.Context(), f.Team.ID, "prod"))(t); revision != before+1 {
+		t.Errorf("revision %d after %d", revision, before)
+	}
+	for _, table := range []string{"vaults", "vault_keys", "credentials", "credential_versions", "credential_hosts", "pins"} {
+		n := got(one(t.Context(), f.pool, table, pgx.RowTo[int], "select count(*) from "+table))(t)
+		if n != 0 {
+			t.Errorf("%d rows remain in %s", n, table)
+		}
+	}
+	if a := got(f.Agent(t.Context(), f.Team.ID, "billing"))(t); len(a.Vaults) != 0 {
+		t.Errorf("the agent still has %v", a.Vaults)
+	}
+	_, err := f.DeleteVault(t.Context(), f.Team.ID, "prod")
+	wantCode(t, err, control.CodeNotFound, "prod")
+}
+
+// TestOtherTeamSeesNothing calls everything with ids and names of another team.
+func TestOtherTeamSeesNothing(t *testing.T) {
+	f := newFixture(t)
+	v := f.vault("prod")
+	c := f.credential(v, "stripe", "api.stripe.com")
+	f.agent("billing", "prod")
+	b := f.sandbox("billing")
+	got(f.CreateToken(t.Context(), f.Team.ID, control.Token{Name: "ci", Role: control.RoleAdmin}, hash("ci")))(t)
+	thief := f.another("thief")
+	thief.vault("own")
+	ctx, id := t.Context(), thief.Team.ID
+	for name, call := range map[string]func() error{
+		"Vault":       func() error { _, err := f.Vault(ctx, id, "prod"); return err },
+		"VaultKey":    func() error { _, err := f.VaultKey(ctx, id, v.ID); return err },
+		"DeleteVault": func() error { _, err := f.DeleteVault(ctx, id, "prod"); return err },
+		"CreateCredential": func() error {
+			_, _, err := f.CreateCredential(ctx, id, v.ID, credential("x", "x.test"), secret())
+			return err
+		},
+		"Credential":          func() error { _, err := f.Credential(ctx, id, "prod", "stripe"); return err },
+		"Credentials":         func() error { _, _, err := f.Credentials(ctx, id, "prod", Page{}); return err },
+		"Rotate":              func() error { _, _, err := f.RotateCredential(ctx, id, c.ID, 1, secret()); return err },
+		"DeleteCredential":    func() error { _, err := f.DeleteCredential(ctx, id, "prod", "stripe"); return err },
+		"SealedVersion":       func() error { _, err := f.SealedVersion(ctx, id, c.ID, 1); return err },
+		"Agent":               func() error { _, err := f.Agent(ctx, id, "billing"); return err },
+		"DeleteAgent":         func() error { _, err := f.DeleteAgent(ctx, id, "billing"); return err },
+		"Pin":                 func() error { _, err := f.Pin(ctx, id, "billing", "own"); return err },
+		"Unpin":               func() error { _, err := f.Unpin(ctx, id, "billing", "prod"); return err },
+		"CreateSandbox":       func() error { _, err := f.CreateSandbox(ctx, id, "billing", hash("x"), time.Now()); return err },
+		"Sandbox":             func() error { _, err := f.Sandbox(ctx, id, b.ID); return err },
+		"RevokeSandbox":       func() error { _, err := f.RevokeSandbox(ctx, id, b.ID); return err },
+		"Identity":            func() error { _, err := f.Identity(ctx, id, b.ID); return err },
+		"AppendEvents":        func() error { _, err := f.AppendEvents(ctx, id, b.ID, []Report{{Sequence: 1}}); return err },
+		"DeleteToken":         func() error { return f.DeleteToken(ctx, id, "ci") },
+		"an id that is none":  func() error { _, err := f.Sandbox(ctx, id, "x'; drop table teams"); return err },
+		"a team that is none": func() error { _, err := f.CreateAgent(ctx, NewID(), "x"); return err },
+	} {
+		t.Run(name, func(t *testing.T) { wantCode(t, call(), control.CodeNotFound) })
+	}
+	_, err := f.Bound(ctx, id, b.ID, c.ID, 1)
+	wantCode(t, err, control.CodeForbidden)
+	if after := got(f.Credential(ctx, f.Team.ID, "prod", "stripe"))(t); after.Version != 1 {
+		t.Errorf("the other team changed the credential: %+v", after)
+	}
+	for name, list := range map[string]func() (int, error){
+		"vaults":    func() (int, error) { v, _, err := f.Vaults(ctx, id, Page{}); return len(v) - 1, err },
+		"agents":    func() (int, error) { v, _, err := f.Agents(ctx, id, Page{}); return len(v), err },
+		"sandboxes": func() (int, error) { v, _, err := f.Sandboxes(ctx, id, Page{}); return len(v), err },
+		"tokens":    func() (int, error) { v, _, err := f.Tokens(ctx, id, Page{}); return len(v), err },
+		"events":    func() (int, error) { v, _, err := f.Events(ctx, id, Page{}); return len(v), err },
+	} {
+		if n := got(list())(t); n != 0 {
+			t.Errorf("the other team lists %d %s", n, name)
+		}
+	}
+}
+
+func TestTokens(t *testing.T) {
+	f := newFixture(t)
+	ctx, past := t.Context(), time.Now().Add(-time.Minute)
+	global := got(f.CreateToken(ctx, "", control.Token{Name: "root", Role: control.RoleOwner}, hash("root")))(t)
+	team := got(f.CreateToken(ctx, f.Team.ID, control.Token{Name: "root", Role: control.RoleViewer}, hash("team")))(t)
+	got(f.CreateToken(ctx, f.Team.ID, control.Token{Name: "old", Role: control.RoleViewer, ExpiresAt: &past}, hash("old")))(t)
+	if global.Team != "" || team.Team != "default" {
+		t.Errorf("tokens of teams %q and %q", global.Team, team.Team)
+	}
+	for _, id := range []string{"", f.Team.ID} {
+		_, err := f.CreateToken(ctx, id, control.Token{Name: "root", Role: control.RoleViewer}, hash(NewID()))
+		wantCode(t, err, control.CodeConflict, "root")
+	}
+	if read := got(f.TokenByHash(ctx, hash("team")))(t); read != team {
+		t.Errorf("read %+v, want %+v", read, team)
+	}
+	for _, value := range []string{"old", "unknown"} {
+		_, err := f.TokenByHash(ctx, hash(value))
+		wantCode(t, err, control.CodeUnauthorized)
+	}
+	if err := f.DeleteToken(ctx, "", "root"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.TokenByHash(ctx, hash("root"))
+	wantCode(t, err, control.CodeUnauthorized)
+	if list, _, err := f.Tokens(ctx, f.Team.ID, Page{}); err != nil || len(list) != 2 {
+		t.Errorf("%d tokens remain, %v", len(list), err)
+	}
+}
+
+func TestMeta(t *testing.T) {
+	s := newStore(t)
+	_, err := s.GetMeta(t.Context(), "ca")
+	wantCode(t, err, control.CodeNotFound)
+	for _, value := range []string{"first", "second"} {
+		if got := got(s.SetMetaIfAbsent(t.Context(), "ca", []byte(value)))(t); string(got) != "first" {
+			t.Errorf("setting %s gave %s", value, got)
+		}
+	}
+}

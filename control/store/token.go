@@ -1,0 +1,56 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+const tokenRows = `
+	select k.id, k.name, coalesce(t.name, ''), k.role, k.created_at, k.expires_at
+	from tokens k left join teams t on t.id = k.team_id `
+
+// CreateToken makes an API token with t's name, role and expiry; hash is the
+// SHA-256 of its value. teamID "" makes one for every team.
+func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token, hash []byte) (control.Token, error) {
+	var created control.Token
+	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		id, what := NewID(), fmt.Sprintf("token %q", t.Name)
+		_, err := tx.Exec(ctx, `insert into tokens (id, team_id, name, role, hash, expires_at) values ($1, nullif($2, '')::uuid, $3, $4, $5, $6)`,
+			id, teamID, t.Name, t.Role, hash, t.ExpiresAt)
+		if err != nil {
+			return interpret(err, "create "+what, "such team")
+		}
+		created, err = one(ctx, tx, what, pgx.RowToStructByPos[control.Token], tokenRows+`where k.id = $1`, id)
+		return err
+	})
+	return created, err
+}
+
+// TokenByHash is CodeUnauthorized for a token that is unknown or expired.
+func (s *Store) TokenByHash(ctx context.Context, hash []byte) (control.Token, error) {
+	t, err := one(ctx, s.pool, "such token", pgx.RowToStructByPos[control.Token],
+		tokenRows+`where k.hash = $1 and (k.expires_at is null or k.expires_at > now())`, hash)
+	if control.CodeOf(err) == control.CodeNotFound {
+		err = control.Errorf(control.CodeUnauthorized, "the API token is unknown or has expired: use another, or ask an owner for one")
+	}
+	return t, err
+}
+
+// Tokens lists by name. teamID "" lists those for every team.
+func (s *Store) Tokens(ctx context.Context, teamID string, page Page) (tokens []control.Token, next string, err error) {
+	tokens, err = all(ctx, s.pool, "tokens", pgx.RowToStructByPos[control.Token],
+		tokenRows+`where k.team_id is not distinct from nullif($1, '')::uuid and k.name > $2 order by k.name limit $3`, teamID, page.After, page.limit())
+	tokens, next = cut(page, tokens, func(t control.Token) string { return t.Name })
+	return tokens, next, err
+}
+
+// DeleteToken deletes a token. teamID "" is for those for every team.
+func (s *Store) DeleteToken(ctx context.Context, teamID, name string) error {
+	what := fmt.Sprintf("token %q", name)
+	tag, err := s.pool.Exec(ctx, `delete from tokens where team_id is not distinct from nullif($1, '')::uuid and name = $2`, teamID, name)
+	return must(tag, err, "delete "+what, what)
+}

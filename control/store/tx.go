@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sallyport/control"
+)
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// inTx runs f in a transaction, which commits if f returns nil.
+func (s *Store) inTx(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) error) (err error) {
+	ended := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
+		err = f(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return interpret(ended, "commit", "such thing")
+}
+
+// change runs f in a transaction that makes a new revision of the team. The
+// team's row is locked from the start, so changes of one team happen one after
+// another, and no reader sees the revision without the change.
+func (s *Store) change(ctx context.Context, teamID string, f func(pgx.Tx) error) (revision int64, err error) {
+	err = s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if revision, err = bump(ctx, tx, teamID); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+	return revision, err
+}
+
+// channel is where Listen listens.
+const channel = "sallyport_changed"
+
+func bump(ctx context.Context, tx pgx.Tx, teamID string) (revision int64, err error) {
+	err = tx.QueryRow(ctx, `
+		with bumped as (update teams set revision = revision + 1 where id = $1 returning revision)
+		select revision from bumped, pg_notify('`+channel+`', $1::text)`, teamID).Scan(&revision)
+	return revision, interpret(err, "count the team's revision", "such team")
+}
+
+// one collects the only row of a query; what names it in the error when there is none.
+func one[T any](ctx context.Context, q querier, what string, scan pgx.RowToFunc[T], sql string, args ...any) (T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		var none T
+		return none, interpret(err, "read "+what, what)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, scan)
+	return v, interpret(err, "read "+what, what)
+}
+
+// all collects the rows of a query.
+func all[T any](ctx context.Context, q querier, what string, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, interpret(err, "read "+what, what)
+	}
+	v, err := pgx.CollectRows(rows, scan)
+	return v, interpret(err, "read "+what, what)
+}
+
+// must is the error of a statement that has to touch a row.
+func must(tag pgconn.CommandTag, err error, doing, what string) error {
+	if err == nil && tag.RowsAffected() == 0 {
+		err = pgx.ErrNoRows
+	}
+	return interpret(err, doing, what)
+}
+
+// SQLSTATEs, PostgreSQL manual, appendix A.
+const (
+	invalidText         = "22P02" // an id that is no id
+	foreignKeyViolation = "23503"
+	uniqueViolation     = "23505"
+	checkViolation      = "23514"
+	serialization       = "40001"
+	deadlock            = "40P01"
+	tooManyConnections  = "53300"
+)
+
+// interpret is the one place where an error of pgx becomes the caller's. what
+// names the thing ("vault \"prod\"") and doing the act ("create vault \"prod\"").
+func interpret(err error, doing, what string) error {
+	if err == nil || control.CodeOf(err) != "" {
+		return err
+	}
+	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", doing, err)
+	case errors.Is(err, pgx.ErrNoRows):
+		return control.Errorf(control.CodeNotFound, "there is no %s", what)
+	case errors.As(err, &pg):
+		return interpretState(pg, err, doing, what)
+	case errors.As(err, &connect), errors.As(err, &network):
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database can't be reached: try again"), err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func interpretState(pg *pgconn.PgError, err error, doing, what string) error {
+	switch pg.Code {
+	case invalidText, foreignKeyViolation:
+		return control.Errorf(control.CodeNotFound, "there is no %s", what)
+	case uniqueViolation:
+		return control.Errorf(control.CodeConflict, "%s: it exists already", doing)
+	case checkViolation:
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeInvalid, "%s: a value is outside what is allowed", doing), err)
+	case serialization, deadlock, tooManyConnections:
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "%s: the database is busy: try again", doing), err)
+	}
+	if class := pg.Code[:2]; class == "08" || class == "57" { // connection, operator intervention
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database is not available: try again"), err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
