@@ -1,67 +1,177 @@
-// Package seal encrypts secrets at rest: a key-encryption key wraps a data key
-// for each vault, and each version of a secret has a key of its own derived
-// from that.
+// Package seal encrypts secrets at rest, in two layers:
+//
+//	key-encryption key ── wraps ──> data key, one a vault
+//	data key ── HKDF-SHA256, salt of the record ──> key and commitment, one a version of a secret
+//
+// Both layers are one construction (box), and both authenticate where the thing
+// belongs, so that a row moved elsewhere does not open. Deleting a vault's data
+// key destroys its secrets.
 package seal
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
 
 	"sallyport/control"
 )
 
-var errSoon = errors.New("not yet")
-
 // KEK is a key-encryption key. What it wraps opens only with the same associated data.
 type KEK interface {
+	// Wrap encrypts a data key; id names the key-encryption key that did it.
 	Wrap(ctx context.Context, key, aad []byte) (blob []byte, id string, err error)
+	// Unwrap is the inverse. The caller wipes the key.
 	Unwrap(ctx context.Context, id string, blob, aad []byte) (key []byte, err error)
 }
 
-// FileKEK is a key-encryption key in a file.
-type FileKEK struct{}
+const (
+	keySize = 32
+	// remember is how long a data key is kept in memory after it was unwrapped.
+	remember = 15 * time.Minute
+	// maxRemembered bounds how many are.
+	maxRemembered = 4096
+)
 
-// ID names the key without telling anything of it.
-func (k *FileKEK) ID() string { return "" }
+// Sealer seals and opens secrets. It is safe for concurrent use.
+type Sealer struct {
+	kek KEK
 
-func (k *FileKEK) Wrap(ctx context.Context, key, aad []byte) (blob []byte, id string, err error) {
-	return nil, "", errSoon
+	mu     sync.Mutex
+	closed bool
+	keys   map[place]*dataKey
 }
 
-func (k *FileKEK) Unwrap(ctx context.Context, id string, blob, aad []byte) (key []byte, err error) {
-	return nil, errSoon
+// place is a data key by where it belongs and what its row holds, so that a row
+// which was changed is unwrapped, and refused, however well the old one is known.
+type place struct {
+	team, vault, kek string
+	version          int64
+	blob             [sha256.Size]byte
 }
 
-// Meta is where the sentinel is kept: store.Store.
-type Meta interface {
-	GetMeta(ctx context.Context, key string) ([]byte, error)
-	SetMetaIfAbsent(ctx context.Context, key string, value []byte) ([]byte, error)
+type dataKey struct {
+	key    []byte
+	expiry *time.Timer
 }
 
-// OpenFileKEK is the start of a control plane: it reads the key at path, which must be the one
-// that meta's database was sealed with. For a database never sealed before it makes the file if there is none.
-func OpenFileKEK(ctx context.Context, path string, meta Meta) (*FileKEK, error) { return nil, errSoon }
+// New makes a Sealer. Close it to wipe the data keys that it remembers.
+func New(kek KEK) *Sealer {
+	return &Sealer{kek: kek, keys: make(map[place]*dataKey)}
+}
 
-// Sealer seals and opens secrets. Close wipes the data keys it remembers.
-type Sealer struct{}
-
-// New makes a Sealer.
-func New(kek KEK) *Sealer { return nil }
-
-// Close wipes every data key.
-func (s *Sealer) Close() {}
+// Close wipes every data key. The Sealer still works, and remembers none.
+func (s *Sealer) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for p := range s.keys {
+		s.forget(p)
+	}
+}
 
 // NewDataKey makes the first data key of a vault. team and vault are ids.
 func (s *Sealer) NewDataKey(ctx context.Context, team, vault string) (control.WrappedKey, error) {
-	return control.WrappedKey{}, errSoon
+	key := make([]byte, keySize)
+	rand.Read(key) // never fails, since Go 1.24
+	defer clear(key)
+	w := control.WrappedKey{Version: 1}
+	var err error
+	if w.Blob, w.KEK, err = s.kek.Wrap(ctx, key, dataKeyAAD(team, vault, w.Version)); err != nil {
+		return control.WrappedKey{}, fmt.Errorf("wrap the data key of vault %s: %w", vault, err)
+	}
+	return w, nil
 }
 
-// Seal encrypts a secret to its identity.
+// Seal encrypts a secret to its identity under a vault's data key.
 func (s *Sealer) Seal(ctx context.Context, key control.WrappedKey, id control.SecretIdentity, secret control.Secret) (control.SealedSecret, error) {
-	return control.SealedSecret{}, errSoon
+	var b box
+	err := s.withKey(ctx, key, id, func(dataKey []byte) (err error) {
+		b, err = seal(dataKey, secretAAD(id, key.Version), secret)
+		return err
+	})
+	if err != nil {
+		return control.SealedSecret{}, fmt.Errorf("seal credential %s version %d: %w", id.Credential, id.Version, err)
+	}
+	return control.SealedSecret{KeyVersion: key.Version, Salt: b.salt, Commitment: b.commitment, Ciphertext: b.ciphertext}, nil
 }
 
 // Open decrypts a secret, which the caller wipes.
 func (s *Sealer) Open(ctx context.Context, key control.WrappedKey, id control.SecretIdentity, sealed control.SealedSecret) (control.Secret, error) {
-	return nil, errSoon
+	if sealed.KeyVersion != key.Version {
+		return nil, fmt.Errorf("open credential %s version %d: it was sealed under version %d of the data key, not %d", id.Credential, id.Version, sealed.KeyVersion, key.Version)
+	}
+	var secret control.Secret
+	err := s.withKey(ctx, key, id, func(dataKey []byte) (err error) {
+		secret, err = open(dataKey, secretAAD(id, key.Version), box{sealed.Salt, sealed.Commitment, sealed.Ciphertext})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open credential %s version %d: %w", id.Credential, id.Version, err)
+	}
+	return secret, nil
+}
+
+// withKey calls use with the unwrapped data key, which stays whole meanwhile.
+func (s *Sealer) withKey(ctx context.Context, w control.WrappedKey, id control.SecretIdentity, use func(key []byte) error) error {
+	p := place{id.Team, id.Vault, w.KEK, w.Version, sha256.Sum256(w.Blob)}
+	if done, err := s.tryRemembered(p, use); done {
+		return err
+	}
+	key, err := s.kek.Unwrap(ctx, w.KEK, w.Blob, dataKeyAAD(id.Team, id.Vault, w.Version))
+	if err != nil {
+		return fmt.Errorf("unwrap the data key of vault %s: %w", id.Vault, err)
+	}
+	if len(key) != keySize {
+		clear(key)
+		return fmt.Errorf("the data key of vault %s has %d bytes", id.Vault, len(key))
+	}
+	err = use(key)
+	s.rememberKey(p, key)
+	return err
+}
+
+func (s *Sealer) tryRemembered(p place, use func(key []byte) error) (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, found := s.keys[p]
+	if !found {
+		return false, nil
+	}
+	return true, use(k.key)
+}
+
+// rememberKey takes the key over, to keep or to wipe.
+func (s *Sealer) rememberKey(p place, key []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, found := s.keys[p]; found || s.closed {
+		clear(key)
+		return
+	}
+	if len(s.keys) >= maxRemembered {
+		for any := range s.keys {
+			s.forget(any)
+			break
+		}
+	}
+	k := &dataKey{key: key}
+	k.expiry = time.AfterFunc(remember, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.keys[p] == k {
+			s.forget(p)
+		}
+	})
+	s.keys[p] = k
+}
+
+// forget wipes one key. s.mu is held.
+func (s *Sealer) forget(p place) {
+	k := s.keys[p]
+	k.expiry.Stop()
+	clear(k.key)
+	delete(s.keys, p)
 }
