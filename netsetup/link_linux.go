@@ -65,15 +65,8 @@ func checkLinks(named ...string) error {
 // before any rule sees what they send.
 func (n *Namespace) connect() error {
 	return n.Do(func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return fmt.Errorf("find lo: %w", err)
-		}
-		if lo.Attrs().Flags&net.FlagUp == 0 {
-			if err := netlink.LinkSetUp(lo); err != nil {
-				return fmt.Errorf("set lo up: %w", err)
-			}
-			n.undo = append(n.undo, func() error { return n.Do(func() error { return netlink.LinkSetDown(lo) }) })
+		if err := n.raiseLoopback(); err != nil {
+			return err
 		}
 		eth0, err := n.addPair()
 		if err != nil {
@@ -90,6 +83,48 @@ func (n *Namespace) connect() error {
 		}
 		return nil
 	})
+}
+
+// raiseLoopback sets lo up. With that the kernel gives it addresses.
+func (n *Namespace) raiseLoopback() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo: %w", err)
+	}
+	if lo.Attrs().Flags&net.FlagUp != 0 {
+		return nil
+	}
+	before, err := netlink.AddrList(lo, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses of lo: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	n.undo = append(n.undo, func() error {
+		return n.Do(func() error { return lowerLoopback(lo, before) })
+	})
+	return nil
+}
+
+// lowerLoopback sets lo down and leaves it the given addresses.
+func lowerLoopback(lo netlink.Link, keep []netlink.Addr) error {
+	if err := netlink.LinkSetDown(lo); err != nil {
+		return fmt.Errorf("set lo down: %w", err)
+	}
+	addrs, err := netlink.AddrList(lo, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses of lo: %w", err)
+	}
+	for _, addr := range addrs {
+		if slices.ContainsFunc(keep, addr.Equal) {
+			continue
+		}
+		if err := netlink.AddrDel(lo, &addr); err != nil {
+			return fmt.Errorf("remove the address %s of lo: %w", addr.IPNet, err)
+		}
+	}
+	return nil
 }
 
 // addPair adds the veth pair, both ends in the current namespace, and sets it up.

@@ -20,7 +20,8 @@ func TestUnprivileged(t *testing.T) { netnstest.Unprivileged(t) }
 func eachBackend(t *testing.T, f func(t *testing.T, ns *netsetup.Namespace)) {
 	for _, b := range []netsetup.Backend{netsetup.NFTables, netsetup.IPTables} {
 		t.Run(string(b), func(t *testing.T) {
-			t.Cleanup(func() { goleak.VerifyNone(t) })
+			before := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, before) })
 			f(t, netnstest.Seal(t, netsetup.Config{Backend: b}))
 		})
 	}
@@ -47,7 +48,7 @@ func mustInside(t *testing.T, ns *netsetup.Namespace, name string, args ...strin
 
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}

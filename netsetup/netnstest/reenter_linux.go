@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,11 +40,13 @@ func Seal(t *testing.T, c netsetup.Config) *netsetup.Namespace {
 	return ns
 }
 
-// Reenter runs the calling test once more, alone, as a process of user inside
-// ns, where Inside is true. The test fails with what that one says if it fails.
+// Reenter runs the calling test once more, from its top and alone, as a process
+// of user inside ns, where Inside is true. The test fails with what that one says
+// if it fails.
 func Reenter(t *testing.T, ns *netsetup.Namespace, user User, env ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run=^"+t.Name()+"$")
+	test, _, _ := strings.Cut(t.Name(), "/")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run=^"+test+"$")
 	cmd.Env = append(append(os.Environ(), stageVar+"="+stageInside), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if user == ChildRoot {
