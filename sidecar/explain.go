@@ -1,0 +1,67 @@
+package sidecar
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"sallyport/sidecar/bind"
+	"sallyport/sidecar/material"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/redact"
+	"sallyport/sidecar/resolve"
+	"sallyport/sidecar/scan"
+)
+
+var errAuditFull = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
+	Message: "too many events wait for the control plane, so no credential is used; try again when it is back"}
+
+// explain gives the answer for an error of one of the parts.
+func explain(x *proxy.Exchange, err error) *proxy.Error {
+	var (
+		stray    *scan.StrayError
+		tie      *bind.TieError
+		encoding *redact.EncodingError
+	)
+	switch {
+	case errors.As(err, &stray):
+		return proxy.Errorf(http.StatusBadRequest, "stray_placeholder",
+			"the request to %s holds the placeholder %s where nothing replaces it (rule: block); a placeholder goes where the service reads its key, or store the credential with --stray literal or redact", x.Host, stray.Placeholder)
+	case errors.As(err, &tie):
+		return proxy.Errorf(http.StatusConflict, "binding_tie", "%v; unpin one of the vaults", tie)
+	case errors.Is(err, resolve.ErrForbiddenAddress):
+		return proxy.Errorf(http.StatusForbidden, "forbidden_address",
+			"%s has a private, local or metadata address; an operator allows a private service with --connect-to", x.Host)
+	case errors.Is(err, resolve.ErrNoSuchHost):
+		return proxy.Errorf(http.StatusBadGateway, "no_such_host", "the name %s does not resolve", x.Host)
+	case errors.Is(err, material.ErrRefused):
+		return proxy.Errorf(http.StatusForbidden, "credential_refused", "the control plane does not give this sandbox the credential for %s", x.Host)
+	case errors.Is(err, material.ErrSuperseded):
+		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
+	case errors.Is(err, material.ErrUnavailable):
+		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane; nothing was sent")
+	case errors.Is(err, material.ErrClosed):
+		return unavailable("stopping", "the sidecar is stopping")
+	case errors.Is(err, redact.ErrShortToken):
+		return proxy.Errorf(http.StatusForbidden, "short_secret", "%v", redact.ErrShortToken)
+	case errors.As(err, &encoding):
+		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential (%s)", x.Host, encoding.Encoding)
+	}
+	return nil
+}
+
+func unavailable(code, message string) *proxy.Error {
+	return &proxy.Error{Status: http.StatusServiceUnavailable, Code: code, Message: message, RetryAfter: 5 * time.Second}
+}
+
+// inClear adds to a stray placeholder's refusal that TLS was missing, where that
+// is why nothing replaced it.
+func inClear(now *served, x *proxy.Exchange, err error) error {
+	if err == nil || x.TLS {
+		return err
+	}
+	if binding, matchErr := now.table.Match(x.Host, 443, true); matchErr == nil && binding != nil {
+		return proxy.Errorf(http.StatusBadRequest, "plain_http", "plain HTTP to %s gets no credential; use https, or store the credential with --allow-http", x.Host)
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/bind"
+	"sallyport/sidecar/identity"
+	"sallyport/sidecar/material"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/scan"
+)
+
+// served is what requests are decided by, whole: one revision, or the reason why
+// nothing is served.
+type served struct {
+	revision uint64
+	bindings int
+	table    *bind.Table
+	scanner  *scan.Scanner
+	refusal  *proxy.Error
+}
+
+var (
+	errStarting = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "starting", RetryAfter: time.Second,
+		Message: "the sidecar has not heard from the control plane yet; try again"}
+	errRevoked = &proxy.Error{Status: http.StatusForbidden, Code: "sandbox_revoked",
+		Message: "this sandbox was removed or locked by its team; nothing is forwarded any more"}
+	errAway = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "control_plane_away", RetryAfter: 10 * time.Second,
+		Message: "the control plane has been away for longer than bindings may serve; nothing is forwarded until it is back"}
+)
+
+// follow keeps what is served as the control plane says.
+func (w *worker) follow(ctx context.Context) error {
+	watcher := material.Watcher{
+		Client:  w.identity.Client(),
+		Apply:   w.apply,
+		Revoked: w.revoke,
+		Expired: func() { w.serveNothing(errAway) },
+		Log:     w.log,
+	}
+	return watcher.Run(ctx)
+}
+
+// apply puts a revision in place. When it returns, the next request is decided
+// by it, and nothing obtained before can be used for one.
+func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []*api.Destination) error {
+	table, err := bind.New(bindings, destinations)
+	if err != nil {
+		return err
+	}
+	versions := make(map[string]uint64, len(bindings))
+	for _, b := range bindings {
+		versions[b.GetCredentialId()] = b.GetVersion()
+	}
+	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders())}
+	w.leases.Replace(versions, func() { w.served.Store(next) })
+	w.proxy.Keep(versions)
+	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings))
+	w.ready.Do(func() {
+		if err := w.config.Ready(w.ca.CertificatePEM()); err != nil {
+			w.fail(fmt.Errorf("say that the sandbox is served: %w", err))
+		}
+	})
+	return nil
+}
+
+func (w *worker) serveNothing(refusal *proxy.Error) {
+	w.leases.Replace(nil, func() { w.served.Store(&served{refusal: refusal}) })
+	w.proxy.Keep(nil)
+	w.log.Warn("nothing is served", "code", refusal.Code, "reason", refusal.Message)
+}
+
+func (w *worker) revoke() {
+	w.serveNothing(errRevoked)
+	w.ready.Do(func() { w.fail(errors.New("the control plane revoked the sandbox before it had begun")) })
+}
+
+// keepIdentity renews the certificate for as long as the control plane does.
+func (w *worker) keepIdentity(ctx context.Context) error {
+	err := w.identity.Run(ctx, func() {
+		if err := save(w.config.State, w.identity, w.ca); err != nil {
+			w.log.Error("a worker that takes over will not have the renewed certificate", "error", err)
+		}
+	})
+	if errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrExpired) {
+		w.serveNothing(errRevoked)
+		return nil
+	}
+	return err
+}

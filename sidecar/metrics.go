@@ -1,0 +1,121 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport/sidecar/gate"
+	"sallyport/sidecar/proxy"
+)
+
+// metrics are one worker's. No label holds a host, a path or anything else that
+// an agent chooses.
+type metrics struct {
+	registry    *prometheus.Registry
+	requests    *prometheus.CounterVec
+	refusals    *prometheus.CounterVec
+	connections *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	upstream    prometheus.Histogram
+	sent        prometheus.Counter
+	received    prometheus.Counter
+	redactions  prometheus.Counter
+}
+
+// latencies span a cached answer on loopback to a model that thinks.
+var latencies = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+
+func newMetrics(w *worker) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_requests_total", Help: "Requests by what was decided and the class of the status the client saw."}, []string{"decision", "status"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_refusals_total", Help: "Connections and requests that the sidecar answered itself, by error code."}, []string{"code"}),
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_connections_total", Help: "Connections handed to the HTTP server, by the protocol agreed on."}, []string{"protocol"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sallyport_sidecar_request_duration_seconds", Help: "Time from a request's head to the end of its response.", Buckets: latencies}, []string{"decision"}),
+		upstream: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sallyport_sidecar_upstream_duration_seconds", Help: "Time from sending a request upstream to the head of its response.", Buckets: latencies}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_request_bytes_total", Help: "Bytes of request bodies."}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_response_bytes_total", Help: "Bytes of response bodies."}),
+		redactions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_redactions_total", Help: "Places in responses where material was masked."}),
+	}
+	m.registry.MustRegister(m.requests, m.refusals, m.connections, m.duration, m.upstream, m.sent, m.received, m.redactions,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(gauges(w)...)
+	return m
+}
+
+// gauges are read from the parts when they are scraped.
+func gauges(w *worker) []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	counter := func(result string, value func() uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_audit_events_total", Help: "Audit events by what became of them.", ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(value()) })
+	}
+	return []prometheus.Collector{
+		gauge("sallyport_sidecar_open_connections", "Connections of the sandbox that are open.", func() float64 { return float64(w.gate.Open()) }),
+		gauge("sallyport_sidecar_bindings", "Bindings in place.", func() float64 { return float64(w.served.Load().bindings) }),
+		gauge("sallyport_sidecar_bindings_revision", "Revision of the bindings in place; 0 while nothing is served.", func() float64 { return float64(w.served.Load().revision) }),
+		gauge("sallyport_sidecar_audit_queue_events", "Audit events that wait for the control plane.", func() float64 { return float64(w.events.Stats().Queued) }),
+		counter("reported", func() uint64 { return w.events.Stats().Reported }),
+		counter("refused", func() uint64 { return w.events.Stats().Refused }),
+		counter("rejected", func() uint64 { return w.events.Stats().Rejected }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_sidecar_build_info", Help: "Always 1; the build is in the label.", ConstLabels: prometheus.Labels{"version": w.config.Version},
+		}, func() float64 { return 1 }),
+	}
+}
+
+func (m *metrics) connected(flow *gate.Flow) {
+	protocol := "plain"
+	switch {
+	case flow.Protocol == "h2":
+		protocol = "h2"
+	case flow.TLS:
+		protocol = "http/1.1"
+	}
+	m.connections.WithLabelValues(protocol).Inc()
+}
+
+func (m *metrics) observe(x *proxy.Exchange) {
+	m.requests.WithLabelValues(x.Decision, strconv.Itoa(x.Status/100)+"xx").Inc()
+	m.duration.WithLabelValues(x.Decision).Observe(x.Duration.Seconds())
+	if x.Upstream > 0 {
+		m.upstream.Observe(x.Upstream.Seconds())
+	}
+	if x.Reason != "" {
+		m.refusals.WithLabelValues(x.Reason).Inc()
+	}
+	m.sent.Add(float64(x.RequestBytes))
+	m.received.Add(float64(x.ResponseBytes))
+	m.redactions.Add(float64(x.Redactions))
+}
+
+func (m *metrics) serve(ctx context.Context, listener net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(listener); ctx.Err() == nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/gate"
+	"sallyport/sidecar/inject"
+	"sallyport/sidecar/material"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/redact"
+	"sallyport/sidecar/scan"
+)
+
+func facts(c net.Conn) proxy.Facts {
+	flow := gate.FlowOf(c)
+	f := proxy.Facts{Port: flow.Original.Port(), TLS: flow.TLS}
+	// A name that has no normal form equals no request's host: each is refused.
+	f.SNI, _ = api.NormalizeHost(flow.SNI)
+	return f
+}
+
+// plan decides about one request: which credential it gets, if any, and what is
+// looked for on its way out and on the way back.
+func (w *worker) plan(ctx context.Context, x *proxy.Exchange, _ *http.Request) (*proxy.Plan, error) {
+	for {
+		now := w.served.Load()
+		if now.refusal != nil {
+			return nil, now.refusal
+		}
+		binding, err := now.table.Match(x.Host, x.Port, x.TLS)
+		if err != nil {
+			return nil, err
+		}
+		if binding == nil {
+			return inspect(now, x), nil
+		}
+		lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
+		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
+			continue // a rotation came between: decide by the new revision
+		}
+		if err != nil {
+			return nil, err
+		}
+		return w.use(now, binding, lease)
+	}
+}
+
+// inspect is the plan for a destination without a credential.
+func inspect(now *served, x *proxy.Exchange) *proxy.Plan {
+	stray := now.table.Stray(x.Host, x.Port)
+	return &proxy.Plan{
+		Decision: proxy.Inspect,
+		Request: func(out *http.Request) error {
+			err := strayPlaceholders(out, now.scanner, stray)
+			return inClear(now, x, err)
+		},
+	}
+}
+
+// use is the plan for a destination with a credential.
+func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease) (*proxy.Plan, error) {
+	token := lease.Material()
+	if err := redact.Check(token); err != nil {
+		lease.Release()
+		return nil, err
+	}
+	if !w.events.Reserve() {
+		lease.Release()
+		return nil, errAuditFull
+	}
+	patterns := lease.Derive(func(m api.Material) material.Wiper {
+		return redact.Compile(m, inject.Rendered(binding.GetInject(), m))
+	}).(*redact.Patterns)
+	redactor := patterns.Redactor()
+	return &proxy.Plan{
+		Decision:   proxy.Inject,
+		Credential: binding.GetCredentialId(),
+		Version:    binding.GetVersion(),
+		Lease:      lease.ID(),
+		Request: func(out *http.Request) error {
+			inject.Clear(out, binding.GetInject())
+			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
+				return err
+			}
+			redact.Request(out)
+			return inject.Apply(out, binding.GetInject(), token)
+		},
+		Response: redactor.Response,
+		Interim:  func(h http.Header) { redactor.Header(h) },
+		Release: func(x *proxy.Exchange) {
+			x.Redactions = redactor.Count()
+			lease.Release()
+		},
+	}, nil
+}
+
+// strayPlaceholders handles the placeholders that are left in a request when
+// those in the credential's own places were cleared.
+func strayPlaceholders(out *http.Request, scanner *scan.Scanner, stray api.Stray) error {
+	switch stray {
+	case api.Stray_STRAY_LITERAL:
+		return nil
+	case api.Stray_STRAY_REDACT:
+		maskHead(out, scanner)
+	default:
+		if name, found := strayInHead(out, scanner); found {
+			return &scan.StrayError{Placeholder: name}
+		}
+	}
+	if out.Body != nil && out.Body != http.NoBody {
+		out.Body = &trailerScan{ReadCloser: scanner.Reader(out.Body, stray), request: out, scanner: scanner, stray: stray}
+	}
+	return nil
+}
+
+func strayInHead(out *http.Request, scanner *scan.Scanner) (string, bool) {
+	if name, found := scanner.String(out.URL.RequestURI()); found {
+		return name, true
+	}
+	return strayInFields(out.Header, scanner)
+}
+
+func strayInFields(fields http.Header, scanner *scan.Scanner) (string, bool) {
+	for name, values := range fields {
+		for _, text := range append([]string{name}, values...) {
+			if placeholder, found := scanner.String(text); found {
+				return placeholder, true
+			}
+		}
+	}
+	return "", false
+}
+
+func maskHead(out *http.Request, scanner *scan.Scanner) {
+	if path, n := scanner.Mask(out.URL.EscapedPath()); n > 0 {
+		// A mask is made of characters that a path may hold as they are.
+		out.URL.Path, out.URL.RawPath = path, path
+	}
+	out.URL.RawQuery, _ = scanner.Mask(out.URL.RawQuery)
+	maskFields(out.Header, scanner)
+}
+
+func maskFields(fields http.Header, scanner *scan.Scanner) {
+	for _, values := range fields {
+		for i, value := range values {
+			values[i], _ = scanner.Mask(value)
+		}
+	}
+}
+
+// trailerScan handles the trailers too, which are known when the body was read.
+type trailerScan struct {
+	io.ReadCloser
+	request *http.Request
+	scanner *scan.Scanner
+	stray   api.Stray
+}
+
+func (t *trailerScan) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	if t.stray == api.Stray_STRAY_REDACT {
+		maskFields(t.request.Trailer, t.scanner)
+	} else if name, found := strayInFields(t.request.Trailer, t.scanner); found {
+		return 0, &scan.StrayError{Placeholder: name}
+	}
+	return n, err
+}

@@ -1,0 +1,104 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/gate"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/strict"
+)
+
+// admit refuses a flow by where it goes.
+func (w *worker) admit(flow *gate.Flow) *gate.Refusal {
+	if flow.Direct {
+		return &gate.Refusal{Code: "direct", Hint: "the interception port takes redirected connections only; dial the host itself"}
+	}
+	port := flow.Original.Port()
+	if now := w.served.Load(); now.table != nil && !now.table.PortAllowed(port) || now.table == nil && port != 443 && port != 80 {
+		return &gate.Refusal{Code: "port_refused", Hint: fmt.Sprintf("to allow port %d, pin a vault with a credential for it: sallyport credential add --host HOST:%d …", port, port)}
+	}
+	return nil
+}
+
+// refused records a flow that did not become a request.
+func (w *worker) refused(flow *gate.Flow, refusal *gate.Refusal) {
+	if refusal.Code == "client_gone" || refusal.Code == "closing" {
+		return // nothing was asked for
+	}
+	w.metrics.refusals.WithLabelValues(refusal.Code).Inc()
+	w.log.Warn("connection refused", "code", refusal.Code, "destination", flow.Original, "sni", flow.SNI, "hint", refusal.Hint)
+	w.refusal(flow, refusal.Code)
+}
+
+// malformed records a request that the strict reader refused.
+func (w *worker) malformed(flow *gate.Flow, e *strict.Error) {
+	w.metrics.refusals.WithLabelValues(e.Code).Inc()
+	w.log.Warn("request refused", "code", e.Code, "host", flow.SNI, "reason", e.Message)
+	w.refusal(flow, e.Code)
+}
+
+func (w *worker) refusal(flow *gate.Flow, code string) {
+	host := flow.SNI
+	if host == "" {
+		host = flow.Original.Addr().String()
+	}
+	w.spare(&api.Event{
+		Time:     timestamppb.New(flow.Accepted),
+		Host:     host,
+		Port:     uint32(flow.Original.Port()),
+		Decision: proxy.Refuse,
+		Reason:   code,
+		Duration: durationpb.New(time.Since(flow.Accepted)),
+	})
+}
+
+// spare records an event only while half the queue is free, so that a flood of
+// refusals can't keep the use of credentials from being recorded.
+func (w *worker) spare(e *api.Event) {
+	if w.events.Stats().Queued < auditCapacity/2 {
+		w.events.Add(e)
+	}
+}
+
+// finish records a request.
+func (w *worker) finish(x *proxy.Exchange, err error) {
+	w.metrics.observe(x)
+	level := slog.LevelDebug
+	if x.Reason != "" && x.Reason != "client_gone" {
+		level = slog.LevelWarn
+	}
+	w.log.Log(context.Background(), level, "request", "request_id", x.ID, "host", x.Host, "port", x.Port, "method", x.Method,
+		"decision", x.Decision, "code", x.Reason, "status", x.Status, "duration", x.Duration, "error", err)
+	event := &api.Event{
+		Time:          timestamppb.New(x.Start),
+		RequestId:     x.ID,
+		Host:          x.Host,
+		Port:          uint32(x.Port),
+		Method:        x.Method,
+		Path:          x.Path,
+		Protocol:      x.Protocol,
+		Decision:      x.Decision,
+		Reason:        x.Reason,
+		Status:        uint32(x.Status),
+		CredentialId:  x.Credential,
+		Version:       x.Version,
+		LeaseId:       x.Lease,
+		RequestBytes:  x.RequestBytes,
+		ResponseBytes: x.ResponseBytes,
+		Duration:      durationpb.New(x.Duration),
+		Upstream:      durationpb.New(x.Upstream),
+		Redactions:    uint32(x.Redactions),
+	}
+	if x.Credential != "" {
+		w.events.Record(event) // its place was reserved by the plan
+		return
+	}
+	w.spare(event)
+}

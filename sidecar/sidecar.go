@@ -1,0 +1,226 @@
+// Package sidecar is the worker: it joins the parts that take one sandbox's
+// requests from the sealed namespace to the services they are for, and adds the
+// credentials there.
+//
+//	gate ─ mint          the inner door: peek, decide, end TLS
+//	  └ strict           one reading of HTTP/1
+//	     └ proxy         one record a request
+//	         ├ bind      which credential, if any
+//	         ├ material  leased from the control plane
+//	         ├ inject    put where the rule says
+//	         ├ scan      placeholders, on the way out
+//	         ├ resolve   the upstream, by our own resolver
+//	         ├ redact    material, on the way back
+//	         └ audit     what happened
+package sidecar
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/netsetup"
+	"sallyport/sidecar/audit"
+	"sallyport/sidecar/gate"
+	"sallyport/sidecar/identity"
+	"sallyport/sidecar/material"
+	"sallyport/sidecar/mint"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/resolve"
+	"sallyport/sidecar/strict"
+)
+
+// StateStore keeps what a worker must hand to the one that takes over when it
+// dies. It holds private keys.
+type StateStore interface {
+	Load() ([]byte, error) // empty when nothing was saved
+	Save([]byte) error
+}
+
+// Config is what a worker is given.
+type Config struct {
+	Control   string     // URL of the sidecar API
+	JoinToken []byte     // one-time; wiped after use; not needed once State holds an identity
+	State     StateStore // survives the worker
+
+	// The sockets made inside the sealed namespace.
+	TCP       *net.TCPListener
+	DNSPacket net.PacketConn
+	DNSStream net.Listener
+
+	UpstreamCAs [][]byte     // PEM; trusted for upstreams beside the system's roots
+	ConnectTo   []string     // HOST1:PORT1:HOST2:PORT2, as curl's --connect-to
+	Metrics     net.Listener // nil for none
+	Version     string
+	Log         *slog.Logger
+
+	// Ready is called once, when the sandbox is enrolled and served, with the
+	// certificate it must trust.
+	Ready func(caPEM []byte) error
+}
+
+// auditCapacity bounds the events that wait for the control plane: about 5 MiB.
+const auditCapacity = 10_000
+
+// worker is the parts, joined.
+type worker struct {
+	config   Config
+	log      *slog.Logger
+	identity *identity.Identity
+	ca       *mint.Authority
+	resolver *resolve.Resolver
+	leases   *material.Cache
+	events   *audit.Queue
+	gate     *gate.Gate
+	proxy    *proxy.Server
+	metrics  *metrics
+
+	served atomic.Pointer[served]
+	ready  sync.Once
+	failed chan error // why it can't go on, at most one
+}
+
+// Run serves one sandbox until ctx ends, then lets requests under way finish.
+func Run(ctx context.Context, config Config) error {
+	w, err := open(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer w.identity.Close()
+	config.Log.Info("sandbox joined", "team", w.identity.Team(), "agent", w.identity.Agent(), "sandbox", w.identity.Sandbox())
+	return w.run(ctx)
+}
+
+func open(ctx context.Context, config Config) (*worker, error) {
+	roots, err := upstreamRoots(config.UpstreamCAs)
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := resolve.New(resolve.Config{ConnectTo: config.ConnectTo, Log: config.Log})
+	if err != nil {
+		return nil, err
+	}
+	id, ca, err := join(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	id.Log = config.Log
+	w := &worker{config: config, log: config.Log, identity: id, ca: ca, resolver: resolver, failed: make(chan error, 1)}
+	w.served.Store(&served{refusal: errStarting})
+	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
+	w.events = audit.New(id.Client(), auditCapacity, config.Log)
+	w.gate = gate.New(gate.Config{
+		Listener:    config.TCP,
+		OriginalDst: netsetup.OriginalDst,
+		Admit:       w.admit,
+		Certificate: ca.Leaf,
+		Refused:     w.refused,
+		Log:         config.Log,
+	})
+	w.proxy = proxy.New(proxy.Config{
+		Facts:   facts,
+		Plan:    w.plan,
+		Explain: explain,
+		Finish:  w.finish,
+		Dial:    resolver.Dial,
+		Roots:   roots,
+		Log:     config.Log,
+	})
+	w.metrics = newMetrics(w)
+	return w, nil
+}
+
+// run starts the parts and ends them in the order in which they need each
+// other: the doors first, then what serves requests, then the record of them.
+func (w *worker) run(ctx context.Context) error {
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBehind()
+	record, stopRecord := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRecord()
+
+	var recorder, services errgroup.Group
+	recorder.Go(func() error { return w.events.Run(record) })
+	serve := func(part func(context.Context) error) {
+		services.Go(func() error {
+			err := part(behind)
+			if err != nil {
+				w.fail(err)
+			}
+			return err
+		})
+	}
+	serve(w.leases.Run)
+	serve(w.follow)
+	serve(w.keepIdentity)
+	if w.config.Metrics != nil {
+		serve(func(ctx context.Context) error { return w.metrics.serve(ctx, w.config.Metrics) })
+	}
+
+	front, doors := errgroup.WithContext(ctx)
+	front.Go(func() error { return w.gate.Serve(doors) })
+	front.Go(func() error { return w.proxy.Serve(doors, strictListener{w}) })
+	front.Go(func() error { return w.resolver.ServeDNS(doors, w.config.DNSPacket, w.config.DNSStream) })
+	front.Go(func() error {
+		select {
+		case err := <-w.failed:
+			return err // services.Wait tells it too, once they have ended
+		case <-doors.Done():
+			return nil
+		}
+	})
+
+	err := front.Wait()
+	w.gate.CloseFlows()
+	stopBehind()
+	err = errors.Join(err, services.Wait())
+	stopRecord()
+	return errors.Join(err, recorder.Wait())
+}
+
+// fail ends the worker with an error.
+func (w *worker) fail(err error) {
+	select {
+	case w.failed <- err:
+	default: // one reason is enough
+	}
+}
+
+func upstreamRoots(extra [][]byte) (*x509.CertPool, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
+	}
+	for _, pem := range extra {
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, errors.New("--upstream-ca: the file holds no PEM certificate")
+		}
+	}
+	return roots, nil
+}
+
+// strictListener puts the strict reader before every HTTP/1 connection that
+// passed the gate.
+type strictListener struct{ worker *worker }
+
+func (l strictListener) Accept() (net.Conn, error) {
+	c, err := l.worker.gate.Accept()
+	if err != nil {
+		return nil, err
+	}
+	flow := gate.FlowOf(c)
+	l.worker.metrics.connected(flow)
+	if flow.Protocol == "h2" {
+		return c, nil
+	}
+	return strict.NewConn(c, strict.Limits{Rejected: func(e *strict.Error) { l.worker.malformed(flow, e) }}), nil
+}
+
+func (l strictListener) Close() error   { return l.worker.gate.Close() }
+func (l strictListener) Addr() net.Addr { return l.worker.gate.Addr() }
