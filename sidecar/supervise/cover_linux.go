@@ -1,0 +1,117 @@
+package supervise
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// cover binds source over target. A target that is not there needs no cover.
+func cover(source, target string, flags uintptr) error {
+	err := unix.Mount(source, target, "", unix.MS_BIND|flags, "")
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("bind over %s: %w", target, err)
+	}
+	return nil
+}
+
+// bindOver covers every one of targets.
+func bindOver(source string, targets []string) error {
+	for _, target := range targets {
+		if err := cover(source, target, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maskPaths hides and protects what container runtimes do (OCI runtime
+// specification, linux.maskedPaths and readonlyPaths): a fresh /proc has none of it.
+func maskPaths() error {
+	masked := []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	for _, path := range masked {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		if !info.IsDir() {
+			err = cover("/dev/null", path, 0)
+		} else {
+			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0,mode=0555")
+		}
+		if err != nil {
+			return fmt.Errorf("mask %s: %w", path, err)
+		}
+	}
+	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+		if err := cover(path, path, unix.MS_REC); err != nil {
+			return err
+		}
+		err := unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("make %s read-only: %w", path, err)
+		}
+	}
+	// Control groups are below /sys, some of them the user's own.
+	readOnly := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	err := unix.MountSetattr(unix.AT_FDCWD, "/sys", unix.AT_RECURSIVE, readOnly)
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("make /sys read-only: %w", err)
+	}
+	return nil
+}
+
+// coverHome gives the agent an empty home of its own where it can't enter the
+// one that HOME names, so that nothing of use is hidden.
+func coverHome(s *stageSettings) error {
+	home := lookup(s.Env, "HOME")
+	info, err := os.Stat(home)
+	if err != nil || !info.IsDir() || home == "/" || s.owns(info) || info.Mode().Perm()&0o001 != 0 {
+		return nil
+	}
+	if err := unix.Mount("tmpfs", home, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,"+s.owner()); err != nil {
+		return fmt.Errorf("mount an empty %s: %w", home, err)
+	}
+	return nil
+}
+
+// coverSockets makes the machine's listening sockets unreachable. A connection
+// to one (a desktop's bus, a container engine) could have anything done outside.
+func coverSockets(paths []string) error {
+	for _, path := range paths {
+		if err := cover("/dev/null", path, 0); err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+	}
+	return nil
+}
+
+// boundSockets lists the Unix sockets that have a path in the network namespace
+// of this process.
+func boundSockets() ([]string, error) {
+	f, err := os.Open("/proc/net/unix")
+	if err != nil {
+		return nil, fmt.Errorf("list Unix sockets: %w", err)
+	}
+	defer f.Close()
+	var paths []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		// Num RefCount Protocol Flags Type St Inode Path
+		fields := strings.SplitN(strings.Join(strings.Fields(lines.Text()), " "), " ", 8)
+		if len(fields) == 8 && strings.HasPrefix(fields[7], "/") {
+			paths = append(paths, fields[7])
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), lines.Err()
+}

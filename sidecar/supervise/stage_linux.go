@@ -1,0 +1,221 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exit statuses of a sandbox whose command did not run, as shells have them.
+const (
+	ExitFailure       = 125 // the sandbox itself failed
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// stageSettings is what init tells the sandbox's PID 1.
+type stageSettings struct {
+	Command     []string
+	Env         []string
+	Dir         string
+	User        uint32 // inside
+	UIDs, GIDs  idRange
+	CA          []byte
+	Nameservers []netip.Addr
+	Sockets     []string // of the machine, to be covered
+	Terminal    bool     // the agent gets the terminal's foreground
+	Suspend     bool     // Ctrl-Z stops init too, as somebody is there to continue it
+}
+
+// Stage is PID 1 of a sandbox: it mounts what the agent may see, starts the
+// agent in a user namespace of its own, lets go of every capability, reaps
+// orphans, forwards signals and returns the agent's exit status. When it ends,
+// the kernel ends everything else in the sandbox.
+func Stage(ctx context.Context) (int, error) {
+	if err := closeOnExec(); err != nil {
+		return ExitFailure, err
+	}
+	var s stageSettings
+	if err := receive(&s); err != nil {
+		return ExitFailure, err
+	}
+	if err := keepPrivate(); err != nil {
+		return ExitFailure, err
+	}
+	if err := mountSandbox(&s); err != nil {
+		return ExitFailure, err
+	}
+	s.chdir()
+	s.ownPipes()
+	policy, err := agentPolicy()
+	if err != nil {
+		return ExitFailure, err
+	}
+	if err := loadFilter(policy); err != nil {
+		return ExitFailure, err
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, append(Forwarded(), unix.SIGCONT)...)
+	r := newReaper()
+	agent, status, err := s.start(r)
+	if err != nil {
+		return status, err
+	}
+	if err := dropPrivileges(); err != nil {
+		return ExitFailure, err
+	}
+	return s.attend(ctx, r, agent, signals), nil
+}
+
+// attend stays until the agent is gone.
+func (s *stageSettings) attend(ctx context.Context, r *reaper, agent *child, signals <-chan os.Signal) int {
+	ctx, cancel := context.WithCancel(ctx)
+	reaped := make(chan struct{})
+	go func() {
+		defer close(reaped)
+		r.run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-reaped
+	}()
+	for {
+		select {
+		case <-agent.exited:
+			return exitCode(agent.status)
+		case sig := <-signals:
+			if sig == unix.SIGCONT {
+				s.resume(agent)
+			} else {
+				_ = r.signal(agent, sig.(syscall.Signal))
+			}
+		case <-agent.stopped:
+			if !s.Terminal {
+				break
+			}
+			if s.Suspend {
+				// Stops init and whatever else the user's shell counts to this job.
+				_ = unix.Kill(0, unix.SIGTSTP)
+			} else {
+				s.resume(agent)
+			}
+		}
+	}
+}
+
+// resume continues an agent that was stopped at the terminal.
+func (s *stageSettings) resume(agent *child) {
+	if s.Terminal {
+		setForeground(agent.pid)
+		_ = unix.Kill(-agent.pid, unix.SIGCONT)
+	}
+}
+
+// start runs the command as execvp(3) would, with the agent's rights: what the
+// agent may not execute is passed over.
+func (s *stageSettings) start(r *reaper) (*child, int, error) {
+	name := s.Command[0]
+	attr := &os.ProcAttr{
+		Env:   s.Env,
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Sys: &syscall.SysProcAttr{
+			Cloneflags:                 unix.CLONE_NEWUSER,
+			UidMappings:                s.UIDs.mapping(s.User),
+			GidMappings:                s.GIDs.mapping(s.User),
+			GidMappingsEnableSetgroups: s.GIDs.Count > 1,
+			Credential:                 &syscall.Credential{Uid: s.User, Gid: s.User, NoSetGroups: s.GIDs.Count == 1},
+			Setpgid:                    s.Terminal,
+			Foreground:                 s.Terminal,
+		},
+	}
+	denied := false
+	for _, path := range s.candidates() {
+		agent, err := r.start(path, s.Command, attr)
+		switch {
+		case err == nil:
+			return agent, 0, nil
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+			if _, err := os.Stat(path); err == nil {
+				return nil, ExitNotFound, fmt.Errorf("%s: its interpreter (#! line or dynamic loader) is not in the sandbox", path)
+			}
+		case errors.Is(err, unix.EACCES):
+			denied = true
+		case errors.Is(err, unix.ENOEXEC):
+			return nil, ExitNotExecutable, fmt.Errorf("%s: not a program of this machine, nor a script with a #! line", path)
+		default:
+			return nil, ExitNotExecutable, fmt.Errorf("start %s in a user namespace of its own: %w", path, errors.Unwrap(err))
+		}
+	}
+	if denied {
+		return nil, ExitNotExecutable, fmt.Errorf("%s: permission denied for the agent, which is uid %d on this machine", name, s.outsideID(s.UIDs))
+	}
+	return nil, ExitNotFound, fmt.Errorf("%s: command not found", name)
+}
+
+// candidates are the paths where the command may be.
+func (s *stageSettings) candidates() []string {
+	name := s.Command[0]
+	if strings.Contains(name, "/") {
+		return []string{name}
+	}
+	search := lookup(s.Env, "PATH")
+	if search == "" {
+		search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	var paths []string
+	for _, dir := range filepath.SplitList(search) {
+		if filepath.IsAbs(dir) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths
+}
+
+// chdir goes to the agent's directory by its name: what was mounted since may
+// have changed what the name stands for.
+func (s *stageSettings) chdir() {
+	for _, dir := range []string{s.Dir, lookup(s.Env, "HOME"), "/"} {
+		if dir != "" && os.Chdir(dir) == nil {
+			return
+		}
+	}
+}
+
+// ownPipes gives the standard descriptors that are pipes to the agent, which
+// could not open them as /dev/stdout otherwise.
+func (s *stageSettings) ownPipes() {
+	const pipefs = 0x50495045 // PIPEFS_MAGIC
+	for fd := range 3 {
+		var fs unix.Statfs_t
+		if unix.Fstatfs(fd, &fs) == nil && fs.Type == pipefs {
+			_ = unix.Fchown(fd, s.outsideID(s.UIDs), s.outsideID(s.GIDs))
+		}
+	}
+}
+
+// outsideID is the agent's user or group as this process sees it.
+func (s *stageSettings) outsideID(r idRange) int {
+	if r.Count == 1 {
+		return int(r.First)
+	}
+	return int(r.First) + int(s.User)
+}
+
+// owner is the mount option that gives a tmpfs to the agent.
+func (s *stageSettings) owner() string {
+	return fmt.Sprintf("uid=%d,gid=%d", s.outsideID(s.UIDs), s.outsideID(s.GIDs))
+}
+
+// owns reports whether a file is the agent's.
+func (s *stageSettings) owns(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == s.outsideID(s.UIDs)
+}

@@ -1,0 +1,251 @@
+package supervise
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says what to supervise.
+type Config struct {
+	Netns       *os.File     // the sealed network namespace
+	Nameservers []netip.Addr // for the sandbox's resolv.conf
+
+	WorkerArgs []string   // argv of this program as the worker
+	Files      []*os.File // given to the worker in this order, again to each that follows
+	Settings   any        // given to the worker as JSON
+	Token      Token      // given to the first worker, then wiped
+
+	StageArgs []string // argv of this program as the sandbox's PID 1
+	Command   []string // the agent's argv; none: serve until a signal
+	Environ   []string // the agent's, before it is cleaned and trust is added
+	Dir       string   // the agent's, if it can enter it
+	User      uint32   // the agent's uid and gid inside its user namespace
+
+	Signals <-chan os.Signal      // what arrived for init, of Forwarded
+	Ready   func(ca []byte) error // called when the worker serves, before the agent starts; may be nil
+
+	StartTimeout time.Duration // until the worker must serve; a minute if 0
+	DrainTimeout time.Duration // for the worker's end; 10 s if 0
+	Log          *slog.Logger
+}
+
+const (
+	firstBackoff = 20 * time.Millisecond
+	lastBackoff  = 5 * time.Second
+	killTimeout  = 10 * time.Second // between SIGTERM and SIGKILL of an agent whose init is told to end
+)
+
+// Run starts the worker, then the agent, and returns the agent's exit status
+// once both are gone. A worker that dies is started again, with the same
+// listeners and state. Nothing that Run started survives it, nor this process.
+//
+// Run waits for every child of the process, so nothing else may run programs meanwhile.
+func Run(ctx context.Context, c Config) (int, error) {
+	// The kernel ends the children when the thread that started them ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	s, err := newSupervisor(c)
+	if err != nil {
+		return ExitFailure, err
+	}
+	defer s.state.Close()
+	defer s.running.Wait()
+	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReaping()
+	s.running.Go(func() { s.reaper.run(reaping) })
+
+	status, err := s.run(ctx)
+	s.drain()
+	return status, err
+}
+
+type supervisor struct {
+	Config
+	reaper  *reaper
+	state   *os.File
+	ids     ids
+	sockets []string
+	worker  *worker
+	running sync.WaitGroup
+}
+
+func newSupervisor(c Config) (*supervisor, error) {
+	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	if err := closeOnExec(); err != nil {
+		return nil, err
+	}
+	if err := keepPrivate(); err != nil {
+		return nil, err
+	}
+	ids, err := chooseIDs()
+	if err != nil {
+		return nil, err
+	}
+	sockets, err := boundSockets()
+	if err != nil {
+		return nil, err
+	}
+	state, err := newStateFile()
+	if err != nil {
+		return nil, err
+	}
+	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, sockets: sockets}, nil
+}
+
+func (s *supervisor) run(ctx context.Context) (int, error) {
+	ca, err := s.firstWorker(ctx)
+	if err != nil {
+		return ExitFailure, err
+	}
+	if s.Ready != nil {
+		if err := s.Ready(ca); err != nil {
+			return ExitFailure, err
+		}
+	}
+	if len(s.Command) == 0 {
+		return 0, s.serve(ctx, ca, nil)
+	}
+	agent, err := s.startAgent(ca)
+	if err != nil {
+		return ExitFailure, err
+	}
+	if err := s.serve(ctx, ca, agent); err != nil {
+		_ = s.reaper.signal(agent, unix.SIGKILL)
+		<-agent.exited
+		return ExitFailure, err
+	}
+	return exitCode(agent.status), nil
+}
+
+// firstWorker starts the worker and waits until it serves. What goes wrong here
+// is for the user to mend, so it is not tried again.
+func (s *supervisor) firstWorker(ctx context.Context) ([]byte, error) {
+	token := s.Token
+	s.Token = nil
+	defer token.Wipe()
+	w, err := s.startWorker(token)
+	if err != nil {
+		return nil, err
+	}
+	s.worker = w
+	timeout := time.After(s.StartTimeout)
+	for {
+		select {
+		case ca, ok := <-w.ready:
+			if !ok {
+				w.ready = nil // it is about to exit
+				break
+			}
+			return ca, checkCA(ca)
+		case <-w.exited:
+			return nil, fmt.Errorf("the worker ended before it served (%s); its last message says why", describe(w.status))
+		case <-timeout:
+			return nil, fmt.Errorf("the worker did not serve within %v: is the control plane reachable?", s.StartTimeout)
+		case sig := <-s.Signals:
+			if ends(sig) {
+				return nil, fmt.Errorf("ended by %v before the agent started", sig)
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// ends reports whether a signal means the end to who has nobody to pass it to.
+func ends(sig os.Signal) bool {
+	return sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGHUP
+}
+
+// serve keeps a worker running until the agent is gone or, without one, a
+// signal or ctx says to end.
+func (s *supervisor) serve(ctx context.Context, ca []byte, agent *child) error {
+	var gone <-chan struct{}
+	if agent != nil {
+		gone = agent.exited
+	}
+	backoff := firstBackoff
+	var restart, kill <-chan time.Time
+	done := ctx.Done()
+	exited, ready := s.worker.exited, (<-chan []byte)(nil)
+	for {
+		select {
+		case <-gone:
+			return nil
+		case sig := <-s.Signals:
+			if agent != nil {
+				_ = s.reaper.signal(agent, sig.(syscall.Signal))
+			} else if ends(sig) {
+				return nil
+			}
+		case <-done:
+			if agent == nil {
+				return nil
+			}
+			_ = s.reaper.signal(agent, unix.SIGTERM)
+			done, kill = nil, time.After(killTimeout)
+		case <-kill:
+			_ = s.reaper.signal(agent, unix.SIGKILL)
+		case <-exited:
+			s.Log.Error("the worker died and is started again", "pid", s.worker.pid, "status", describe(s.worker.status), "after", backoff)
+			s.worker.forget()
+			exited, ready, restart = nil, nil, time.After(backoff)
+			backoff = min(2*backoff, lastBackoff)
+		case <-restart:
+			w, err := s.startWorker(nil)
+			if err != nil {
+				s.Log.Error("the worker can't be started", "error", err, "after", backoff)
+				restart, backoff = time.After(backoff), min(2*backoff, lastBackoff)
+				break
+			}
+			s.worker, exited, ready, restart = w, w.exited, w.ready, nil
+		case again, ok := <-ready:
+			ready = nil
+			if !ok {
+				break // it died; exited says so
+			}
+			if string(again) != string(ca) {
+				return errors.New("the new worker has another CA than the sandbox trusts")
+			}
+			s.Log.Info("the worker serves again", "pid", s.worker.pid)
+			backoff = firstBackoff
+		}
+	}
+}
+
+// drain ends the worker: first it may finish what is under way.
+func (s *supervisor) drain() {
+	if s.worker == nil {
+		return
+	}
+	defer s.worker.forget()
+	_ = s.reaper.signal(s.worker.child, unix.SIGTERM)
+	select {
+	case <-s.worker.exited:
+		return
+	case <-time.After(s.DrainTimeout):
+		s.Log.Error("the worker did not end in time and is killed", "pid", s.worker.pid, "timeout", s.DrainTimeout)
+	}
+	_ = s.reaper.signal(s.worker.child, unix.SIGKILL)
+	<-s.worker.exited
+}
+
+// describe tells how a process ended.
+func describe(status syscall.WaitStatus) string {
+	if status.Signaled() {
+		return "killed by " + unix.SignalName(status.Signal())
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
+}
