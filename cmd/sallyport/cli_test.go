@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"flag"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -204,6 +207,39 @@ func TestLoginKeepsItsFilePrivate(t *testing.T) {
 	})
 }
 
+func TestLoginKeepsTheCA(t *testing.T) {
+	f := &whoControl{}
+	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(f.answer))
+	f.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0) // refused handshakes are meant
+	f.StartTLS()
+	t.Cleanup(f.Close)
+	dir := t.TempDir()
+	env := map[string]string{"HOME": dir}
+	ca := write(t, filepath.Join(dir, "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))
+	login := []string{"login", "--server", f.URL, "--token-file", "-"}
+	if o := call(t, env, canary, login...); o.status != 1 || !strings.Contains(o.stderr, "hint: trust its CA with --ca-file") {
+		t.Errorf("%+v", o)
+	}
+	for name, text := range map[string]string{"none": "", "key": "-----BEGIN PRIVATE KEY-----\n" + canary} {
+		file := write(t, filepath.Join(dir, name), text)
+		if o := call(t, env, canary, append(login, "--ca-file", file)...); o.status != 1 || strings.Contains(o.stderr, canary) {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if len(f.calls) != 0 {
+		t.Fatalf("the token was sent: %q", f.calls)
+	}
+	if o := call(t, env, canary, append(login, "--ca-file", ca)...); o.status != 0 {
+		t.Fatalf("%+v", o)
+	}
+	if err := os.Remove(ca); err != nil {
+		t.Fatal(err)
+	}
+	if o := call(t, env, "", "vault", "list"); o.status != 0 {
+		t.Errorf("the CA was not kept: %+v", o)
+	}
+}
+
 func TestSecretIsReadExactly(t *testing.T) {
 	f := newWhoControl(t)
 	env := map[string]string{"SALLYPORT_SERVER": f.URL, "SALLYPORT_TOKEN": "t"}
@@ -320,6 +356,22 @@ func TestErrorsDoNotRepeatArguments(t *testing.T) {
 	}
 	if len(f.calls) != 0 {
 		t.Errorf("calls were made: %q", f.calls)
+	}
+}
+
+// What the parser may say one day, beyond what it says today.
+func TestParseErrorHidesEveryValue(t *testing.T) {
+	args := []string{"credential", "add", "--vault", "v", "--name=" + canary, "hunter22", "--secret-file", "-"}
+	for _, message := range []string{
+		"--name: " + canary + " is bad", "bad value \"hunter22\"", "unexpected argument hunter22", "unknown flag --" + canary,
+		"unexpected flag argument \"" + canary + "\"", "--name: no but got \"" + canary + "\"",
+	} {
+		if got := parseError(errors.New(message), args).Error(); strings.Contains(got, canary) || strings.Contains(got, "hunter22") {
+			t.Errorf("%q became %q", message, got)
+		}
+	}
+	if got := parseError(errors.New("missing flags: --vault=VAULT"), args).Error(); got != "missing flags: --vault=VAULT" {
+		t.Errorf("too much was hidden: %q", got)
 	}
 }
 

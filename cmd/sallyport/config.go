@@ -65,6 +65,9 @@ func (c *cli) settingsOver(kept config) (settings, error) {
 		if err != nil {
 			return settings{}, fmt.Errorf("read --ca-file: %w", err)
 		}
+		if len(pem) == 0 {
+			return settings{}, errors.New("--ca-file: the file is empty")
+		}
 		s.CA = string(pem)
 	}
 	return s, checkToken(s.Token)
