@@ -152,8 +152,8 @@ func (s *Sealer) rememberKey(p place, key []byte) {
 		return
 	}
 	if len(s.keys) >= maxRemembered {
-		for any := range s.keys {
-			s.forget(any)
+		for other := range s.keys {
+			s.forget(other)
 			break
 		}
 	}
