@@ -75,12 +75,17 @@ func (n *Namespace) connect() error {
 		if err := route(eth0, prefix4, gateway4); err != nil {
 			return fmt.Errorf("set up IPv4: %w", err)
 		}
-		n.ipv6 = true
-		if err := route(eth0, prefix6, gateway6); errors.Is(err, errNoFamily) {
-			n.ipv6 = false // turned off: no socket of it can be connected, either
-		} else if err != nil {
+		if !kernelHasIPv6() {
+			return nil
+		}
+		err = route(eth0, prefix6, gateway6)
+		if errors.Is(err, errNoFamily) {
+			return nil // turned off: no socket of it can be connected, either
+		}
+		if err != nil {
 			return fmt.Errorf("set up IPv6: %w", err)
 		}
+		n.ipv6 = true
 		return nil
 	})
 }

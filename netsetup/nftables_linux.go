@@ -27,12 +27,16 @@ type chain struct {
 	rules [][]expr.Any
 }
 
-func (t *nfTables) conn() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(int(t.ns.Fd())))
-	if err != nil {
-		return nil, fmt.Errorf("reach nf_tables: %w", err)
-	}
-	return c, nil
+// do runs f with a connection to the namespace's nf_tables. It enters the
+// namespace itself: WithNetNSFd panics where the kernel has no nf_tables.
+func (t *nfTables) do(f func(*nftables.Conn) error) error {
+	return enter(t.ns, func() error {
+		c, err := nftables.New(nftables.AsLasting())
+		if err != nil {
+			return fmt.Errorf("reach nf_tables: %w", err)
+		}
+		return errors.Join(f(c), c.CloseLasting())
+	})
 }
 
 func (t *nfTables) table() *nftables.Table {
@@ -69,41 +73,35 @@ func (t *nfTables) chains() []chain {
 
 // load sends everything in one transaction.
 func (t *nfTables) load() error {
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
-	c.CreateTable(t.table())
-	for _, chain := range t.chains() {
-		c.AddChain(chain.Chain)
-		for _, rule := range chain.rules {
-			c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain.Chain, Exprs: rule})
+	return t.do(func(c *nftables.Conn) error {
+		c.CreateTable(t.table())
+		for _, chain := range t.chains() {
+			c.AddChain(chain.Chain)
+			for _, rule := range chain.rules {
+				c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain.Chain, Exprs: rule})
+			}
 		}
-	}
-	err = c.Flush()
-	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%w: it has the table inet %s", errSealed, tableName)
-	}
-	return err
+		err := c.Flush()
+		if errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("%w: it has the table inet %s", errSealed, tableName)
+		}
+		return err
+	})
 }
 
 func (t *nfTables) remove() error {
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
-	c.DelTable(t.table())
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("remove the table inet %s: %w", tableName, err)
-	}
-	return nil
+	return t.do(func(c *nftables.Conn) error {
+		c.DelTable(t.table())
+		if err := c.Flush(); err != nil {
+			return fmt.Errorf("remove the table inet %s: %w", tableName, err)
+		}
+		return nil
+	})
 }
 
-func (t *nfTables) verify() error {
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
+func (t *nfTables) verify() error { return t.do(t.verifyBy) }
+
+func (t *nfTables) verifyBy(c *nftables.Conn) error {
 	table, err := c.ListTableOfFamily(tableName, nftables.TableFamilyINet)
 	if err != nil {
 		return fmt.Errorf("read back the table inet %s: %w", tableName, err)

@@ -22,7 +22,7 @@ const (
 	ChildRoot User = "child root" // root of a child user namespace, as in a sandbox
 )
 
-// Inside tells whether this process was started by Reenter.
+// Inside tells whether this process was started by Reenter or Restart.
 func Inside() bool { return os.Getenv(stageVar) == stageInside }
 
 // Seal seals a new namespace for the length of the test.
@@ -45,10 +45,7 @@ func Seal(t *testing.T, c netsetup.Config) *netsetup.Namespace {
 // if it fails.
 func Reenter(t *testing.T, ns *netsetup.Namespace, user User, env ...string) {
 	t.Helper()
-	test, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run=^"+test+"$")
-	cmd.Env = append(append(os.Environ(), stageVar+"="+stageInside), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	cmd := again(t, env)
 	if user == ChildRoot {
 		addUserNamespace(cmd.SysProcAttr)
 	}
@@ -60,6 +57,23 @@ func Reenter(t *testing.T, ns *netsetup.Namespace, user User, env ...string) {
 	if err != nil {
 		t.Errorf("as %s inside: %v\n%s", user, err, out)
 	}
+}
+
+// Restart is Reenter without entering anything: for what a test does to its
+// whole process.
+func Restart(t *testing.T, env ...string) {
+	t.Helper()
+	if out, err := again(t, env).CombinedOutput(); err != nil {
+		t.Errorf("in a process of its own: %v\n%s", err, out)
+	}
+}
+
+func again(t *testing.T, env []string) *exec.Cmd {
+	test, _, _ := strings.Cut(t.Name(), "/")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run=^"+test+"$")
+	cmd.Env = append(append(os.Environ(), stageVar+"="+stageInside), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	return cmd
 }
 
 // nobody is a user with no privilege and no processes of its own.
