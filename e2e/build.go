@@ -49,7 +49,15 @@ func (w *World) install() {
 	w.must(os.Mkdir(filepath.Join(w.Dir, "home"), 0o700))
 }
 
-// copyFiles links or copies the files of a directory, not those below it.
+// InstallNode copies the npm packages to where NODE_PATH of a sandbox leads.
+func (w *World) InstallNode() {
+	w.t.Helper()
+	w.must(os.CopyFS(w.nodeModules(), os.DirFS(filepath.Join(root(w.t), "e2e", "node", "node_modules"))))
+}
+
+func (w *World) nodeModules() string { return filepath.Join(w.Dir, "node_modules") }
+
+// copyFiles copies the files of a directory, not those below it.
 func copyFiles(to, from string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err

@@ -79,6 +79,14 @@ func (w *World) Start(agent string, command ...string) *Program {
 	return w.startCommand("sandbox of "+agent, w.run(agent, command))
 }
 
+// Sidecar runs sallyport-sidecar itself, which may fail.
+func (w *World) Sidecar(args ...string) Result {
+	w.t.Helper()
+	cmd := w.cli()
+	cmd.Path, cmd.Args = w.Program("sallyport-sidecar"), append([]string{"sallyport-sidecar"}, args...)
+	return w.finish(cmd, "")
+}
+
 func (w *World) run(agent string, command []string) *exec.Cmd {
 	args := []string{"run", "--agent", agent, "--upstream-ca", w.UpstreamCA()}
 	for _, to := range w.ConnectTo() {
@@ -113,7 +121,7 @@ func (w *World) environ() []string {
 			strings.HasSuffix(name, "_PROXY") || strings.Contains(name, "CERT") || strings.Contains(name, "_CA_") ||
 			strings.Contains(name, "CAINFO") || name == "JAVA_TOOL_OPTIONS"
 	})
-	return append(kept, "HOME="+w.home(), "NODE_PATH="+filepath.Join(root(w.t), "e2e/node/node_modules"))
+	return append(kept, "HOME="+w.home(), "NODE_PATH="+w.nodeModules())
 }
 
 func (w *World) home() string {

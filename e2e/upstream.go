@@ -197,16 +197,22 @@ func (n *Nginx) Seen(part string) []Seen {
 	return seen
 }
 
-// SeenNone fails the test when a request with part in its URI has arrived
-// upstream. It asks nginx something first: what came before is in the log then.
-func (n *Nginx) SeenNone(part string) {
+// SeenSoFar gives the requests that have arrived upstream with part in their
+// URI, perhaps none. It asks nginx something first: what came before is in the log then.
+func (n *Nginx) SeenSoFar(part string) []Seen {
 	n.w.t.Helper()
 	marker := fmt.Sprintf("/marker-%d", len(n.seen("/")))
 	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", n.Plain, marker))
 	n.w.must(err)
 	response.Body.Close()
 	n.Seen(marker)
-	for _, s := range n.seen(part) {
+	return n.seen(part)
+}
+
+// SeenNone fails the test when a request with part in its URI has arrived upstream.
+func (n *Nginx) SeenNone(part string) {
+	n.w.t.Helper()
+	for _, s := range n.SeenSoFar(part) {
 		n.w.t.Errorf("arrived upstream: %s https://%s%s", s.Method, s.Host, s.URI)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -25,11 +24,11 @@ const patience = 30 * time.Second
 // World is one control plane with its upstreams. It belongs to one test, which
 // it fails when anything goes wrong, and it leaves nothing behind.
 type World struct {
-	Dir     string // of this world alone
-	Server  string // URL of the admin API
-	Sidecar string // URL of the sidecar API
-	Metrics string // URL of the control plane's metrics
-	Nginx   *Nginx
+	Dir        string // of this world alone
+	Server     string // URL of the admin API
+	SidecarURL string // of the sidecar API
+	Metrics    string // URL of the control plane's metrics
+	Nginx      *Nginx
 
 	t         testing.TB
 	flags     []string // of serve
@@ -65,6 +64,14 @@ func NewWorld(t testing.TB) *World {
 	return w
 }
 
+// In gives the same world for a subtest, which then is what fails.
+func (w *World) In(t testing.TB) *World {
+	other := *w
+	nginx := *w.Nginx
+	other.t, other.Nginx, nginx.w = t, &nginx, &other
+	return &other
+}
+
 // DataDir is the control plane's.
 func (w *World) DataDir() string { return filepath.Join(w.Dir, "data") }
 
@@ -80,12 +87,12 @@ func (w *World) Client(name string) string { return filepath.Join(w.Dir, "client
 func (w *World) chooseListeners() []string {
 	ports := freePorts(w.t, 3)
 	w.Server = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	w.Sidecar = fmt.Sprintf("https://127.0.0.1:%d", ports[1])
+	w.SidecarURL = fmt.Sprintf("https://127.0.0.1:%d", ports[1])
 	w.Metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[2])
 	return []string{
 		"--data-dir", w.DataDir(),
 		"--admin-listen", strings.TrimPrefix(w.Server, "http://"),
-		"--sidecar-listen", strings.TrimPrefix(w.Sidecar, "https://"),
+		"--sidecar-listen", strings.TrimPrefix(w.SidecarURL, "https://"),
 		"--metrics-listen", fmt.Sprintf("127.0.0.1:%d", ports[2]),
 	}
 }
@@ -178,6 +185,3 @@ func (w *World) must(err error) {
 		w.t.Fatal(err)
 	}
 }
-
-// alive reports whether a process is there and not merely unreaped.
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil && processState(pid) != 'Z' }
