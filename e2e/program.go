@@ -15,7 +15,8 @@ import (
 
 // Program is a process that a test talks to while it runs.
 type Program struct {
-	PID int
+	PID     int
+	Metrics string // URL, if it serves any
 
 	w     *World
 	name  string

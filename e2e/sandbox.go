@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,12 +80,32 @@ func (w *World) Start(agent string, command ...string) *Program {
 	return w.startCommand("sandbox of "+agent, w.run(agent, command))
 }
 
+// StartWithMetrics is Start through sallyport-sidecar itself, which then also
+// serves metrics.
+func (w *World) StartWithMetrics(agent string, command ...string) *Program {
+	w.t.Helper()
+	file := filepath.Join(w.Dir, "join-token-of-"+agent)
+	w.must(os.WriteFile(file, []byte(w.CLI("sandbox", "create", "--agent", agent)), 0o600))
+	listen := fmt.Sprintf("127.0.0.1:%d", freePorts(w.t, 1)[0])
+	args := []string{"init", "--control", w.SidecarURL, "--join-token-file", file, "--metrics-listen", listen, "--upstream-ca", w.UpstreamCA()}
+	for _, to := range w.ConnectTo() {
+		args = append(args, "--connect-to", to)
+	}
+	p := w.startCommand("sandbox of "+agent, w.sidecar(append(append(args, "--"), command...)...))
+	p.Metrics = "http://" + listen + "/metrics"
+	return p
+}
+
 // Sidecar runs sallyport-sidecar itself, which may fail.
 func (w *World) Sidecar(args ...string) Result {
 	w.t.Helper()
+	return w.finish(w.sidecar(args...), "")
+}
+
+func (w *World) sidecar(args ...string) *exec.Cmd {
 	cmd := w.cli()
 	cmd.Path, cmd.Args = w.Program("sallyport-sidecar"), append([]string{"sallyport-sidecar"}, args...)
-	return w.finish(cmd, "")
+	return cmd
 }
 
 func (w *World) run(agent string, command []string) *exec.Cmd {

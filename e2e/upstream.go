@@ -131,7 +131,7 @@ func (w *World) startNginx() *Nginx {
 		"-http-addr", fmt.Sprintf("127.0.0.1:%d", ports[2]), "-https-addr", fmt.Sprintf("127.0.0.1:%d", ports[3]))
 	w.start("nginx", "/usr/sbin/nginx", "-p", dir, "-e", "stderr", "-c", conf.Name())
 	for _, port := range ports {
-		w.await(fmt.Sprintf("an upstream listens at port %d", port), func() bool {
+		w.Eventually(fmt.Sprintf("an upstream listens at port %d", port), func() bool {
 			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 			if err != nil {
 				return false
@@ -190,7 +190,7 @@ func (w *World) ConnectTo() []string {
 func (n *Nginx) Seen(part string) []Seen {
 	n.w.t.Helper()
 	var seen []Seen
-	n.w.await("a request with "+part+" has arrived upstream", func() bool {
+	n.w.Eventually("a request with "+part+" has arrived upstream", func() bool {
 		seen = n.seen(part)
 		return len(seen) > 0
 	})

@@ -10,8 +10,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,7 +103,7 @@ func (w *World) chooseListeners() []string {
 func (w *World) StartControl() {
 	w.t.Helper()
 	w.control = w.start("sallyport-control", w.ServeCommand()...)
-	w.await("the control plane is ready", func() bool {
+	w.Eventually("the control plane is ready", func() bool {
 		select {
 		case <-w.control.done:
 			w.t.Fatalf("the control plane ended: %v\n%s", w.control.err, w.control.output())
@@ -163,8 +165,33 @@ func (w *World) AdminToken() string {
 	return strings.TrimSpace(string(token))
 }
 
-// await waits until done says so.
-func (w *World) await(what string, done func() bool) {
+// API asks the admin API and gives the status and body of its answer.
+func (w *World) API(method, path, token string) (status int, body string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, w.Server+path, nil)
+	w.must(err)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	w.must(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	w.must(err)
+	return response.StatusCode, string(text)
+}
+
+// Serve runs a control plane that is expected to end by itself.
+func (w *World) Serve() Result {
+	w.t.Helper()
+	command := w.ServeCommand()
+	return w.finish(exec.Command(command[0], command[1:]...), "")
+}
+
+// Eventually waits until done says so, or fails the test.
+func (w *World) Eventually(what string, done func() bool) {
 	w.t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
