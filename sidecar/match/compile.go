@@ -175,53 +175,65 @@ func (c *compiler) expand(from uint32) {
 
 // plan finds the shortest pattern and fills the table that lets a stream leap.
 func (s *Set) plan() {
-	if len(s.states) == 1 {
-		s.short, s.window = noWindow, noWindow
-		return
-	}
-	levels := s.levels()
-	s.short = len(levels)
-	s.window = min(s.short, maxWindow)
 	s.shift = make([]uint8, shiftSize)
-	if s.window < 2 {
+	s.short = s.shortest()
+	s.window = min(s.short, maxWindow)
+	if s.short == noWindow || s.window < 2 {
 		s.window = noWindow
 		return
 	}
 	for i := range s.shift {
 		s.shift[i] = uint8(s.window - 1)
 	}
-	for depth, level := range levels[:s.window-1] {
+	// The states that can be reached in depth bytes; seen says at which depth last.
+	level, seen := []uint32{0}, make([]int, len(s.states))
+	for depth := range s.window - 1 {
 		leap := uint8(s.window - 2 - depth)
+		var next []uint32
 		for _, from := range level {
 			for _, a := range s.out(from) {
-				for _, b := range s.out(a.to) {
-					g := gram(a.c, b.c)
-					s.shift[g] = min(s.shift[g], leap)
+				if seen[a.to] == depth+1 {
+					continue
 				}
+				seen[a.to] = depth + 1
+				next = append(next, a.to)
 			}
+			s.limit(from, leap)
+		}
+		level = next
+	}
+}
+
+// limit lowers the leap of each pair of bytes that leads on from a state.
+func (s *Set) limit(from uint32, leap uint8) {
+	for _, a := range s.out(from) {
+		for _, b := range s.out(a.to) {
+			g := gram(a.c, b.c)
+			s.shift[g] = min(s.shift[g], leap)
 		}
 	}
 }
 
-// levels are the states that can be reached in 0, 1, … bytes, up to the
-// length of the shortest pattern less one.
-func (s *Set) levels() [][]uint32 {
-	var levels [][]uint32
-	for level := []uint32{0}; len(level) > 0; {
-		levels = append(levels, level)
+// shortest is the length of the shortest text that ends in a hit, or noWindow.
+func (s *Set) shortest() int {
+	seen := make([]bool, len(s.states))
+	level := []uint32{0}
+	for depth := 1; len(level) > 0; depth++ {
 		var next []uint32
 		for _, from := range level {
 			for _, e := range s.out(from) {
 				if s.states[e.to].hit != none {
-					return levels
+					return depth
 				}
-				next = append(next, e.to)
+				if !seen[e.to] {
+					seen[e.to] = true
+					next = append(next, e.to)
+				}
 			}
 		}
-		slices.Sort(next)
-		level = slices.Compact(next)
+		level = next
 	}
-	return levels
+	return noWindow
 }
 
 func (s *Set) out(from uint32) []edge {

@@ -14,14 +14,19 @@ type Unit []string
 // web has for it: as it is, percent-encoded (RFC 3986), escaped as in JSON and
 // JavaScript, and as an HTML character reference. Spellings may be mixed.
 func Text(text []byte) []Unit {
-	var units []Unit
+	units := make([]Unit, 0, len(text))
+	known := make(map[string]Unit)
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
-		if size == 1 {
-			units = append(units, spellByte(text[0]))
-		} else {
-			units = append(units, spellRune(r))
+		char := string(text[:size])
+		if known[char] == nil {
+			if size == 1 {
+				known[char] = spellByte(text[0])
+			} else {
+				known[char] = spellRune(r)
+			}
 		}
+		units = append(units, known[char])
 		text = text[size:]
 	}
 	return units

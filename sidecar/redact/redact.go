@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"sallyport/control/api"
+	"sallyport/sidecar/match"
 )
 
 // Redactor hides material in the response to one request.
@@ -31,7 +32,8 @@ type Redactor struct {
 // New is Compile(m, rendered).Redactor().
 func New(m api.Material, rendered [][]byte) *Redactor { return Compile(m, rendered).Redactor() }
 
-// Count is how many occurrences were masked so far.
+// Count is how many hits were masked so far. One text can be several: the
+// token in base64 and the Basic value around it.
 func (r *Redactor) Count() int { return int(r.count.Load()) }
 
 // Wipe overwrites the patterns, which no other Redactor may be using then.
@@ -58,8 +60,16 @@ func (r *Redactor) Header(h http.Header) int {
 	return count
 }
 
-// mask masks text and counts, for Header alone to add.
+// mask masks text and counts, for its caller to add.
 func (r *Redactor) mask(text string) (string, int) {
+	if !match.Possible(r.patterns.set, text) {
+		return text, 0
+	}
+	return r.maskFound(text)
+}
+
+// maskFound is apart so that text without hits costs no allocation.
+func (r *Redactor) maskFound(text string) (string, int) {
 	var out []byte
 	count := 0
 	r.patterns.set.Find(text, func(_, start, end int) {
