@@ -9,13 +9,14 @@ import (
 	"sallyport/control"
 )
 
-type agentPath struct {
-	teamPath
+// AgentPath names an agent of a team.
+type AgentPath struct {
+	TeamPath
 	Agent string `path:"agent" doc:"The agent's name"`
 }
 
 type pinPath struct {
-	agentPath
+	AgentPath
 	Vault string `path:"vault" doc:"The vault's name"`
 }
 
@@ -31,13 +32,13 @@ func (s *Server) agentRoutes(api huma.API) {
 	}, s.createAgent)
 	route(s, api, huma.Operation{
 		OperationID: "get-agent", Method: http.MethodGet, Path: agents + "/{agent}", Summary: "One agent",
-	}, func(ctx context.Context, in *agentPath) (*answer[control.Agent], error) {
+	}, func(ctx context.Context, in *AgentPath) (*answer[control.Agent], error) {
 		return one(s.Store.Agent(ctx, teamOf(ctx).ID, in.Agent))
 	})
 	route(s, api, huma.Operation{
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: agents + "/{agent}",
 		Summary: "Remove an agent and cut its sandboxes off",
-	}, func(ctx context.Context, in *agentPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
 		if _, err := s.Store.DeleteAgent(ctx, teamOf(ctx).ID, in.Agent); err != nil {
 			return nil, err
 		}
@@ -63,7 +64,7 @@ func (s *Server) agentRoutes(api huma.API) {
 	})
 }
 
-func (s *Server) createAgent(ctx context.Context, _ *teamPath, body *named) (*answer[control.Agent], error) {
+func (s *Server) createAgent(ctx context.Context, _ *TeamPath, body *named) (*answer[control.Agent], error) {
 	if err := control.CheckName("agent", body.Name); err != nil {
 		return nil, err
 	}

@@ -10,8 +10,9 @@ import (
 	"sallyport/control/store"
 )
 
-type credentialPath struct {
-	vaultPath
+// CredentialPath names a credential of a vault.
+type CredentialPath struct {
+	VaultPath
 	Credential string `path:"credential" doc:"The credential's name"`
 }
 
@@ -44,7 +45,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	}, s.createCredential)
 	route(s, api, huma.Operation{
 		OperationID: "get-credential", Method: http.MethodGet, Path: credentials + "/{credential}", Summary: "One credential, without its secret",
-	}, func(ctx context.Context, in *credentialPath) (*answer[control.Credential], error) {
+	}, func(ctx context.Context, in *CredentialPath) (*answer[control.Credential], error) {
 		return one(s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential))
 	})
 	routeBody(s, api, huma.Operation{
@@ -53,7 +54,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	}, s.rotateCredential)
 	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
-	}, func(ctx context.Context, in *credentialPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
 		if _, err := s.Store.DeleteCredential(ctx, teamOf(ctx).ID, in.Vault, in.Credential); err != nil {
 			return nil, err
 		}
@@ -61,7 +62,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 }
 
-func (s *Server) createCredential(ctx context.Context, in *vaultPath, body *newCredential) (*answer[control.Credential], error) {
+func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newCredential) (*answer[control.Credential], error) {
 	defer body.Wipe()
 	c, err := s.credential(body)
 	if err != nil {

@@ -35,7 +35,7 @@ func (s *Server) infoRoutes(api huma.API) {
 	})
 	route(s, api, huma.Operation{
 		OperationID: "list-services", Method: http.MethodGet, Path: "/v1/services", Summary: "Services whose hosts and rules are known",
-	}, func(_ context.Context, in *pageQuery) (*answer[list[registry.Service]], error) {
+	}, func(_ context.Context, in *PageQuery) (*answer[list[registry.Service]], error) {
 		page, next := s.services(in.Limit, in.After)
 		return items(page, next, nil)
 	})

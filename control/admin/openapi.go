@@ -102,14 +102,10 @@ func route[I, O any](s *Server, api huma.API, op huma.Operation, handler func(co
 	})
 }
 
-// routeBody registers a handler that reads a body of type B. The body is read
-// here and not by huma, which would quote it in its errors and keep it in a pool.
+// routeBody registers a handler that reads a body of type B. It is read here and
+// not by huma, which would quote it in its errors and keep it in a pool; huma
+// must not know of it until the route is made, and then documents it.
 func routeBody[I, B, O any](s *Server, api huma.API, op huma.Operation, handler func(context.Context, *I, *B) (*O, error)) {
-	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, reflect.TypeFor[B]().Name())
-	op.RequestBody = &huma.RequestBody{
-		Required: true,
-		Content:  map[string]*huma.MediaType{"application/json": {Schema: schema}},
-	}
 	route(s, api, op, func(ctx context.Context, in *I) (*O, error) {
 		body, err := decode[B](ctx)
 		if err != nil {
@@ -117,4 +113,9 @@ func routeBody[I, B, O any](s *Server, api huma.API, op huma.Operation, handler 
 		}
 		return handler(ctx, in, body)
 	})
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, reflect.TypeFor[B]().Name())
+	api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
+		Required: true,
+		Content:  map[string]*huma.MediaType{"application/json": {Schema: schema}},
+	}
 }

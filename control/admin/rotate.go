@@ -17,7 +17,7 @@ const (
 )
 
 type rotatePath struct {
-	credentialPath
+	CredentialPath
 	Wait string `query:"wait" maxLength:"16" doc:"Answer when every connected sidecar has it, or after this long, as in 10s"`
 }
 

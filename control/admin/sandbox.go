@@ -12,7 +12,7 @@ import (
 )
 
 type sandboxPath struct {
-	teamPath
+	TeamPath
 	Sandbox string `path:"sandbox" doc:"The sandbox's id"`
 }
 
@@ -51,7 +51,7 @@ func (s *Server) sandboxRoutes(api huma.API) {
 	})
 }
 
-func (s *Server) createSandbox(ctx context.Context, in *agentPath) (*answer[newSandbox], error) {
+func (s *Server) createSandbox(ctx context.Context, in *AgentPath) (*answer[newSandbox], error) {
 	token := s.Authority.NewJoinToken()
 	expires := time.Now().Add(identity.JoinTokenLifetime).UTC()
 	sandbox, err := s.Store.CreateSandbox(ctx, teamOf(ctx).ID, in.Agent, token.Hash(), expires)

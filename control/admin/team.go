@@ -10,21 +10,23 @@ import (
 	"sallyport/control/store"
 )
 
-// pageQuery asks for a part of a list.
-type pageQuery struct {
+// PageQuery asks for a part of a list. Like the paths below it is exported since
+// huma fills only exported fields, embedded ones too.
+type PageQuery struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most"`
 	After string `query:"after" maxLength:"256" doc:"The next of the page before"`
 }
 
-func (q pageQuery) page() store.Page { return store.Page{Limit: q.Limit, After: q.After} }
+func (q PageQuery) page() store.Page { return store.Page{Limit: q.Limit, After: q.After} }
 
-type teamPath struct {
+// TeamPath names a team.
+type TeamPath struct {
 	Team string `path:"team" doc:"The team's name"`
 }
 
 type teamPage struct {
-	teamPath
-	pageQuery
+	TeamPath
+	PageQuery
 }
 
 // named is the body of what only needs a name.
@@ -44,7 +46,7 @@ func (s *Server) teamRoutes(api huma.API) {
 	}, s.createTeam)
 }
 
-func (s *Server) listTeams(ctx context.Context, in *pageQuery) (*answer[list[control.Team]], error) {
+func (s *Server) listTeams(ctx context.Context, in *PageQuery) (*answer[list[control.Team]], error) {
 	only := recordOf(ctx).caller.Team
 	if only == "" {
 		return items(s.Store.Teams(ctx, in.page()))

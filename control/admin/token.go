@@ -11,7 +11,7 @@ import (
 )
 
 type tokenPath struct {
-	teamPath
+	TeamPath
 	Token string `path:"token" doc:"The token's name"`
 }
 
@@ -41,7 +41,7 @@ func (s *Server) tokenRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: ofTeam, Summary: "Make an API token for the team",
-	}, func(ctx context.Context, _ *teamPath, body *wantedToken) (*answer[newToken], error) {
+	}, func(ctx context.Context, _ *TeamPath, body *wantedToken) (*answer[newToken], error) {
 		return s.createToken(ctx, body)
 	})
 	route(s, api, huma.Operation{
@@ -51,7 +51,7 @@ func (s *Server) tokenRoutes(api huma.API) {
 	})
 	route(s, api, huma.Operation{
 		OperationID: "list-global-tokens", Method: http.MethodGet, Path: global, Summary: "API tokens for every team",
-	}, func(ctx context.Context, in *pageQuery) (*answer[list[control.Token]], error) {
+	}, func(ctx context.Context, in *PageQuery) (*answer[list[control.Token]], error) {
 		return items(s.Store.Tokens(ctx, "", in.page()))
 	})
 	routeBody(s, api, huma.Operation{

@@ -10,14 +10,15 @@ import (
 	"sallyport/control/store"
 )
 
-type vaultPath struct {
-	teamPath
+// VaultPath names a vault of a team.
+type VaultPath struct {
+	TeamPath
 	Vault string `path:"vault" doc:"The vault's name"`
 }
 
 type vaultPage struct {
-	vaultPath
-	pageQuery
+	VaultPath
+	PageQuery
 }
 
 func (s *Server) vaultRoutes(api huma.API) {
@@ -32,13 +33,13 @@ func (s *Server) vaultRoutes(api huma.API) {
 	}, s.createVault)
 	route(s, api, huma.Operation{
 		OperationID: "get-vault", Method: http.MethodGet, Path: vaults + "/{vault}", Summary: "One vault",
-	}, func(ctx context.Context, in *vaultPath) (*answer[control.Vault], error) {
+	}, func(ctx context.Context, in *VaultPath) (*answer[control.Vault], error) {
 		return one(s.Store.Vault(ctx, teamOf(ctx).ID, in.Vault))
 	})
 	route(s, api, huma.Operation{
 		OperationID: "delete-vault", Method: http.MethodDelete, Path: vaults + "/{vault}",
 		Summary: "Remove a vault: its data key is destroyed, and with it every secret in it",
-	}, func(ctx context.Context, in *vaultPath) (*struct{}, error) {
+	}, func(ctx context.Context, in *VaultPath) (*struct{}, error) {
 		if _, err := s.Store.DeleteVault(ctx, teamOf(ctx).ID, in.Vault); err != nil {
 			return nil, err
 		}
@@ -46,7 +47,7 @@ func (s *Server) vaultRoutes(api huma.API) {
 	})
 }
 
-func (s *Server) createVault(ctx context.Context, _ *teamPath, body *named) (*answer[control.Vault], error) {
+func (s *Server) createVault(ctx context.Context, _ *TeamPath, body *named) (*answer[control.Vault], error) {
 	if err := control.CheckName("vault", body.Name); err != nil {
 		return nil, err
 	}

@@ -259,6 +259,11 @@ func TestServerCertificate(t *testing.T) {
 	if again, _ := s.GetCertificate(nil); again == first {
 		t.Error("a certificate past half its life was kept")
 	}
+	later, _ := s.GetCertificate(nil)
+	c.t = c.t.Add(-serverLifetime / 2)
+	if again, _ := s.GetCertificate(nil); again == later {
+		t.Error("a certificate of the future was kept after the clock was set back")
+	}
 }
 
 func TestJoinToken(t *testing.T) {

@@ -17,7 +17,8 @@ import (
 // and are replaced at half of it.
 const serverLifetime = 24 * time.Hour
 
-// Server is the control plane's own certificate, replaced before it expires.
+// Server is the control plane's own certificate, replaced before it expires, and
+// when the clock was set back.
 // Safe for concurrent use.
 type Server struct {
 	authority *Authority
@@ -45,7 +46,7 @@ func (s *Server) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 func (s *Server) certificate() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cert != nil && s.authority.now().Before(s.cert.Leaf.NotBefore.Add(serverLifetime/2)) {
+	if now := s.authority.now(); s.cert != nil && now.After(s.cert.Leaf.NotBefore) && now.Before(s.cert.Leaf.NotBefore.Add(serverLifetime/2)) {
 		return s.cert, nil
 	}
 	cert, err := s.authority.issueServer(s.names)
