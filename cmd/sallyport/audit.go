@@ -30,7 +30,7 @@ func (cmd *auditListCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return printList(c, events, "TIME KIND WHO WHAT DECISION STATUS CREDENTIAL TIME-TAKEN", eventRow)
+	return printList(c, events, "TIME KIND WHO WHAT DECISION STATUS CREDENTIAL TOOK", eventRow)
 }
 
 func eventRow(e control.Event) []string {

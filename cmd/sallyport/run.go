@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,14 +108,16 @@ func (cmd *runCmd) sidecarArgs(c *cli, control string, command []string) []strin
 
 // secretPlaces are the files and directories with tokens or keys that the agent
 // could read because it shares this user's files: the configuration, the token
-// file and, where that is the control plane's own, the data directory around it.
+// file and the data directory of a control plane on this machine.
 func (c *cli) secretPlaces() []string {
 	var places []string
 	add := func(place string) {
-		if resolved, err := filepath.EvalSymlinks(place); err == nil {
-			if absolute, err := filepath.Abs(resolved); err == nil {
-				places = append(places, absolute)
-			}
+		resolved, err := filepath.EvalSymlinks(place)
+		if err != nil {
+			return // not there, so nothing to hide
+		}
+		if absolute, err := filepath.Abs(resolved); err == nil && !slices.Contains(places, absolute) {
+			places = append(places, absolute)
 		}
 	}
 	if dir, err := c.configDir(); err == nil {
@@ -122,17 +125,32 @@ func (c *cli) secretPlaces() []string {
 		_ = os.MkdirAll(dir, 0o700)
 		add(dir)
 	}
+	for _, dir := range c.dataDirs() {
+		add(dir)
+	}
 	kept, _ := c.loadConfig()
 	for _, file := range []string{c.flags.TokenFile, kept.TokenFile} {
 		switch {
 		case file == "" || file == "-":
-		case filepath.Base(file) == "admin-token":
+		case filepath.Base(file) == "admin-token": // the name it has in a data directory
 			add(filepath.Dir(file))
 		default:
 			add(file)
 		}
 	}
 	return places
+}
+
+// dataDirs are where sallyport-control keeps its data unless told otherwise.
+func (c *cli) dataDirs() []string {
+	dirs := []string{"/var/lib/sallyport"}
+	if home := c.getenv("HOME"); filepath.IsAbs(home) {
+		dirs = append(dirs, filepath.Join(home, ".local", "share", "sallyport"))
+	}
+	if data := c.getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		dirs = append(dirs, filepath.Join(data, "sallyport"))
+	}
+	return dirs
 }
 
 // withoutOwn drops the variables of Sallyport itself, SALLYPORT_TOKEN above all.
