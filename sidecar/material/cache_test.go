@@ -1,0 +1,521 @@
+package material
+
+import (
+	"bytes"
+	"context"
+	"crypto/hpke"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"sallyport/control/api"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// fakeControl leases the token "CREDENTIAL-VERSION", fresh for ten minutes and
+// valid for an hour.
+type fakeControl struct {
+	key     hpke.PrivateKey
+	fetches atomic.Int64
+
+	mu   sync.Mutex
+	fail error                    // instead of an answer
+	gate chan struct{}            // an answer waits for it
+	edit func(*api.FetchResponse) // the answer before it is sent
+	skew time.Duration            // how far its clock is ahead
+}
+
+func newFakeControl() *fakeControl { return &fakeControl{key: must(api.GenerateSealKey())} }
+
+func (f *fakeControl) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeControl) Fetch(ctx context.Context, r *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
+	f.fetches.Add(1)
+	f.mu.Lock()
+	fail, gate, edit, now := f.fail, f.gate, f.edit, time.Now().Add(f.skew)
+	f.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return nil, connect.NewError(connect.CodeDeadlineExceeded, ctx.Err())
+		}
+	}
+	if fail != nil {
+		return nil, fail
+	}
+	m := &api.FetchResponse{
+		Version:    r.Msg.Version,
+		Sealed:     f.sealed(r.Msg.CredentialId, r.Msg.Version),
+		FreshUntil: timestamppb.New(now.Add(10 * time.Minute)),
+		HardExpiry: timestamppb.New(now.Add(time.Hour)),
+		LeaseId:    fmt.Sprintf("lease-%d", f.fetches.Load()),
+	}
+	if edit != nil {
+		edit(m)
+	}
+	response := connect.NewResponse(m)
+	response.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+	return response, nil
+}
+
+func (f *fakeControl) sealed(id string, version uint64) []byte {
+	return must(api.SealMaterial(f.key.PublicKey().Bytes(), id, version, api.Material{Token: token(id, version)}))
+}
+
+func token(id string, version uint64) []byte { return fmt.Appendf(nil, "%s-%d", id, version) }
+
+// inBubble runs test with a cache whose time is the bubble's.
+func inBubble(t *testing.T, test func(t *testing.T, f *fakeControl, c *Cache)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeControl()
+		c := NewCache(f, f.key, quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		test(t, f, c)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func get(t *testing.T, c *Cache, id string, version uint64) *Lease {
+	t.Helper()
+	l, err := c.Get(t.Context(), id, version, "api.test")
+	if err != nil {
+		t.Fatalf("Get %s version %d: %v", id, version, err)
+	}
+	if got := l.Material().Token; !bytes.Equal(got, token(id, version)) {
+		t.Fatalf("Get %s version %d gives another material", id, version)
+	}
+	return l
+}
+
+func refuses(t *testing.T, c *Cache, id string, version uint64, want error) {
+	t.Helper()
+	l, err := c.Get(t.Context(), id, version, "api.test")
+	if !errors.Is(err, want) {
+		t.Errorf("Get %s version %d: error %v, want %v", id, version, err, want)
+	}
+	if l != nil {
+		t.Errorf("Get %s version %d: a lease beside the error", id, version)
+	}
+}
+
+func (f *fakeControl) fetched(t *testing.T, want int64) {
+	t.Helper()
+	if got := f.fetches.Load(); got != want {
+		t.Errorf("%d fetches, want %d", got, want)
+	}
+}
+
+var (
+	outageError  = connect.NewError(connect.CodeUnavailable, errors.New("connection refused"))
+	refusalError = connect.NewError(connect.CodePermissionDenied, errors.New("not pinned"))
+)
+
+func TestOneFetchServesAll(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		gate := make(chan struct{})
+		f.set(func() { f.gate = gate })
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { get(t, c, "a", 1).Release() })
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		f.fetched(t, 1)
+		time.Sleep(7 * time.Minute)
+		get(t, c, "a", 1).Release()
+		f.fetched(t, 1)
+	})
+}
+
+func TestOnlyKeptVersionsAreServed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		refuses(t, c, "a", 1, ErrSuperseded)
+		c.Keep(map[string]uint64{"a": 2})
+		refuses(t, c, "a", 1, ErrSuperseded)
+		refuses(t, c, "a", 3, ErrSuperseded)
+		refuses(t, c, "b", 1, ErrSuperseded)
+		f.fetched(t, 0)
+		get(t, c, "a", 2).Release()
+		published := false
+		c.Replace(map[string]uint64{"a": 3}, func() { published = true })
+		if !published {
+			t.Error("Replace did not publish")
+		}
+		refuses(t, c, "a", 2, ErrSuperseded)
+		get(t, c, "a", 3).Release()
+		c.Keep(nil)
+		refuses(t, c, "a", 3, ErrSuperseded)
+	})
+}
+
+// A fetch that began before the rotation must not put the old version back.
+func TestLateFetchBringsNothingBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		gate := make(chan struct{})
+		f.set(func() { f.gate = gate })
+		c.Keep(map[string]uint64{"a": 1})
+		late := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), "a", 1, "api.test")
+			late <- err
+		}()
+		synctest.Wait()
+		c.Keep(map[string]uint64{"a": 2})
+		f.set(func() { f.gate = nil })
+		get(t, c, "a", 2).Release()
+		close(gate)
+		if err := <-late; !errors.Is(err, ErrSuperseded) {
+			t.Errorf("the late fetch: %v", err)
+		}
+		// Not even when the same credential was unpinned and pinned again.
+		c.Keep(map[string]uint64{"a": 1})
+		before := f.fetches.Load()
+		get(t, c, "a", 1).Release()
+		f.fetched(t, before+1)
+	})
+}
+
+func TestMaterialIsWipedAfterItsLastUse(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1, "b": 1})
+		one, two := get(t, c, "a", 1), get(t, c, "a", 1)
+		secret := one.Material().Token
+		c.Keep(map[string]uint64{"b": 1})
+		one.Release()
+		one.Release() // once too often: must not take two's part
+		if !bytes.Equal(two.Material().Token, token("a", 1)) {
+			t.Fatal("wiped while in use")
+		}
+		if one.Material().Token != nil {
+			t.Error("a released lease still shows its material")
+		}
+		two.Release()
+		if !bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Error("not wiped when released by the last user")
+		}
+
+		idle := get(t, c, "b", 1)
+		secret = idle.Material().Token
+		idle.Release()
+		if bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Fatal("wiped while the cache may serve it")
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if !bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Error("an expired lease that nobody asks for is not wiped")
+		}
+	})
+}
+
+func TestRefreshAheadServesTheCurrentLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		get(t, c, "a", 1).Release()
+		gate := make(chan struct{})
+		f.set(func() { f.gate = gate })
+		time.Sleep(8 * time.Minute)
+		for range 5 { // none of them waits
+			l := get(t, c, "a", 1)
+			if l.ID() != "lease-1" {
+				t.Errorf("lease %s while the refresh is under way", l.ID())
+			}
+			l.Release()
+		}
+		close(gate)
+		synctest.Wait()
+		l := get(t, c, "a", 1)
+		defer l.Release()
+		if l.ID() != "lease-2" {
+			t.Errorf("lease %s after the refresh", l.ID())
+		}
+		f.fetched(t, 2)
+	})
+}
+
+func TestOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1, "b": 1})
+		get(t, c, "a", 1).Release()
+		f.set(func() { f.fail = outageError })
+		for begin := time.Now(); time.Since(begin) < 58*time.Minute; time.Sleep(time.Second) {
+			get(t, c, "a", 1).Release()
+		}
+		if n := f.fetches.Load(); n > 58*60 {
+			t.Errorf("%d fetches in an outage of 58 minutes", n)
+		}
+		refuses(t, c, "b", 1, ErrUnavailable) // never had
+		time.Sleep(2 * time.Minute)
+		refuses(t, c, "a", 1, ErrUnavailable) // beyond hard expiry
+		f.set(func() { f.fail = nil })
+		time.Sleep(10 * time.Second)
+		get(t, c, "a", 1).Release()
+		get(t, c, "b", 1).Release()
+	})
+}
+
+// A control plane that swallows requests costs one of ours a bounded wait, no more.
+func TestHangingControlPlane(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		get(t, c, "a", 1).Release()
+		time.Sleep(11 * time.Minute)
+		f.set(func() { f.gate = make(chan struct{}) })
+		begin := time.Now()
+		for range 20 {
+			get(t, c, "a", 1).Release()
+		}
+		if waited := time.Since(begin); waited > fetchTimeout {
+			t.Errorf("20 requests waited for %v", waited)
+		}
+	})
+}
+
+func TestRefusal(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		l := get(t, c, "a", 1)
+		secret := l.Material().Token
+		l.Release()
+		f.set(func() { f.fail = refusalError })
+		time.Sleep(11 * time.Minute)
+		refuses(t, c, "a", 1, ErrRefused)
+		if !bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Error("a refused lease is not wiped")
+		}
+		before := f.fetches.Load()
+		for range 100 {
+			refuses(t, c, "a", 1, ErrRefused)
+		}
+		f.fetched(t, before)
+		f.set(func() { f.fail = outageError }) // an outage makes no refused lease valid again
+		time.Sleep(5 * time.Second)
+		refuses(t, c, "a", 1, ErrUnavailable)
+		f.set(func() { f.fail = nil })
+		time.Sleep(10 * time.Second)
+		get(t, c, "a", 1).Release()
+	})
+}
+
+func TestMalformedAnswers(t *testing.T) {
+	stranger := must(api.GenerateSealKey()).PublicKey().Bytes()
+	for name, edit := range map[string]func(*api.FetchResponse){
+		"nothing":               func(m *api.FetchResponse) { *m = api.FetchResponse{} },
+		"another version":       func(m *api.FetchResponse) { m.Version = 2 },
+		"sealed to another key": func(m *api.FetchResponse) { m.Sealed = must(api.SealMaterial(stranger, "a", 1, api.Material{})) },
+		"another version's material": func(m *api.FetchResponse) {
+			m.Sealed = slices.Concat(m.Sealed[:len(m.Sealed)-1], []byte{m.Sealed[len(m.Sealed)-1] ^ 1})
+		},
+		"cut short":          func(m *api.FetchResponse) { m.Sealed = m.Sealed[:10] },
+		"expired":            func(m *api.FetchResponse) { m.HardExpiry = timestamppb.New(time.Now().Add(-time.Second)) },
+		"without an expiry":  func(m *api.FetchResponse) { m.HardExpiry = nil },
+		"expired long since": func(m *api.FetchResponse) { m.HardExpiry, m.FreshUntil = &timestamppb.Timestamp{}, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+				c.Keep(map[string]uint64{"a": 1})
+				f.set(func() { f.edit = edit })
+				refuses(t, c, "a", 1, ErrUnavailable)
+				f.set(func() { f.edit = nil })
+				time.Sleep(time.Second)
+				get(t, c, "a", 1).Release()
+				f.set(func() { f.edit = edit })
+				time.Sleep(11 * time.Minute)
+				refuses(t, c, "a", 1, ErrUnavailable) // the control plane is there, so nothing stale
+			})
+		})
+	}
+}
+
+func TestExpiriesAreTheControlPlanesTime(t *testing.T) {
+	for _, skew := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
+		inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+			f.set(func() { f.skew = skew })
+			c.Keep(map[string]uint64{"a": 1})
+			get(t, c, "a", 1).Release()
+			time.Sleep(7 * time.Minute)
+			get(t, c, "a", 1).Release()
+			f.fetched(t, 1)
+			f.set(func() { f.fail = outageError })
+			time.Sleep(time.Hour - 7*time.Minute)
+			refuses(t, c, "a", 1, ErrUnavailable)
+		})
+	}
+}
+
+func TestLongLeasesAreCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		forever := func(m *api.FetchResponse) {
+			m.HardExpiry = timestamppb.New(time.Now().AddDate(10, 0, 0))
+			m.FreshUntil = m.HardExpiry
+		}
+		f.set(func() { f.edit = forever })
+		c.Keep(map[string]uint64{"a": 1})
+		get(t, c, "a", 1).Release()
+		f.set(func() { f.fail = outageError })
+		time.Sleep(longestLease)
+		refuses(t, c, "a", 1, ErrUnavailable)
+	})
+}
+
+func TestCallersDontEndEachOthersFetch(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		gate := make(chan struct{})
+		f.set(func() { f.gate = gate })
+		c.Keep(map[string]uint64{"a": 1})
+		ctx, cancel := context.WithCancel(t.Context())
+		impatient := make(chan error, 1)
+		go func() {
+			_, err := c.Get(ctx, "a", 1, "api.test")
+			impatient <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-impatient; !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller who left: %v", err)
+		}
+		close(gate)
+		get(t, c, "a", 1).Release()
+		f.fetched(t, 1)
+	})
+}
+
+func TestEndWipesAndRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeControl()
+		c := NewCache(f, f.key, quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		c.Keep(map[string]uint64{"a": 1, "b": 1})
+		l := get(t, c, "a", 1)
+		secret := l.Material().Token
+		l.Release()
+		f.set(func() { f.gate = make(chan struct{}) })
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), "b", 1, "api.test")
+			waiting <- err
+		}()
+		synctest.Wait()
+		cancel()
+		<-done
+		if err := <-waiting; !errors.Is(err, ErrClosed) {
+			t.Errorf("a caller who waited: %v", err)
+		}
+		if !bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Error("the end leaves material in memory")
+		}
+		refuses(t, c, "a", 1, ErrClosed)
+	})
+}
+
+func TestDeadlinePassesInASuspendedMachine(t *testing.T) {
+	now := time.Now()
+	d := deadline{now.Add(time.Hour)}
+	woken := now.Round(0).Add(2 * time.Hour) // by the wall clock alone
+	if d.passed(now) || !d.passed(woken) {
+		t.Error("a deadline that only the wall clock saw pass")
+	}
+}
+
+func TestNoMaterialInErrorsAndLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		f := newFakeControl()
+		c := NewCache(f, f.key, slog.New(slog.NewTextHandler(&out, nil)))
+		c.Keep(map[string]uint64{"canary": 1})
+		l := get(t, c, "canary", 1)
+		fmt.Fprintf(&out, "%v %+v %#v", l.Material(), l.Material(), l.Material())
+		l.Release()
+		f.set(func() { f.fail = outageError })
+		time.Sleep(11 * time.Minute)
+		get(t, c, "canary", 1).Release()
+		if s := out.String(); strings.Contains(s, "canary-1") || !strings.Contains(s, "lease_until") {
+			t.Errorf("log:\n%s", s)
+		}
+		c.close()
+	})
+}
+
+// Whatever the timing, nobody gets a version older than what was kept before
+// the call, and nothing is wiped under its user.
+func TestRotationUnderLoad(t *testing.T) {
+	f := newFakeControl()
+	c := NewCache(f, f.key, quiet)
+	defer c.close()
+	var kept atomic.Uint64
+	rotate := func(v uint64) { c.Replace(map[string]uint64{"a": v}, func() { kept.Store(v) }) }
+	rotate(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				v := kept.Load()
+				l, err := c.Get(ctx, "a", v, "api.test")
+				switch {
+				case errors.Is(err, ErrSuperseded):
+					if kept.Load() == v {
+						t.Errorf("version %d was superseded by nothing", v)
+					}
+				case err != nil:
+					if ctx.Err() == nil {
+						t.Error(err)
+					}
+				default:
+					if got := l.Material().Token; !bytes.Equal(got, token("a", v)) {
+						t.Errorf("version %d gives other material, or was wiped in use", v)
+					}
+					l.Release()
+				}
+			}
+		})
+	}
+	for v := uint64(2); v < 300; v++ {
+		rotate(v)
+		l, err := c.Get(t.Context(), "a", v, "api.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Release()
+	}
+	cancel()
+	wg.Wait()
+}
