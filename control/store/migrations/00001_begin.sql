@@ -4,7 +4,7 @@
 -- +goose Up
 create domain label as text
     check (value ~ '^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$' and length(value) <= 63);
-create domain sha256 as bytea check (octet_length(value) = 32);
+create domain digest as bytea check (octet_length(value) = 32);
 
 create table meta (
     key   text primary key,
@@ -112,11 +112,11 @@ create table sandboxes (
     team_id          uuid not null,
     agent_id         uuid not null,
     state            text not null default 'pending' check (state in ('pending', 'enrolled', 'revoked', 'locked')),
-    public_key_hash  sha256,
+    public_key_hash  digest,
     seal_key         bytea,
     version          text not null default '',
     generation       bigint not null default 0,
-    renewal_request  sha256, -- the one that led to this generation
+    renewal_request  digest, -- the one that led to this generation
     applied_revision bigint not null default 0,
     replica          text,   -- that holds its stream
     created_at       timestamptz not null default now(),
@@ -132,7 +132,7 @@ create table sandboxes (
 create index on sandboxes (agent_id);
 
 create table join_tokens (
-    hash       sha256 primary key,
+    hash       digest primary key,
     sandbox_id uuid not null unique references sandboxes on delete cascade,
     expires_at timestamptz not null,
     used_at    timestamptz
@@ -160,7 +160,7 @@ create table tokens (
     team_id    uuid references teams, -- null: every team
     name       label not null,
     role       text not null check (role in ('owner', 'admin', 'member', 'viewer')),
-    hash       sha256 not null unique,
+    hash       digest not null unique,
     created_at timestamptz not null default now(),
     expires_at timestamptz
 );
@@ -170,7 +170,7 @@ create unique index tokens_name on tokens (coalesce(team_id, '00000000-0000-0000
 create table audit_heads (
     team_id  uuid primary key,
     position bigint not null default 0,
-    hash     sha256 not null default decode(repeat('00', 32), 'hex')
+    hash     digest not null default decode(repeat('00', 32), 'hex')
 );
 insert into audit_heads (team_id) values ('00000000-0000-0000-0000-000000000000');
 
@@ -203,8 +203,8 @@ create table audit_events (
     upstream_us bigint not null,
     redactions  bigint not null,
     detail      text not null,
-    prev_hash   sha256 not null,
-    hash        sha256 not null,
+    prev_hash   digest not null,
+    hash        digest not null,
     primary key (team_id, position),
     unique (team_id, hash)
 );
