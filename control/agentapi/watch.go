@@ -17,8 +17,8 @@ import (
 const (
 	// heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
 	heartbeat = store.ConnectedFor / 4
-	// partingTimeout bounds the last word about a sandbox whose stream has ended.
-	partingTimeout = 5 * time.Second
+	// statusTimeout bounds the word that a stream is there, or has ended.
+	statusTimeout = 5 * time.Second
 )
 
 // Watch sends the newest snapshot at once and after every change of the team. A
@@ -32,7 +32,7 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	w := &watch{server: s, sandbox: p.ID, stream: stream, subscription: subscription}
 	defer func() {
 		if s.hub.leave(subscription) {
-			w.disconnected(context.WithoutCancel(ctx))
+			w.disconnected(ctx)
 		}
 	}()
 	applied, failed := w.receive(ctx)
@@ -171,14 +171,18 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	return nil
 }
 
+// connected says that the stream is there. It is not interrupted when the stream
+// ends: a statement given up half-way could take effect after disconnected's.
 func (w *watch) connected(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
+	defer cancel()
 	return gone(w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, true))
 }
 
 // disconnected says that the stream is no more. If a new one came meanwhile, its
 // word might have been overtaken, so it is said again.
 func (w *watch) disconnected(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, partingTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
 	err := w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, false)
 	if err == nil && w.server.hub.has(w.sandbox) {
