@@ -18,6 +18,8 @@ import (
 // TestMain makes the test binary serve as the programs that scripts and tests
 // start: the CLI itself, and what stands in for its neighbours.
 func TestMain(m *testing.M) {
+	// Every program of a race build would linger for a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	testscript.Main(m, map[string]func(){
 		"sallyport":         main,
 		"sallyport-sidecar": fakeSidecar,

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 )
 
 // emit prints v as JSON, or what table prints, as the user wants.
@@ -15,10 +18,14 @@ func (c *cli) emit(v any, table func() error) error {
 	if c.flags.Output != "json" {
 		return table()
 	}
-	encoder := json.NewEncoder(c.stdout)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	if _, err := io.WriteString(c.stdout, visibleJSON(text.String())); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
@@ -73,6 +80,22 @@ func visible(s string) string {
 			b.WriteString(quoted[1 : len(quoted)-1])
 		} else {
 			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// visibleJSON does the same to JSON, as JSON escapes: encoding/json leaves all
+// control characters beyond ASCII as they are, and those are only ever in strings.
+func visibleJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r < 0x7f || !steers(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
 		}
 	}
 	return b.String()

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			team := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
 			env.Setenv("HOME", home)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("TEAM", team)
 			env.Setenv("SALLYPORT_TEAM", team)
 			env.Setenv("SALLYPORT_SERVER", server)
