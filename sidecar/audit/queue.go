@@ -1,14 +1,28 @@
-// Package audit brings events to the control plane: a bounded queue that is
-// never waited for, reported in batches until they are acknowledged.
+// Package audit brings events to the control plane: a bounded queue that nobody
+// waits for, reported in batches until they are acknowledged.
 package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"sallyport/control/api"
+)
+
+const (
+	batchSize     = 500
+	batchDelay    = time.Second // how long a first event waits for others
+	reportTimeout = 10 * time.Second
+	flushTimeout  = 5 * time.Second
+	leastPause    = 250 * time.Millisecond // after a failure
+	mostPause     = 10 * time.Second
 )
 
 // Reporter is the call that stores events.
@@ -17,31 +31,206 @@ type Reporter interface {
 }
 
 // Queue holds the events that the control plane has not acknowledged.
-type Queue struct{}
+//
+// Sequence numbers begin at the time of New in nanoseconds and count by one. So
+// a restarted worker, whose clock has gone on by more than it had events, never
+// gives a number a second time; the events of one worker have no gaps, and a
+// jump says that there is a new one.
+type Queue struct {
+	client   Reporter
+	capacity int
+	log      *slog.Logger
+	filled   chan struct{} // there is something to report, or a batch is full
+	batch    int           // events to send at once; Run's own
+
+	mu       sync.Mutex
+	events   []*api.Event
+	next     uint64 // sequence number
+	reserved int    // places kept for events to come
+	stats    Stats
+}
 
 // Stats counts a Queue's events.
 type Stats struct {
-	Queued   int    // waiting now, reserved places included
+	Queued   int    // not acknowledged yet, places reserved included
 	Reported uint64 // acknowledged
 	Refused  uint64 // found no place
-	Rejected uint64 // dropped, because the control plane called them invalid
+	Rejected uint64 // dropped: the control plane called them invalid
 }
 
 // New makes a Queue of at most capacity events.
-func New(client Reporter, capacity int, log *slog.Logger) *Queue { panic("being built") }
+func New(client Reporter, capacity int, log *slog.Logger) *Queue {
+	return &Queue{
+		client: client, capacity: capacity, log: log,
+		filled: make(chan struct{}, 1), batch: batchSize, next: uint64(time.Now().UnixNano()),
+	}
+}
 
 // Reserve keeps a place for an event to come, so that a credential is used only
-// when its use can be recorded. Each true answer must be followed by one Record.
-func (q *Queue) Reserve() bool { panic("being built") }
+// if its use can be recorded. Exactly one Record must follow a true answer. It
+// never blocks, and is false when the queue is full.
+func (q *Queue) Reserve() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.events)+q.reserved >= q.capacity {
+		q.stats.Refused++
+		return false
+	}
+	q.reserved++
+	return true
+}
 
-// Record puts e, which it takes over, in a place reserved before.
-func (q *Queue) Record(e *api.Event) { panic("being built") }
+// Record puts e, which becomes the queue's, in a place that was reserved. It
+// never blocks.
+func (q *Queue) Record(e *api.Event) {
+	clean(e)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved--
+	e.Sequence = q.next
+	q.next++
+	q.events = append(q.events, e)
+	if n := len(q.events); n == 1 || n%batchSize == 0 {
+		select {
+		case q.filled <- struct{}{}:
+		default:
+		}
+	}
+}
 
-// Add is Reserve and Record at once. It never blocks, and is false when the queue is full.
-func (q *Queue) Add(e *api.Event) bool { panic("being built") }
+// Add is Reserve and Record at once. It never blocks, and is false when the
+// queue is full and e was not taken.
+func (q *Queue) Add(e *api.Event) bool {
+	if !q.Reserve() {
+		return false
+	}
+	q.Record(e)
+	return true
+}
 
 // Stats counts the queue's events.
-func (q *Queue) Stats() Stats { panic("being built") }
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	stats := q.stats
+	stats.Queued = len(q.events) + q.reserved
+	return stats
+}
 
-// Run reports until ctx ends, then what is left for a few seconds. Its error says how many events were lost.
-func (q *Queue) Run(ctx context.Context) error { panic("being built") }
+// Run reports events until ctx ends, which should be after the last Record, and
+// then for a few seconds more what is left. Its error says how many were lost.
+func (q *Queue) Run(ctx context.Context) error {
+	pause := leastPause
+	for q.waitForBatch(ctx) {
+		err := q.report(ctx)
+		if err == nil {
+			pause = leastPause
+			continue
+		}
+		if ctx.Err() == nil {
+			q.log.Warn("audit events not reported; retrying", "queued", q.Stats().Queued, "error", err)
+		}
+		sleep(ctx, pause/2+rand.N(pause))
+		pause = min(2*pause, mostPause)
+	}
+	return q.flush(context.WithoutCancel(ctx))
+}
+
+// flush reports what is left, for a bounded time.
+func (q *Queue) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	var err error
+	for q.count() > 0 && ctx.Err() == nil {
+		if err = q.report(ctx); err != nil {
+			sleep(ctx, leastPause)
+		}
+	}
+	if n := q.count(); n > 0 {
+		return fmt.Errorf("%d audit events were not reported: %w", n, err)
+	}
+	return nil
+}
+
+// waitForBatch waits until a batch is full or its first event is old enough. It
+// is false when ctx ended.
+func (q *Queue) waitForBatch(ctx context.Context) bool {
+	for q.count() == 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-q.filled:
+		}
+	}
+	timer := time.NewTimer(batchDelay)
+	defer timer.Stop()
+	for q.count() < batchSize {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-q.filled:
+		}
+	}
+	return ctx.Err() == nil
+}
+
+func (q *Queue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.events)
+}
+
+// report sends one batch and forgets what was acknowledged of it.
+func (q *Queue) report(ctx context.Context) error {
+	q.mu.Lock()
+	n := min(q.batch, len(q.events))
+	batch := q.events[:n:n]
+	q.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	response, err := q.client.Report(ctx, connect.NewRequest(&api.ReportRequest{Events: batch}))
+	switch {
+	case connect.CodeOf(err) == connect.CodeInvalidArgument && n > 1:
+		q.batch = n / 2 // narrow it down to the event that is meant
+		return nil
+	case connect.CodeOf(err) == connect.CodeInvalidArgument:
+		// One event that can't be stored must not hold up all others.
+		q.log.Error("audit event dropped: the control plane calls it invalid", "request_id", batch[0].RequestId, "error", err)
+		q.forget(n, func(s *Stats) { s.Rejected++ })
+		return nil
+	case err != nil:
+		return fmt.Errorf("report audit events: %w", err)
+	}
+	q.batch = batchSize
+	// A worker whose clock was set back has numbers below those of the one before
+	// it, so an acknowledgement counts only for what was sent.
+	stored := 0
+	for stored < len(batch) && batch[stored].Sequence <= response.Msg.GetAcknowledged() {
+		stored++
+	}
+	if stored == 0 {
+		return errors.New("report audit events: the control plane acknowledged none")
+	}
+	q.forget(stored, func(s *Stats) { s.Reported += uint64(stored) })
+	return nil
+}
+
+// forget drops the first n events.
+func (q *Queue) forget(n int, count func(*Stats)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.events[:n]) // the array lives on
+	q.events = q.events[n:]
+	count(&q.stats)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,356 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"sallyport/control/api"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// fakeControl stores events as the control plane does: a batch in one
+// transaction, a sequence number once.
+type fakeControl struct {
+	mu      sync.Mutex
+	stored  map[uint64]string // request id by sequence
+	largest int
+	calls   int
+	times   int                              // events received, repeated ones included
+	before  func([]*api.Event) error         // nothing is stored if it fails
+	after   func(ack uint64) (uint64, error) // what becomes of the answer
+}
+
+func newFakeControl() *fakeControl { return &fakeControl{stored: map[uint64]string{}} }
+
+func (f *fakeControl) Report(ctx context.Context, r *connect.Request[api.ReportRequest]) (*connect.Response[api.ReportResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := proto.Marshal(r.Msg); err != nil {
+		return nil, connect.NewError(connect.CodeInternal, err) // as the real client does
+	}
+	f.calls++
+	f.times += len(r.Msg.Events)
+	f.largest = max(f.largest, len(r.Msg.Events))
+	if f.before != nil {
+		if err := f.before(r.Msg.Events); err != nil {
+			return nil, err
+		}
+	}
+	var acknowledged uint64
+	for _, e := range r.Msg.Events {
+		if strings.ContainsRune(e.Path, 0) {
+			return nil, connect.NewError(connect.CodeInternal, errors.New("invalid byte sequence for encoding UTF8: 0x00"))
+		}
+		if _, known := f.stored[e.Sequence]; !known {
+			f.stored[e.Sequence] = e.RequestId
+		}
+		acknowledged = max(acknowledged, e.Sequence)
+	}
+	if f.after != nil {
+		var err error
+		if acknowledged, err = f.after(acknowledged); err != nil {
+			return nil, err
+		}
+	}
+	return connect.NewResponse(&api.ReportResponse{Acknowledged: acknowledged}), nil
+}
+
+// has checks that exactly the events 0 to n-1 are stored, each once.
+func (f *fakeControl) has(t *testing.T, n int) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := map[string]bool{}
+	for _, id := range f.stored {
+		if seen[id] {
+			t.Errorf("event %s is stored twice", id)
+		}
+		seen[id] = true
+	}
+	for i := range n {
+		if !seen[fmt.Sprint(i)] {
+			t.Errorf("event %d is not stored", i)
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d events stored, want %d", len(seen), n)
+	}
+}
+
+func event(i int) *api.Event { return &api.Event{RequestId: fmt.Sprint(i), Path: "/"} }
+
+// inBubble runs test with a queue whose time is the bubble's. The function it
+// gets ends the queue and gives Run's error.
+func inBubble(t *testing.T, capacity int, test func(t *testing.T, f *fakeControl, q *Queue, end func() error)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeControl()
+		q := New(f, capacity, quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- q.Run(ctx) }()
+		test(t, f, q, func() error { cancel(); return <-done })
+		cancel()
+	})
+}
+
+func fill(t *testing.T, q *Queue, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if !q.Add(event(i)) {
+			t.Fatalf("event %d found no place", i)
+		}
+	}
+}
+
+var away = connect.NewError(connect.CodeUnavailable, errors.New("away"))
+
+func TestBatches(t *testing.T) {
+	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		fill(t, q, 0, 3)
+		time.Sleep(batchDelay)
+		synctest.Wait()
+		f.has(t, 3)
+		if f.calls != 1 {
+			t.Errorf("3 events in %d batches", f.calls)
+		}
+		fill(t, q, 3, 3+2*batchSize)
+		synctest.Wait() // full batches don't wait
+		if f.calls < 3 || f.largest != batchSize {
+			t.Errorf("%d batches, the largest of %d", f.calls, f.largest)
+		}
+		fill(t, q, 3+2*batchSize, 4+2*batchSize)
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		f.has(t, 4+2*batchSize)
+		if s := q.Stats(); s != (Stats{Reported: 4 + 2*batchSize}) {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+func TestSequenceHasNoGaps(t *testing.T) {
+	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		fill(t, q, 0, 1000)
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		var least, most uint64
+		for s := range f.stored {
+			if least == 0 || s < least {
+				least = s
+			}
+			most = max(most, s)
+		}
+		if most-least != 999 {
+			t.Errorf("1000 events have the numbers %d to %d", least, most)
+		}
+	})
+}
+
+// A restarted worker must not use a number again: its event would be taken for
+// a repetition and lost.
+func TestSequenceGoesOnAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeControl()
+		for worker := range 5 {
+			q := New(f, 100, quiet)
+			fill(t, q, worker*100, worker*100+100)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := q.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Microsecond)
+		}
+		f.has(t, 500)
+	})
+}
+
+// Numbers of a worker before this one, from a clock that was ahead, must not
+// count as an acknowledgement of what has not been sent.
+func TestOnlyWhatWasSentIsAcknowledged(t *testing.T) {
+	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		f.after = func(uint64) (uint64, error) { return 1 << 62, nil }
+		f.before = func([]*api.Event) error {
+			if f.calls == 1 {
+				fill(t, q, batchSize, batchSize+10) // while the first batch is under way
+			}
+			return nil
+		}
+		fill(t, q, 0, batchSize)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		f.has(t, batchSize+10)
+	})
+}
+
+func TestResentUntilAcknowledged(t *testing.T) {
+	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		f.before = func([]*api.Event) error {
+			if f.calls%3 == 1 {
+				return away // nothing was stored
+			}
+			return nil
+		}
+		f.after = func(ack uint64) (uint64, error) {
+			switch f.calls % 3 {
+			case 2:
+				return 0, away // stored, but the answer was lost
+			}
+			return ack - min(ack, uint64(f.times%7)), nil // a part is acknowledged
+		}
+		fill(t, q, 0, 2000)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		f.has(t, 2000)
+		if s := q.Stats(); s.Queued != 0 || s.Reported != 2000 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+func TestFullQueueRefusesAndNeverBlocks(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		f.before = func([]*api.Event) error { return away }
+		fill(t, q, 0, 9)
+		if !q.Reserve() {
+			t.Fatal("no place for the tenth")
+		}
+		if q.Add(event(99)) || q.Reserve() {
+			t.Error("more places than the capacity")
+		}
+		q.Record(event(9)) // the place was kept
+		if s := q.Stats(); s.Queued != 10 || s.Refused != 2 {
+			t.Errorf("stats %+v", s)
+		}
+		time.Sleep(time.Hour)
+		f.mu.Lock()
+		if f.calls > 3600 {
+			t.Errorf("%d attempts in an outage of an hour", f.calls)
+		}
+		f.before = nil
+		f.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		f.has(t, 10)
+		fill(t, q, 10, 20)
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		f.has(t, 20)
+	})
+}
+
+func TestEndSaysWhatWasLost(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		f.before = func([]*api.Event) error { return away }
+		fill(t, q, 0, 7)
+		begin := time.Now()
+		err := end()
+		if err == nil || !strings.Contains(err.Error(), "7 audit events were not reported") {
+			t.Errorf("error %v", err)
+		}
+		if time.Since(begin) > flushTimeout {
+			t.Errorf("the end took %v", time.Since(begin))
+		}
+	})
+}
+
+// An event that the control plane can't store must not hold up the others.
+func TestPoisonedEvent(t *testing.T) {
+	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		f.before = func(batch []*api.Event) error {
+			for _, e := range batch {
+				if e.RequestId == "poison" {
+					return connect.NewError(connect.CodeInvalidArgument, errors.New("no such decision"))
+				}
+			}
+			return nil
+		}
+		fill(t, q, 0, 300)
+		q.Add(&api.Event{RequestId: "poison"})
+		fill(t, q, 300, 900)
+		q.Add(&api.Event{RequestId: "poison"})
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		f.has(t, 900)
+		if s := q.Stats(); s.Rejected != 2 || s.Reported != 900 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// What an agent writes into its requests must neither stop the queue nor forge
+// lines of the log.
+func TestHostileTextIsStorable(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
+		for _, text := range []string{
+			"/\xff\xfe", "/a\x00b", "/a\nlevel=ERROR msg=forged", "/\x1b[2J", "/\u202egnp.exe", "/" + strings.Repeat("é", 5000),
+			"/" + strings.Repeat("\xff", 5000), "/plain path?", "",
+		} {
+			e := &api.Event{Path: text, Host: text, Method: text, Protocol: text, Reason: text, RequestId: text}
+			if !q.Add(e) {
+				t.Fatal("no place")
+			}
+			for _, got := range []string{e.Path, e.Host, e.Method} {
+				if !utf8.ValidString(got) || strings.ContainsAny(got, "\x00\n\x1b\u202e") || len(got) > maxPath {
+					t.Errorf("%.20q became %.20q of %d bytes", text, got, len(got))
+				}
+			}
+			if text == "/plain path?" && e.Path != text {
+				t.Errorf("%q was changed to %q", text, e.Path)
+			}
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		if len(f.stored) != 9 {
+			t.Errorf("%d of 9 events stored", len(f.stored))
+		}
+	})
+}
+
+func TestManyAtOnce(t *testing.T) {
+	f := newFakeControl()
+	var out bytes.Buffer
+	q := New(f, 100_000, slog.New(slog.NewTextHandler(&out, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- q.Run(ctx) }()
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() { fill(t, q, worker*1000, worker*1000+1000) })
+	}
+	wg.Wait()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	f.has(t, 8000)
+	if out.Len() > 0 {
+		t.Errorf("log: %s", out.String())
+	}
+}
