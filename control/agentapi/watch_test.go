@@ -217,7 +217,9 @@ func TestConnectedIsHonest(t *testing.T) {
 	w, _ := watch(t, s)
 	code(t, old.ends(), connect.CodeUnavailable)
 	eventually(true)
-	w.cancel()
+	if err := w.CloseRequest(); err != nil {
+		t.Fatal(err)
+	}
 	eventually(false)
 }
 
