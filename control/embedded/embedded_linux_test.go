@@ -141,8 +141,16 @@ func TestParentKilled(t *testing.T) {
 	dir := t.TempDir()
 	cmd, url := parent(t, dir, nil)
 	query(t, url, "create table kept (n int); insert into kept values (7)")
+	data := filepath.Join(dir, "postgres", "data")
+	if running, err := strays(data); err != nil || len(running) == 0 {
+		t.Fatalf("%d processes run before the parent is killed, %v", len(running), err)
+	}
 	cmd.Process.Kill()
 	cmd.Wait()
+	eventually(t, func() bool { // it dies with its parent
+		left, err := strays(data)
+		return err == nil && len(left) == 0
+	})
 	c := start(t, dir)
 	if got := query(t, c.URL(), "select n from kept"); got != "7" {
 		t.Errorf("read %q", got)

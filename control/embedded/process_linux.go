@@ -164,7 +164,8 @@ func endStrays(ctx context.Context, data string, log *slog.Logger) error {
 	return fmt.Errorf("an earlier postgres still runs in %s and can't be ended", data)
 }
 
-// signalStrays sends a signal and reports whether, within patience, no process remains.
+// signalStrays sends a signal, to the server or to all, and reports whether no
+// process remains. It waits for that up to patience, if anyone was signalled.
 func signalStrays(ctx context.Context, data string, log *slog.Logger, signal syscall.Signal, mainOnly bool, patience time.Duration) (bool, error) {
 	deadline := time.Now().Add(patience)
 	main, _ := readPIDFile(data)
