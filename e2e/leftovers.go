@@ -45,16 +45,22 @@ func leftovers(t testing.TB) traces {
 	return found
 }
 
+// LeavesNothing fails the test, at its end, when something is left of what it did.
+func LeavesNothing(t testing.TB) {
+	t.Helper()
+	before := leftovers(t)
+	t.Cleanup(func() { checkLeftovers(t, before) })
+}
+
 // checkLeftovers fails the test when something is there that was not there
 // before: a process, an interface, or a mount (which also is how a namespace
 // outlives its processes).
-func (w *World) checkLeftovers(before traces) {
-	w.t.Helper()
-	// Without TLS sessions and keep-alive of its own, nothing here waits; orphans
-	// that have ended are reaped, the others get a moment to end.
+func checkLeftovers(t testing.TB, before traces) {
+	t.Helper()
+	// Orphans that have ended are reaped, the others get a moment to end.
 	var after traces
 	gone := func() bool {
-		after = leftovers(w.t)
+		after = leftovers(t)
 		for _, pid := range after.children {
 			if processState(pid) == 'Z' {
 				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
@@ -68,16 +74,16 @@ func (w *World) checkLeftovers(before traces) {
 		}
 		unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil)
 	}
-	after = leftovers(w.t)
+	after = leftovers(t)
 	for _, pid := range added(before.children, after.children) {
-		w.t.Errorf("process %d is still there: %s", pid, commandLine(pid))
+		t.Errorf("process %d is still there: %s", pid, commandLine(pid))
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	for _, link := range added(before.interfaces, after.interfaces) {
-		w.t.Errorf("network interface %s is still there", link)
+		t.Errorf("network interface %s is still there", link)
 	}
 	for _, mount := range added(before.mounts, after.mounts) {
-		w.t.Errorf("mount %s is still there", mount)
+		t.Errorf("mount %s is still there", mount)
 	}
 }
 

@@ -49,7 +49,7 @@ func NewWorld(t testing.TB) *World {
 	}
 	w := &World{t: t, Dir: dir}
 	t.Cleanup(func() {
-		w.checkLeftovers(before)
+		checkLeftovers(t, before)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("remove the world's directory: %v", err)
 		}
@@ -103,11 +103,19 @@ func (w *World) chooseListeners() []string {
 func (w *World) StartControl() {
 	w.t.Helper()
 	w.control = w.start("sallyport-control", w.ServeCommand()...)
+	w.AwaitControl()
+}
+
+// AwaitControl waits until the control plane is ready, whoever started it.
+func (w *World) AwaitControl() {
+	w.t.Helper()
 	w.Eventually("the control plane is ready", func() bool {
-		select {
-		case <-w.control.done:
-			w.t.Fatalf("the control plane ended: %v\n%s", w.control.err, w.control.output())
-		default:
+		if w.control != nil {
+			select {
+			case <-w.control.done:
+				w.t.Fatalf("the control plane ended: %v\n%s", w.control.err, w.control.output())
+			default:
+			}
 		}
 		return w.status("/readyz") == http.StatusOK
 	})
