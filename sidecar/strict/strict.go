@@ -43,8 +43,8 @@ const (
 	defaultFields = 128
 )
 
-// Error is a refusal. Read returns it in a *net.OpError, to which net/http's
-// server adds no answer of its own.
+// Error is a refusal. Read returns it in a *net.OpError, as an error of the
+// network, which net/http's server neither answers nor logs.
 type Error struct {
 	Status  int    // of the answer
 	Code    string // stable, for programs
@@ -67,6 +67,7 @@ type Conn struct {
 	err      error  // of every Read from now on
 	refusal  *Error // becomes err at the next Read
 	released atomic.Bool
+	answered atomic.Bool
 
 	// After a request that may switch protocols, one byte is handed on before
 	// it is known what it is: net/http reads it to see whether the client is
@@ -156,6 +157,16 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// Write writes a response. After a refusal was answered nothing more is written:
+// net/http takes the part of a line that it got for a whole one, and would refuse
+// it in its own words.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.answered.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
 // input reads what was left over, or from the connection.
 func (c *Conn) input(p []byte) (int, error) {
 	if len(c.rest) == 0 {
@@ -205,6 +216,7 @@ func (c *Conn) refuse(e *Error, answer bool) error {
 		c.parser.limits.Rejected(e)
 	}
 	if answer {
+		c.answered.Store(true)
 		c.answer(e)
 	}
 	return c.err
