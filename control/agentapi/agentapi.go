@@ -27,9 +27,10 @@ import (
 )
 
 const (
-	// maxMessage bounds a message of a sidecar, in bytes. The largest is a batch
-	// of audit events.
-	maxMessage = 4 << 20
+	// maxMessage bounds a message of a sidecar, in bytes, and maxReport a batch of
+	// audit events.
+	maxMessage = 64 << 10
+	maxReport  = 4 << 20
 	// drainTimeout bounds the wait for calls under way when serving ends.
 	drainTimeout = 10 * time.Second
 	// outageGrace is how long bindings may serve while nobody of the control
@@ -116,10 +117,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	path, handler := api.NewSidecarServiceHandler(s,
-		connect.WithReadMaxBytes(maxMessage),
+		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
+			if spec.Procedure == api.SidecarServiceReportProcedure {
+				return []connect.HandlerOption{connect.WithReadMaxBytes(maxReport)}
+			}
+			return []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
+		}),
 		connect.WithInterceptors(&border{server: s}),
 	)
-	mux.Handle(path, withCertificate(handler))
+	mux.Handle(path, withDeadline(withCertificate(handler)))
 	return mux
 }
 

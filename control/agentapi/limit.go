@@ -12,9 +12,9 @@ const (
 	// A sidecar fetches once for each credential and version, and again when a
 	// lease ages. More is a loop, or somebody who drains what he got hold of.
 	fetchRate  rate.Limit = 10 // a second
-	fetchBurst            = 100
+	fetchBurst int        = 100
 	// sweepAt is how many sandboxes may have a limiter before idle ones go.
-	sweepAt = 10_000
+	sweepAt int = 10_000
 )
 
 // limits holds a rate limit for each sandbox.
@@ -46,7 +46,7 @@ func (l *limits) allow(sandbox string) error {
 // sweep forgets limiters that are full again: a new one would be the same.
 func (l *limits) sweep() {
 	for sandbox, limiter := range l.bySandbox {
-		if limiter.Tokens() >= fetchBurst {
+		if limiter.Tokens() >= float64(fetchBurst) {
 			delete(l.bySandbox, sandbox)
 		}
 	}

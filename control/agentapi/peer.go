@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net/http"
+	"time"
 
 	"sallyport/control"
 	"sallyport/control/api"
@@ -29,6 +31,21 @@ func withCertificate(next http.Handler) http.Handler {
 		}
 		ctx := context.WithValue(r.Context(), certificateKey{}, r.TLS.PeerCertificates[0])
 		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// withDeadline bounds how long a message may take to arrive and to leave. A
+// stream has no end, and none of those.
+func withDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != api.SidecarServiceWatchProcedure {
+			end, controller := time.Now().Add(unaryTimeout), http.NewResponseController(w)
+			if errors.Join(controller.SetReadDeadline(end), controller.SetWriteDeadline(end)) != nil {
+				http.Error(w, "no deadline can be set", http.StatusInternalServerError)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

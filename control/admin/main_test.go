@@ -1,0 +1,44 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"sallyport/control"
+	"sallyport/control/admin"
+	"sallyport/control/controltest"
+)
+
+var plane *controltest.Plane
+
+func TestMain(m *testing.M) { controltest.Main(m, &plane) }
+
+// token makes an API token with a role, for a team or with "" for every team.
+func token(t *testing.T, team *controltest.Team, role control.Role) string {
+	t.Helper()
+	text := admin.NewToken()
+	id := ""
+	if team != nil {
+		id = team.ID
+	}
+	name := strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(text[3:30])) + "x"
+	if _, err := plane.Store.CreateToken(t.Context(), id, control.Token{Name: "t" + name, Role: role}, admin.HashToken(text)); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// problem checks that an answer is a problem and gives its detail.
+func problem(t *testing.T, r controltest.Response, status int) string {
+	t.Helper()
+	var p struct {
+		Type, Title, Detail, Code string
+		Status                    int
+	}
+	if err := json.Unmarshal([]byte(r.Body), &p); err != nil || r.Status != status || p.Status != status || p.Code == "" || p.Detail == "" || p.Title == "" ||
+		r.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("want a problem with status %d, got %d %s (%s)", status, r.Status, r.Body, r.Header.Get("Content-Type"))
+	}
+	return p.Detail
+}
