@@ -82,6 +82,26 @@ func dropPrivileges() error {
 	return nil
 }
 
+// keepCapabilities drops all capabilities but some, on every thread.
+func keepCapabilities(some ...cap.Value) error {
+	have, set := cap.GetProc(), cap.NewSet()
+	for _, value := range some {
+		permitted, err := have.GetFlag(cap.Permitted, value)
+		if err != nil {
+			return fmt.Errorf("read capabilities: %w", err)
+		}
+		for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {
+			if err := set.SetFlag(flag, permitted, value); err != nil {
+				return fmt.Errorf("drop capabilities: %w", err)
+			}
+		}
+	}
+	if err := set.SetProc(); err != nil {
+		return fmt.Errorf("drop capabilities but %v: %w", some, err)
+	}
+	return nil
+}
+
 // keepPrivate hides this process' memory from others of its uid and from core
 // files. A change of credentials would undo it, so it comes after the last one.
 func keepPrivate() error {

@@ -4,19 +4,27 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sandbox is a running "init" of a test.
 type sandbox struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	stdin  io.WriteCloser
 	stdout *output
 	stderr *output
 }
@@ -81,16 +89,27 @@ func withFile(f *os.File) option {
 // start starts a sandbox; it is killed with the test if it still runs then.
 func start(t *testing.T, p part, options ...option) *sandbox {
 	t.Helper()
+	program := program(t)
+	if len(p.Command) > 0 && p.Command[0] == "probe" {
+		p.Command = append([]string{program}, p.Command...)
+	}
+	p.Command = slices.Clone(p.Command)
+	for i, arg := range p.Command {
+		p.Command[i] = strings.ReplaceAll(arg, "PROBE", program+" probe")
+	}
 	settings, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &sandbox{t: t, stdout: newOutput(), stderr: newOutput()}
-	s.cmd = exec.Command(program(t), "init", string(settings))
+	s.cmd = exec.Command(program, "init", string(settings))
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
 	s.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/root"}
 	s.cmd.Dir = "/"
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	for _, option := range options {
 		option(s.cmd)
 	}
@@ -116,6 +135,9 @@ func (s *sandbox) wait() int {
 	if err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)
 	}
+	if strings.Contains(s.stderr.String(), "DATA RACE") {
+		s.t.Error(s.stderr)
+	}
 	return exitCode(s.cmd.ProcessState.Sys().(syscall.WaitStatus))
 }
 
@@ -135,6 +157,74 @@ func mustRun(t *testing.T, p part, options ...option) string {
 		t.Fatalf("%q: exit status %d\n%s%s", p.Command, status, stdout, stderr)
 	}
 	return stdout
+}
+
+// process is a process below a sandbox's init, by what it plays.
+func (s *sandbox) process(name string) int {
+	s.t.Helper()
+	for _, pid := range descendants(s.t, s.cmd.Process.Pid) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if args := strings.Split(string(cmdline), "\x00"); len(args) > 1 && args[1] == name {
+			return pid
+		}
+	}
+	s.t.Fatalf("no %s process below %d", name, s.cmd.Process.Pid)
+	return 0
+}
+
+// descendants lists the processes below pid.
+func descendants(t *testing.T, pid int) []int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := make(map[int][]int)
+	for _, path := range stats {
+		b, _ := os.ReadFile(path)
+		_, after, ok := strings.Cut(string(b), ") ")
+		fields := strings.Fields(after)
+		if !ok || len(fields) < 2 {
+			continue // it is gone
+		}
+		id, _ := strconv.Atoi(strings.Split(path, "/")[2])
+		parent, _ := strconv.Atoi(fields[1])
+		children[parent] = append(children[parent], id)
+	}
+	var all []int
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		all = append(all, children[queue[0]]...)
+		queue = append(queue, children[queue[0]]...)
+	}
+	return all
+}
+
+// watched is a process whose end can be waited for, even if its pid is used again.
+type watched struct{ pid, fd int }
+
+func watch(t *testing.T, pid int) watched {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatalf("watch process %d: %v", pid, err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return watched{pid, fd}
+}
+
+func (w watched) awaitEnd(t *testing.T) {
+	t.Helper()
+	poll := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, 30_000)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n != 1 || err != nil {
+			t.Fatalf("process %d is still there (%v)", w.pid, err)
+		}
+		return
+	}
 }
 
 // sh is a part whose agent runs a shell script.

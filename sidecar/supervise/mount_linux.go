@@ -23,7 +23,7 @@ func mountSandbox(s *stageSettings) error {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	steps := []func() error{
-		mountProc,
+		func() error { return mountProc(s.GIDs.First != 0) },
 		mountDev,
 		func() error { return mountRun(s.owner()) },
 		func() error { return writeTrust(s.CA) },
@@ -45,14 +45,19 @@ func mountSandbox(s *stageSettings) error {
 }
 
 // mountProc mounts a /proc that knows the sandbox's processes only, and puts it
-// over every other one in sight, which would show the machine's.
-func mountProc() error {
+// over every other one in sight, which would show the machine's. The agent does
+// not see its PID 1; we see the agent by our group, where it has another.
+func mountProc(ownGroup bool) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	others, err := procMounts()
 	if err != nil {
 		return err
 	}
-	err = unix.Mount("proc", "/proc", "proc", flags, "hidepid=2")
+	options := "hidepid=2"
+	if ownGroup {
+		options += ",gid=0"
+	}
+	err = unix.Mount("proc", "/proc", "proc", flags, options)
 	if errors.Is(err, unix.EINVAL) {
 		err = unix.Mount("proc", "/proc", "proc", flags, "")
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // Exit statuses of a sandbox whose command did not run, as shells have them.
@@ -60,6 +61,11 @@ func Stage(ctx context.Context) (int, error) {
 		return ExitFailure, err
 	}
 	if err := loadFilter(policy); err != nil {
+		return ExitFailure, err
+	}
+	// Still needed: to map the agent's ids (SETFCAP where that is our own root),
+	// to see its /proc entry for that in spite of hidepid, and to drop these too.
+	if err := keepCapabilities(cap.SETUID, cap.SETGID, cap.SETFCAP, cap.SYS_PTRACE, cap.SETPCAP); err != nil {
 		return ExitFailure, err
 	}
 	signals := make(chan os.Signal, 16)
