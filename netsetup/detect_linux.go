@@ -53,9 +53,9 @@ func Detect(ctx context.Context) Capabilities {
 		c.Veth, c.IPv6, c.NFTables, c.IPTables, c.Redirect = untried, untried, untried, untried, untried
 		return c
 	}
-	c.Veth = try((*Namespace).connect)
+	c.Veth = try(func(n *Namespace) error { return n.connect(ctx) })
 	c.IPv6 = try(func(n *Namespace) error {
-		if err := n.connect(); err == nil && !n.ipv6 {
+		if err := n.connect(ctx); err == nil && !n.ipv6 {
 			return errNoFamily
 		}
 		return nil // or it is not IPv6 that is missing
@@ -87,10 +87,14 @@ func tryUserNamespace() error {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}}
-	if err := cmd.Start(); !errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("make a user namespace with a network namespace: %w", err)
+	err := cmd.Start()
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
 	}
-	return nil
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		err = errno // without the name of what was not to run
+	}
+	return fmt.Errorf("make a user namespace that owns a network namespace: %w", err)
 }
 
 func tryProbe(ctx context.Context) error {

@@ -105,11 +105,10 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	run(t, "ip", "addr", "add", outside4+"/32", "dev", "lo")
-	run(t, "ip", "addr", "add", outside6+"/128", "dev", "lo", "nodad")
-	t.Cleanup(func() {
-		run(t, "ip", "addr", "flush", "dev", "lo", "scope", "global")
-	})
+	for _, host := range outside { // a route, unlike an address of IPv6, holds at once
+		run(t, "ip", "route", "add", "local", host, "dev", "lo")
+		t.Cleanup(func() { run(t, "ip", "route", "del", "local", host, "dev", "lo") })
+	}
 	l, err := net.Listen("tcp", ":443")
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,14 @@
 package netsetup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,6 +18,8 @@ const (
 	linkName = "eth0"
 	peerName = "sallyport0"
 	linkMTU  = 65535 // nothing is ever sent on it, but TCP takes its segment size from it
+
+	localTimeout = 5 * time.Second // the kernel needs milliseconds
 
 	addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
 )
@@ -63,7 +67,7 @@ func checkLinks(named ...string) error {
 // connect gives the namespace a default route that leads to itself, in both
 // families. Without one, programs would be told that the network is unreachable
 // before any rule sees what they send.
-func (n *Namespace) connect() error {
+func (n *Namespace) connect(ctx context.Context) error {
 	return n.Do(func() error {
 		if err := n.raiseLoopback(); err != nil {
 			return err
@@ -84,6 +88,9 @@ func (n *Namespace) connect() error {
 		}
 		if err != nil {
 			return fmt.Errorf("set up IPv6: %w", err)
+		}
+		if err := awaitLocal(ctx, prefix6.Addr()); err != nil {
+			return fmt.Errorf("wait for the address %s: %w", prefix6.Addr(), err)
 		}
 		n.ipv6 = true
 		return nil
@@ -191,6 +198,49 @@ func route(link netlink.Link, p netip.Prefix, gateway netip.Addr) error {
 		return fmt.Errorf("add the default route by %s: %w", gateway, err)
 	}
 	return nil
+}
+
+// awaitLocal waits until what is sent to addr stays in the current namespace. The
+// kernel leaves that to a worker for IPv6, even without duplicate address
+// detection; until then the address can't be used, nor do rules see it as local.
+func awaitLocal(ctx context.Context, addr netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, localTimeout)
+	defer cancel()
+	updates, done := make(chan netlink.RouteUpdate), make(chan struct{})
+	failed := make(chan error, 1)
+	err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{
+		ListExisting: true,
+		ErrorCallback: func(err error) {
+			if errors.Is(err, netlink.ErrDumpInterrupted) {
+				return // by a change, which is an update of its own
+			}
+			select {
+			case failed <- err:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		close(done)
+		return err
+	}
+	defer func() {
+		close(done)
+		for range updates { // until the subscription has ended
+		}
+	}()
+	for {
+		select {
+		case u := <-updates:
+			if u.Type == unix.RTM_NEWROUTE && u.Route.Type == unix.RTN_LOCAL && u.Dst != nil && u.Dst.IP.Equal(addr.AsSlice()) {
+				return nil
+			}
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // checkSealed reports what is missing from the links that connect made, or came

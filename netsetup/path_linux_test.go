@@ -101,7 +101,7 @@ func TestSealPathRefuses(t *testing.T) {
 		{"a link that is up", "ip link add eth0 type veth peer name p; ip link set eth0 up", "(veth)"},
 		{"a link that is down", "ip link add net0 type veth peer name p", "interface"},
 		{"a bridge", "ip link add br0 type bridge", "interface br0 (bridge)"},
-		{"a tap", "ip tuntap add tap0 mode tap", "interface tap0 (tuntap)"},
+		{"an overlay", "ip link add vx0 type vxlan id 1 dstport 4789", "interface vx0 (vxlan)"},
 		{"a table of that name", "nft add table inet sallyport", "sealed already"},
 		{"a default route", "ip link set lo up; ip route add default dev lo", "default route"},
 		{"a taken port", "", "listen"},

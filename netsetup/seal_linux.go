@@ -120,7 +120,7 @@ func (n *Namespace) seal(ctx context.Context, b Backend, p ports) error {
 	if err := n.loadRules(ctx, b, p); err != nil {
 		return err
 	}
-	if err := n.connect(); err != nil {
+	if err := n.connect(ctx); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {

@@ -18,8 +18,8 @@ type sockets struct {
 	dnsStream *net.TCPListener
 }
 
-// listen opens the sockets in the current namespace. No backlog of another
-// process can take a port from them: their addresses are not shared.
+// listen opens the sockets in the current namespace, on every address of it, so
+// that a program can't put a socket of its own on one of them.
 func listen(ctx context.Context, p ports) (s sockets, err error) {
 	network, host := "6", "::"
 	lc := net.ListenConfig{Control: bothFamilies}

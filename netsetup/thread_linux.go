@@ -40,6 +40,9 @@ func enter(ns *os.File, f func() error) error {
 		}
 		var setns error
 		err = raw.Control(func(fd uintptr) { setns = unix.Setns(int(fd), unix.CLONE_NEWNET) })
+		if errors.Is(setns, unix.EPERM) {
+			setns = fmt.Errorf("%w: only root of the user namespace that owns it, or of one above, may", setns)
+		}
 		if err = errors.Join(err, setns); err != nil {
 			return fmt.Errorf("enter the network namespace %s: %w", ns.Name(), err)
 		}

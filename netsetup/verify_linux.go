@@ -10,7 +10,7 @@ import (
 )
 
 // Verify reads links and rules back from the kernel and compares them with what
-// Seal made. Nothing is inside yet that could change them while it looks.
+// Seal made. It is for before a program runs inside.
 func (n *Namespace) Verify(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -71,7 +71,8 @@ func Restart(t *testing.T, env ...string) {
 func again(t *testing.T, env []string) *exec.Cmd {
 	test, _, _ := strings.Cut(t.Name(), "/")
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run=^"+test+"$")
-	cmd.Env = append(append(os.Environ(), stageVar+"="+stageInside), env...)
+	// The race detector would wait a second before it lets the process end.
+	cmd.Env = append(append(os.Environ(), stageVar+"="+stageInside, "GORACE=atexit_sleep_ms=0"), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	return cmd
 }
