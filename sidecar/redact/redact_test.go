@@ -2,9 +2,6 @@ package redact
 
 import (
 	"bytes"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -18,10 +15,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
-
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/zstd"
 
 	"sallyport/control/api"
 )
@@ -248,128 +241,6 @@ func TestShortTokenIsRefused(t *testing.T) {
 	}
 }
 
-func compress(t testing.TB, coding, text string) string {
-	t.Helper()
-	var b bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch coding {
-	case "gzip":
-		w = gzip.NewWriter(&b)
-	case "deflate":
-		w = zlib.NewWriter(&b)
-	case "deflate bare":
-		w, err = flate.NewWriter(&b, flate.BestSpeed)
-	case "br":
-		w = brotli.NewWriter(&b)
-	case "zstd":
-		w, err = zstd.NewWriter(&b)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-func TestCompressedBodies(t *testing.T) {
-	text := strings.Repeat("filler ", 1000) + canary + strings.Repeat(" filler", 1000)
-	want := strings.ReplaceAll(text, canary, strings.Repeat("*", len(canary)))
-	tests := []struct{ header, body string }{
-		{"gzip", compress(t, "gzip", text)},
-		{"X-Gzip", compress(t, "gzip", text)},
-		{"identity, GZIP", compress(t, "gzip", text)},
-		{"deflate", compress(t, "deflate", text)},
-		{"deflate", compress(t, "deflate bare", text)},
-		{"br", compress(t, "br", text)},
-		{"zstd", compress(t, "zstd", text)},
-		{"gzip, br", compress(t, "br", compress(t, "gzip", text))},
-	}
-	for _, tt := range tests {
-		resp := response(tt.body)
-		resp.Header.Set("Content-Encoding", tt.header)
-		resp.Header.Set("Content-Length", "1")
-		resp.Header.Set("Etag", `"v1"`)
-		resp.Body = io.NopCloser(iotest.OneByteReader(resp.Body))
-		if err := newRedactor().Response(resp); err != nil {
-			t.Fatal(err)
-		}
-		if got := read(t, resp); got != want {
-			t.Errorf("%s: %.60q…", tt.header, got)
-		}
-		h := resp.Header
-		if h.Get("Content-Encoding") != "" || h.Get("Content-Length") != "" || resp.ContentLength != -1 || h.Get("Etag") != `W/"v1"` {
-			t.Errorf("%s: head %v, length %d", tt.header, h, resp.ContentLength)
-		}
-	}
-}
-
-func TestUnknownEncodingsAreRefused(t *testing.T) {
-	for _, tt := range []struct{ name, value string }{
-		{"Content-Encoding", "compress"}, {"Content-Encoding", "gzip, dcb"}, {"Content-Encoding", "gzip, gzip, gzip, gzip"},
-		{"Grpc-Encoding", "gzip"}, {"Connect-Content-Encoding", "br"},
-	} {
-		resp := response("x")
-		resp.Header.Set(tt.name, tt.value)
-		var e *EncodingError
-		if err := newRedactor().Response(resp); !errors.As(err, &e) {
-			t.Errorf("%s: %s gave %v", tt.name, tt.value, err)
-		}
-	}
-}
-
-func TestBomb(t *testing.T) {
-	for _, coding := range []string{"gzip", "br", "zstd"} {
-		resp := response(compress(t, coding, strings.Repeat("\x00", 32<<20)))
-		resp.Header.Set("Content-Encoding", coding)
-		if err := newRedactor().Response(resp); err != nil {
-			t.Fatal(err)
-		}
-		n, err := io.Copy(io.Discard, resp.Body)
-		if !errors.Is(err, ErrRatio) || n > ratioFree+1<<20 {
-			t.Errorf("%s: %d bytes, %v", coding, n, err)
-		}
-	}
-}
-
-func TestBrokenCompression(t *testing.T) {
-	for _, body := range []string{"not gzip at all", compress(t, "gzip", canary)[:20]} {
-		resp := response(body)
-		resp.Header.Set("Content-Encoding", "gzip")
-		if err := newRedactor().Response(resp); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("%q gave %q without an error", body, out)
-		}
-	}
-}
-
-func TestNoBody(t *testing.T) {
-	head := response("")
-	head.Request.Method = http.MethodHead
-	head.Header.Set("Content-Encoding", "gzip")
-	head.Header.Set("Content-Length", "42")
-	empty := response("")
-	empty.Header.Set("Content-Encoding", "gzip")
-	for _, resp := range []*http.Response{head, empty} {
-		if err := newRedactor().Response(resp); err != nil {
-			t.Fatal(err)
-		}
-		if got := read(t, resp); got != "" {
-			t.Errorf("body %q", got)
-		}
-	}
-	if head.Header.Get("Content-Length") != "42" {
-		t.Errorf("head %v", head.Header)
-	}
-}
-
 func TestUpgradedConnectionStaysWritable(t *testing.T) {
 	resp := response("")
 	resp.StatusCode = http.StatusSwitchingProtocols
@@ -441,80 +312,32 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// Whatever surrounds the canary, and however the stream is cut, no listed
-// encoding of it comes out, and nothing else is changed.
-func FuzzBody(f *testing.F) {
-	patterns := Compile(material(), [][]byte{basic()})
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(encodings(f))) {
-		all = append(all, encodings(f)[name])
+// Redaction that stopped after so many finds has leaked secrets elsewhere.
+func TestNoFindIsOneTooMany(t *testing.T) {
+	const times = 20000
+	resp := response(strings.Repeat(canary+",", times))
+	r := newRedactor()
+	if err := r.Response(resp); err != nil {
+		t.Fatal(err)
 	}
-	all = append(all, base64s()...)
-	for i := range all {
-		f.Add([]byte("sk_live%73"), []byte(`\u007`), uint8(i), uint16(i))
+	if got := read(t, resp); got != strings.Repeat(strings.Repeat("*", len(canary))+",", times) {
+		t.Errorf("left some of %d", times)
 	}
-	f.Fuzz(func(t *testing.T, before, after []byte, which uint8, split uint16) {
-		s := all[int(which)%len(all)]
-		text := slices.Concat(before, []byte(s), after)
-		cut := int(split) % (len(text) + 1)
-		resp := response("")
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(text[:cut]), bytes.NewReader(text[cut:])))
-		r := patterns.Redactor()
-		if err := r.Response(resp); err != nil {
-			t.Fatal(err)
-		}
-		got := []byte(read(t, resp))
-		if len(got) != len(text) || r.Count() == 0 {
-			t.Fatalf("%d bytes became %d, %d hits", len(text), len(got), r.Count())
-		}
-		for _, e := range all {
-			if bytes.Contains(got, []byte(e)) && !bytes.Contains(append(before, after...), []byte(e)) {
-				t.Fatalf("%q left in %q", e, got)
-			}
-		}
-		for i := range text {
-			if got[i] != text[i] && got[i] != '*' {
-				t.Fatalf("byte %d of %q changed: %q", i, text, got)
-			}
-		}
-	})
-}
-
-func BenchmarkBody(b *testing.B) {
-	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm"
-	patterns := Compile(api.Material{Token: []byte(token)}, nil)
-	bodies := map[string][]byte{
-		"json":   bytes.Repeat([]byte(`{"id":"ch_1NqXYZ2eZvKYlo2C","object":"charge","amount":1099,"url":"https:\/\/pay.example.com\/r?x=%7B1%7D","name":"M\u00fcller &amp; Co"},`), 8<<10),
-		"base64": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("The quick brown fox jumps over 13 lazy dogs; "), 20<<10))),
-		"zeros":  make([]byte, 1<<20),
-		"hits":   bytes.Repeat([]byte(`{"echo":"`+token+`","and":"some more text that surrounds it in the body"}`), 8<<10),
-	}
-	for _, name := range slices.Sorted(maps.Keys(bodies)) {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(bodies[name])))
-			buf := make([]byte, 32<<10)
-			for b.Loop() {
-				resp := response("")
-				resp.Body = io.NopCloser(bytes.NewReader(bodies[name]))
-				if err := patterns.Redactor().Response(resp); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, buf); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+	if r.Count() != times {
+		t.Errorf("count %d", r.Count())
 	}
 }
 
-func BenchmarkHeader(b *testing.B) {
-	r := New(api.Material{Token: []byte("sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm")}, nil)
-	h := http.Header{
-		"Content-Type": {"application/json; charset=utf-8"}, "Date": {"Mon, 23 Nov 2026 15:56:00 GMT"}, "Etag": {`W/"5e15153d-120f"`},
-		"Strict-Transport-Security": {"max-age=63072000; includeSubDomains; preload"}, "X-Request-Id": {"req_8sGJ1kq0H0m0Zz"},
-		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+func TestWipe(t *testing.T) {
+	r := newRedactor()
+	r.Wipe()
+	h := http.Header{"A": {canary}}
+	if n := r.Header(h); n != 0 {
+		t.Errorf("a wiped redactor still knows the token")
 	}
-	for b.Loop() {
-		r.Header(h)
+	for _, name := range r.patterns.names {
+		if strings.Trim(string(name), "\x00") != "" {
+			t.Errorf("left %q", name)
+		}
 	}
 }

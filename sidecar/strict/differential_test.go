@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // seen is a request as one reader understood it.
@@ -163,42 +165,53 @@ func FuzzAgreesWithNetHTTP(f *testing.F) {
 		for _, size := range sizes {
 			cuts = append(cuts, int(size))
 		}
-		out, _, err := through(Limits{}, string(text), cuts...)
-		whole, _, wholeErr := through(Limits{}, string(text))
-		var refusal, wholeRefusal *Error
-		if errors.As(err, &refusal) != errors.As(wholeErr, &wholeRefusal) || refusal == nil && out != whole {
-			t.Fatalf("cut by %v: %q, %v\nwhole: %q, %v", cuts, out, err, whole, wholeErr)
-		}
-
-		conn := &script{text: text, sizes: cuts}
-		got := s.understood(NewConn(conn, Limits{}))
-		want := reference(string(text))
-		if refusal != nil {
-			// What is refused is not a request, and nothing after it is one.
-			if len(got) > len(want) {
-				t.Fatalf("understood %v, want some of %v", got, want)
-			}
-			want = want[:len(got)]
-		}
-		for i := range want {
-			if i == len(got) {
-				t.Fatalf("understood only %v, want %v too (answer %q)", got, want[i], &conn.written)
-			}
-			if got[i].String() != want[i].String() {
-				t.Fatalf("request %d was understood as\n%v, want\n%v", i, got[i], want[i])
-			}
-			if want[i].last() {
-				want = want[:i+1]
-				break
-			}
-		}
-		if len(got) != len(want) {
-			t.Fatalf("understood %v, want %v", got, want)
-		}
-		// Every answer but that of a request handled is ours.
-		answers := bytes.Count(conn.written.Bytes(), []byte("HTTP/1.1 400 Bad Request"))
-		if ours := bytes.Count(conn.written.Bytes(), []byte("Sallyport-Error: ")); answers > ours {
-			t.Fatalf("net/http refused what was let through: %q", &conn.written)
-		}
+		agree(t, s, string(text), cuts)
 	})
+}
+
+// Requests put together of good and bad parts reach deeper than bytes at random.
+func TestAgreesWithNetHTTP(t *testing.T) {
+	s := startServer(t)
+	parts := []string{
+		"GET / HTTP/1.1\r\n", "POST /a?b HTTP/1.1\r\n", "PUT /%2e HTTP/1.0\r\n", "GET /", " HTTP/1.1", "\r\n", "\r\n", "\r\n\r\n", "\r", "\n",
+		"Host: a.test\r\n", "Host: a.test\r\n", "Host: b.test", "Content-Length: 5\r\n", "Content-Length: 0\r\n", "Content_Length: 5\r\n",
+		"Transfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: x\r\n", "Trailer: A\r\n", "Expect: 100-continue\r\n",
+		"Upgrade: h2c\r\n", "Connection: close\r\n", "A: b\r\n", " c\r\n", "A", ":", " ", "\t", ";x", "hello", "5\r\nhello\r\n", "0\r\n\r\n", "0\r\n", "0\r\nA: b\r\n\r\n",
+		good, chunked("5\r\nhello\r\n0\r\n\r\n"), "POST / HTTP/1.1\r\nHost: a.test\r\n", "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n",
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 1, 14).Draw(t, "parts"), "")
+		agree(t, s, text, rapid.SliceOfN(rapid.IntRange(1, 40), 0, 4).Draw(t, "cuts"))
+	})
+}
+
+// agree checks what becomes of text when it is read in pieces of the sizes cuts.
+func agree(t interface{ Fatalf(string, ...any) }, s *server, text string, cuts []int) {
+	out, _, err := through(Limits{}, text, cuts...)
+	whole, _, wholeErr := through(Limits{}, text)
+	var refusal, wholeRefusal *Error
+	if errors.As(err, &refusal) != errors.As(wholeErr, &wholeRefusal) || refusal == nil && out != whole {
+		t.Fatalf("cut by %v: %q, %v\nwhole: %q, %v", cuts, out, err, whole, wholeErr)
+	}
+	conn := &script{text: []byte(text), sizes: cuts}
+	got := s.understood(NewConn(conn, Limits{}))
+	want := reference(text)
+	if refusal != nil {
+		// What is refused is not a request, and nothing after it is one.
+		if len(got) > len(want) {
+			t.Fatalf("understood %v, want some of %v", got, want)
+		}
+		want = want[:len(got)]
+	}
+	if i := slices.IndexFunc(want, seen.last); i >= 0 {
+		want = want[:i+1]
+	}
+	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
+		t.Fatalf("%q was understood as\n%v, want\n%v\n(answers %q)", text, g, w, &conn.written)
+	}
+	// Every answer but that to a request handled is ours.
+	answers := strings.Count(conn.written.String(), "HTTP/1.1 400 Bad Request")
+	if ours := strings.Count(conn.written.String(), "Sallyport-Error: "); answers > ours {
+		t.Fatalf("%q: net/http refused what was let through: %q", text, &conn.written)
+	}
 }

@@ -137,7 +137,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		rest := c.rest
 		n, err := c.input(p)
 		if n == 0 {
-			return 0, err
+			return 0, c.ended(err)
 		}
 		out, seen := c.filter(p[:n])
 		if len(rest) > 0 {
@@ -152,9 +152,18 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.refuse(c.refusal, answer && c.parser.inHead())
 		}
 		if err != nil {
-			return 0, err
+			return 0, c.ended(err)
 		}
 	}
+}
+
+// ended is what Read makes of err. A head that the client does not go on with
+// is refused, for net/http would take the part of a line for a whole one.
+func (c *Conn) ended(err error) error {
+	if err == io.EOF && c.parser.inHead() && c.parser.size > 0 {
+		return c.refuse(malformed("the connection ended within the head of a request"), true)
+	}
+	return err
 }
 
 // Write writes a response. After a refusal was answered nothing more is written:

@@ -1,0 +1,91 @@
+package redact
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+
+	"sallyport/control/api"
+)
+
+// Whatever surrounds the canary, and however the stream is cut, no listed
+// encoding of it comes out, and nothing else is changed.
+func FuzzBody(f *testing.F) {
+	patterns := Compile(material(), [][]byte{basic()})
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(encodings(f))) {
+		all = append(all, encodings(f)[name])
+	}
+	all = append(all, base64s()...)
+	for i := range all {
+		f.Add([]byte("sk_live%73"), []byte(`\u007`), uint8(i), uint16(i))
+	}
+	f.Fuzz(func(t *testing.T, before, after []byte, which uint8, split uint16) {
+		s := all[int(which)%len(all)]
+		text := slices.Concat(before, []byte(s), after)
+		cut := int(split) % (len(text) + 1)
+		resp := response("")
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(text[:cut]), bytes.NewReader(text[cut:])))
+		r := patterns.Redactor()
+		if err := r.Response(resp); err != nil {
+			t.Fatal(err)
+		}
+		got := []byte(read(t, resp))
+		if len(got) != len(text) || r.Count() == 0 {
+			t.Fatalf("%d bytes became %d, %d hits", len(text), len(got), r.Count())
+		}
+		for _, e := range all {
+			if bytes.Contains(got, []byte(e)) && !bytes.Contains(append(before, after...), []byte(e)) {
+				t.Fatalf("%q left in %q", e, got)
+			}
+		}
+		for i := range text {
+			if got[i] != text[i] && got[i] != '*' {
+				t.Fatalf("byte %d of %q changed: %q", i, text, got)
+			}
+		}
+	})
+}
+
+func BenchmarkBody(b *testing.B) {
+	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm"
+	patterns := Compile(api.Material{Token: []byte(token)}, nil)
+	bodies := map[string][]byte{
+		"json":   bytes.Repeat([]byte(`{"id":"ch_1NqXYZ2eZvKYlo2C","object":"charge","amount":1099,"url":"https:\/\/pay.example.com\/r?x=%7B1%7D","name":"M\u00fcller &amp; Co"},`), 8<<10),
+		"base64": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("The quick brown fox jumps over 13 lazy dogs; "), 20<<10))),
+		"zeros":  make([]byte, 1<<20),
+		"hits":   bytes.Repeat([]byte(`{"echo":"`+token+`","and":"some more text that surrounds it in the body"}`), 8<<10),
+	}
+	for _, name := range slices.Sorted(maps.Keys(bodies)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(bodies[name])))
+			buf := make([]byte, 32<<10)
+			for b.Loop() {
+				resp := response("")
+				resp.Body = io.NopCloser(bytes.NewReader(bodies[name]))
+				if err := patterns.Redactor().Response(resp); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkHeader(b *testing.B) {
+	r := New(api.Material{Token: []byte("sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm")}, nil)
+	h := http.Header{
+		"Content-Type": {"application/json; charset=utf-8"}, "Date": {"Mon, 23 Nov 2026 15:56:00 GMT"}, "Etag": {`W/"5e15153d-120f"`},
+		"Strict-Transport-Security": {"max-age=63072000; includeSubDomains; preload"}, "X-Request-Id": {"req_8sGJ1kq0H0m0Zz"},
+		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+	}
+	for b.Loop() {
+		r.Header(h)
+	}
+}
