@@ -52,10 +52,11 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
-	if err := w.push(ctx, time.Time{}); err != nil {
+	// Connected first: whoever holds bindings is counted when they change.
+	if err := w.connected(ctx); err != nil {
 		return err
 	}
-	if err := w.connected(ctx); err != nil {
+	if err := w.push(ctx, time.Time{}); err != nil {
 		return err
 	}
 	alive := time.NewTicker(heartbeat)

@@ -77,6 +77,12 @@ func (s *Sidecar) Use(t *testing.T, c *api.Certificate) {
 	s.Client = s.plane.Client(t, tls.Certificate{Certificate: c.GetChain(), PrivateKey: s.Key})
 }
 
+// Move makes Client talk to another replica.
+func (s *Sidecar) Move(t *testing.T, url string) {
+	t.Helper()
+	s.Client = s.plane.clientAt(t, url, tls.Certificate{Certificate: s.Certificate.GetChain(), PrivateKey: s.Key})
+}
+
 // Join makes a sandbox of the team's agent "a" and enrols a sidecar for it.
 func (m *Team) Join(t *testing.T) *Sidecar {
 	t.Helper()
@@ -110,6 +116,11 @@ func (p *Plane) CACertificate(t *testing.T) *x509.Certificate {
 // Client connects with certificates, or none. It trusts the control plane's CA.
 func (p *Plane) Client(t *testing.T, certificates ...tls.Certificate) api.SidecarServiceClient {
 	t.Helper()
+	return p.clientAt(t, p.SidecarURL, certificates...)
+}
+
+func (p *Plane) clientAt(t *testing.T, url string, certificates ...tls.Certificate) api.SidecarServiceClient {
+	t.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(p.Authority.PEM()) {
 		t.Fatal("the CA's PEM is not PEM")
@@ -121,7 +132,7 @@ func (p *Plane) Client(t *testing.T, certificates ...tls.Certificate) api.Sideca
 		Protocols:       &protocols,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return api.NewSidecarServiceClient(&http.Client{Transport: transport}, p.SidecarURL)
+	return api.NewSidecarServiceClient(&http.Client{Transport: transport}, url)
 }
 
 // CSR is a certificate request signed by key.
