@@ -144,10 +144,10 @@ func (s *Stream) Scan(buf []byte, from int) (held int) {
 			if i = skip(s.set, buf, i); i == len(buf) {
 				return 0
 			}
-		} else {
-			s.step(i, buf[i])
 		}
-		if to := s.set.root[buf[i]]; to != 0 {
+		c := buf[i] // a hit that ends here may overwrite it
+		s.step(i, c)
+		if to := s.set.root[c]; to != 0 {
 			s.enter(thread{start: i, id: none}, to, i)
 		}
 	}

@@ -213,6 +213,15 @@ func TestWipedSetFindsNothing(t *testing.T) {
 	stream.End()
 }
 
+// The last byte of one hit may be the first of the next.
+func TestHitsThatShareAByte(t *testing.T) {
+	for size := 1; size < 4; size++ {
+		if got := mask(t, literals("%2", "b%"), []byte("b%2"), size); got != "***" {
+			t.Errorf("by %d: %q", size, got)
+		}
+	}
+}
+
 // Over a small alphabet, where patterns overlap themselves and each other, the
 // outcome is that of looking at every place for every text.
 func TestAgreesWithSearchingEverywhere(t *testing.T) {
