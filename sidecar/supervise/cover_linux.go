@@ -38,19 +38,8 @@ func maskPaths() error {
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
-	for _, path := range masked {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue
-		}
-		if !info.IsDir() {
-			err = cover("/dev/null", path, 0)
-		} else {
-			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0,mode=0555")
-		}
-		if err != nil {
-			return fmt.Errorf("mask %s: %w", path, err)
-		}
+	if err := hide(masked); err != nil {
+		return err
 	}
 	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
 		if err := cover(path, path, unix.MS_REC); err != nil {
@@ -66,6 +55,27 @@ func maskPaths() error {
 	err := unix.MountSetattr(unix.AT_FDCWD, "/sys", unix.AT_RECURSIVE, readOnly)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("make /sys read-only: %w", err)
+	}
+	return nil
+}
+
+// hide puts nothing in the place of files and directories, where they exist.
+func hide(paths []string) error {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue
+		case err != nil:
+			return fmt.Errorf("hide %s: %w", path, err)
+		case info.IsDir():
+			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=4k,mode=0555")
+		default:
+			err = cover("/dev/null", path, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("hide %s: %w", path, err)
+		}
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ const (
 	tokenFD    = 4 // of the worker: the join token, to its end
 	stateFD    = 5 // of the worker: its State
 	readyFD    = 6 // of the worker: takes the CA in PEM, then is closed
-	firstFD    = 7 // of the worker: Config.Files
+	lifeFD     = 7 // of the worker: ends when the worker should
+	firstFD    = 8 // of the worker: Config.Files
 )
 
 // hand writes v where another process can read it from the start: memory, so

@@ -40,9 +40,7 @@ func TestMain(m *testing.M) {
 	case "init":
 		exit(playInit(os.Args[2]))
 	case "worker":
-		ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-		defer stop()
-		exit(0, Work(ctx, playWorker))
+		exit(0, Work(context.Background(), playWorker))
 	case "stage":
 		exit(Stage(context.Background()))
 	case "probe":
@@ -79,13 +77,6 @@ func playInit(text string) (int, error) {
 	if os.Geteuid() != 0 {
 		return Rootless(os.Args, p.TokenFile, signals)
 	}
-	var token Token
-	if p.TokenFile != "" {
-		var err error
-		if token, err = ReadToken(p.TokenFile); err != nil {
-			return 1, err
-		}
-	}
 	netns, listener, err := newTestNamespace()
 	if err != nil {
 		return 1, err
@@ -101,7 +92,7 @@ func playInit(text string) (int, error) {
 		StageArgs:   []string{"test", "stage"},
 		Files:       []*os.File{listener},
 		Settings:    p.Behaviour,
-		Token:       token,
+		TokenFile:   p.TokenFile,
 		Command:     p.Command,
 		Environ:     os.Environ(),
 		Dir:         dir,

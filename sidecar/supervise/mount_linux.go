@@ -25,11 +25,12 @@ func mountSandbox(s *stageSettings) error {
 	steps := []func() error{
 		func() error { return mountProc(s.GIDs.First != 0) },
 		mountDev,
-		func() error { return mountRun(s.owner()) },
+		mountRun,
 		func() error { return writeTrust(s.CA) },
 		func() error { return bindTrust(lookup(s.Env, "JAVA_HOME")) },
 		func() error { return bindResolver(s.Nameservers) },
 		func() error { return coverSockets(s.Sockets) },
+		func() error { return hide(s.Hide) },
 		func() error { return coverHome(s) },
 		maskPaths,
 		func() error {
@@ -141,12 +142,12 @@ func mountDev() error {
 
 // mountRun mounts an empty /run: what is there belongs to processes outside,
 // whose sockets would be a way out. Our own directory in it follows.
-func mountRun(owner string) error {
+func mountRun() error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return fmt.Errorf("the image has no %s and none can be made: %w", runDir, err)
 	}
-	if err := unix.Mount("tmpfs", runDir, "tmpfs", flags, "mode=0755,"+owner); err != nil {
+	if err := unix.Mount("tmpfs", runDir, "tmpfs", flags, "mode=1777"); err != nil {
 		return fmt.Errorf("mount the sandbox's %s: %w", runDir, err)
 	}
 	if info, err := os.Lstat("/var/run"); err == nil && info.IsDir() {

@@ -32,6 +32,7 @@ type stageSettings struct {
 	CA          []byte
 	Nameservers []netip.Addr
 	Sockets     []string // of the machine, to be covered
+	Hide        []string // files and directories, to be covered
 	Terminal    bool     // the agent gets the terminal's foreground
 	Suspend     bool     // Ctrl-Z stops init too, as somebody is there to continue it
 }

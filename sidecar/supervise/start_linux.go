@@ -17,6 +17,10 @@ const self = "/proc/self/exe"
 // maxCA bounds what a worker hands over as its CA, in bytes.
 const maxCA = 64 << 10
 
+// sandboxNamespaces are those that a sandbox starts with. The network is sealed
+// before, the user namespace is the agent's and made last.
+const sandboxNamespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+
 // ids are the users of the worker and the agent.
 type ids struct {
 	worker               int64 // uid and gid; 0: the same as init
@@ -44,10 +48,14 @@ type worker struct {
 	*child
 	ready     chan []byte // gets the CA in PEM when it serves; closed when it can't come any more
 	readyPipe *os.File
+	life      *os.File // the worker drains when this is closed, if only because init died
 }
 
 // forget ends the wait for readiness of a worker that is gone.
-func (w *worker) forget() { w.readyPipe.Close() }
+func (w *worker) forget() {
+	w.readyPipe.Close()
+	w.life.Close()
+}
 
 // startWorker starts a worker, which reads the token, if any, from a pipe.
 func (s *supervisor) startWorker(token Token) (*worker, error) {
@@ -71,6 +79,12 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}
 	defer readyEnd.Close()
+	lifeEnd, life, err := os.Pipe()
+	if err != nil {
+		readyPipe.Close()
+		return nil, fmt.Errorf("start the worker: %w", err)
+	}
+	defer lifeEnd.Close()
 
 	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
 	if s.ids.worker != 0 {
@@ -82,14 +96,14 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 	child, err := s.reaper.start(self, s.WorkerArgs, &os.ProcAttr{
 		Env:   workerEnviron(os.Environ()),
 		Dir:   "/",
-		Files: append([]*os.File{null, os.Stderr, os.Stderr, settings, tokenPipe, s.state, readyEnd}, s.Files...),
+		Files: append([]*os.File{null, os.Stderr, os.Stderr, settings, tokenPipe, s.state, readyEnd, lifeEnd}, s.Files...),
 		Sys:   sys,
 	})
+	w := &worker{child: child, ready: make(chan []byte, 1), readyPipe: readyPipe, life: life}
 	if err != nil {
-		readyPipe.Close()
+		w.forget()
 		return nil, fmt.Errorf("start the worker: %w", err)
 	}
-	w := &worker{child: child, ready: make(chan []byte, 1), readyPipe: readyPipe}
 	s.running.Go(w.awaitReady)
 	return w, nil
 }
@@ -138,7 +152,7 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 	settings, err := hand(stageSettings{
 		Command: s.Command, Env: agentEnviron(s.Environ), Dir: s.Dir, User: s.User,
 		UIDs: s.ids.agentUIDs, GIDs: s.ids.agentGIDs,
-		CA: ca, Nameservers: s.Nameservers, Sockets: s.sockets,
+		CA: ca, Nameservers: s.Nameservers, Sockets: s.sockets, Hide: s.Hide,
 		Terminal: terminal, Suspend: terminal && session != os.Getpid(),
 	})
 	if err != nil {
@@ -149,7 +163,7 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		Env:   []string{},
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, settings},
 		Sys: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+			Cloneflags: sandboxNamespaces,
 			Setsid:     !terminal,
 			Pdeathsig:  unix.SIGKILL,
 		},

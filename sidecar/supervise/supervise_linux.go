@@ -24,13 +24,14 @@ type Config struct {
 	WorkerArgs []string   // argv of this program as the worker
 	Files      []*os.File // given to the worker in this order, again to each that follows
 	Settings   any        // given to the worker as JSON
-	Token      Token      // given to the first worker, then wiped
+	TokenFile  string     // the join token for the first worker, see ReadToken; empty for none
 
 	StageArgs []string // argv of this program as the sandbox's PID 1
 	Command   []string // the agent's argv; none: serve until a signal
 	Environ   []string // the agent's, before it is cleaned and trust is added
 	Dir       string   // the agent's, if it can enter it
 	User      uint32   // the agent's uid and gid inside its user namespace
+	Hide      []string // files and directories that the agent must not see
 
 	Signals <-chan os.Signal      // what arrived for init, of Forwarded
 	Ready   func(ca []byte) error // called when the worker serves, before the agent starts; may be nil
@@ -133,9 +134,14 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 // firstWorker starts the worker and waits until it serves. What goes wrong here
 // is for the user to mend, so it is not tried again.
 func (s *supervisor) firstWorker(ctx context.Context) ([]byte, error) {
-	token := s.Token
-	s.Token = nil
-	defer token.Wipe()
+	var token Token
+	if s.TokenFile != "" {
+		var err error
+		if token, err = ReadToken(s.TokenFile); err != nil {
+			return nil, err
+		}
+		defer token.Wipe()
+	}
 	w, err := s.startWorker(token)
 	if err != nil {
 		return nil, err
@@ -230,15 +236,17 @@ func (s *supervisor) drain() {
 	if s.worker == nil {
 		return
 	}
-	defer s.worker.forget()
-	_ = s.reaper.signal(s.worker.child, unix.SIGTERM)
+	s.worker.forget()
 	select {
 	case <-s.worker.exited:
 		return
 	case <-time.After(s.DrainTimeout):
 		s.Log.Error("the worker did not end in time and is killed", "pid", s.worker.pid, "timeout", s.DrainTimeout)
 	}
-	_ = s.reaper.signal(s.worker.child, unix.SIGKILL)
+	if err := s.reaper.signal(s.worker.child, unix.SIGKILL); err != nil {
+		s.Log.Error("the worker can't be killed (is CAP_KILL missing?)", "error", err)
+		return
+	}
 	<-s.worker.exited
 }
 

@@ -25,11 +25,12 @@ type Worker struct {
 	Files    []*os.File // Config.Files
 
 	ready *os.File
+	life  *os.File // nothing ever comes; init's death ends it
 }
 
-// Work runs serve as a worker: with what init handed over, and without any
-// right that serving does not need. It must be called before anything hostile
-// is read.
+// Work runs serve as a worker: with what init handed over, without any right
+// that serving does not need, and until init says to drain or is gone, which
+// ends ctx. It must be called before anything hostile is read.
 func Work(ctx context.Context, serve func(context.Context, *Worker) error) error {
 	if err := closeOnExec(); err != nil {
 		return err
@@ -43,6 +44,12 @@ func Work(ctx context.Context, serve func(context.Context, *Worker) error) error
 	}
 	defer w.Token.Wipe()
 	defer w.ready.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // as long as the process
+		_, _ = w.life.Read(make([]byte, 1))
+		cancel()
+	}()
 	return serve(ctx, w)
 }
 
@@ -76,7 +83,8 @@ func inherit() (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Settings: settings.Settings, Token: token, State: state, ready: os.NewFile(readyFD, "ready")}
+	w := &Worker{Settings: settings.Settings, Token: token, State: state,
+		ready: os.NewFile(readyFD, "ready"), life: os.NewFile(lifeFD, "life")}
 	for i := range settings.Files {
 		w.Files = append(w.Files, os.NewFile(uintptr(firstFD+i), fmt.Sprintf("file %d", i)))
 	}

@@ -56,7 +56,7 @@ func TestStageHasNoCapability(t *testing.T) {
 		s := start(t, sh("echo started; read x"), options...)
 		s.stdout.await(t, "started")
 		stage := s.process("stage")
-		for procStatus(t, stage)["CapBnd"] != "0000000000000000" {
+		for procStatus(t, stage)["CapPrm"] != "0000000000000000" {
 			runtime.Gosched() // it drops the last ones once the agent runs
 		}
 		status := procStatus(t, stage)
