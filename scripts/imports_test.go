@@ -19,7 +19,11 @@ import (
 	"testing/fstest"
 )
 
-const maxLines = 450
+// Lines of a file. Tests may be longer: their tables are read one row at a time.
+const (
+	maxLines     = 450
+	maxTestLines = 600
+)
 
 // source is one Go file, as far as the rules care.
 type source struct {
@@ -99,12 +103,17 @@ var rules = []rule{
 	},
 	{
 		"the parts of sidecar don't import each other",
-		"each is one step of a request's way and is tested without the others; sidecar.go joins them",
+		"each is one step of a request's way and is tested without the others; sidecar.go joins them. " +
+			"match is no step but what scan and redact are made of",
 		func(s source) string {
 			if s.test || !strings.HasPrefix(s.dir, "sidecar/") {
 				return ""
 			}
-			return firstImport(s, "sidecar", partOf(s.dir))
+			part := partOf(s.dir)
+			if part == "sidecar/scan" || part == "sidecar/redact" {
+				return firstImport(s, "sidecar", part, "sidecar/match")
+			}
+			return firstImport(s, "sidecar", part)
 		},
 	},
 	{
@@ -141,8 +150,8 @@ var rules = []rule{
 		"Linux-only libraries only in _linux.go files",
 		"the command line also builds elsewhere",
 		func(s source) string {
-			base := strings.TrimSuffix(strings.TrimSuffix(path.Base(s.path), ".go"), "_test")
-			if strings.HasSuffix(base, "_linux") {
+			base := strings.TrimSuffix(path.Base(s.path), ".go")
+			if s.test || strings.HasSuffix(base, "_linux") {
 				return ""
 			}
 			return firstForeign(s, "github.com/vishvananda/", "github.com/google/nftables", "github.com/landlock-lsm/",
@@ -165,7 +174,7 @@ var rules = []rule{
 		fmt.Sprintf("no file is longer than %d lines", maxLines),
 		"a file is about one thing; a longer one is about two",
 		func(s source) string {
-			if s.generated || s.lines <= maxLines {
+			if s.generated || s.lines <= maxLines || s.test && s.lines <= maxTestLines {
 				return ""
 			}
 			return strconv.Itoa(s.lines) + " lines"
@@ -199,6 +208,7 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"of control, sidecar/… imports control/api only", "sidecar/bind/bind.go", importing("bind", "sallyport/control")},
 		{"of sidecar/…, only sidecar itself and gate import netsetup", "sidecar/proxy/dial.go", importing("proxy", "sallyport/netsetup")},
 		{"the parts of sidecar don't import each other", "sidecar/proxy/proxy.go", importing("proxy", "sallyport/sidecar/inject")},
+		{"the parts of sidecar don't import each other", "sidecar/proxy/proxy.go", importing("proxy", "sallyport/sidecar/match")},
 		{"the parts of sidecar don't import each other", "sidecar/inject/inject.go", importing("inject", "sallyport/sidecar")},
 		{"only control/store imports pgx", "control/admin/teams.go", importing("admin", "github.com/jackc/pgx/v5")},
 		{"Prometheus only in metrics.go files", "sidecar/proxy/proxy.go", importing("proxy", "github.com/prometheus/client_golang/prometheus")},
