@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
 	"sallyport/sidecar/redact"
 	"sallyport/sidecar/resolve"
 	"sallyport/sidecar/scan"
+	"sallyport/sidecar/strict"
 )
 
 var errAuditFull = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
@@ -22,11 +24,18 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		stray    *scan.StrayError
 		tie      *bind.TieError
 		encoding *redact.EncodingError
+		framing  *strict.Error
 	)
 	switch {
 	case errors.As(err, &stray):
 		return proxy.Errorf(http.StatusBadRequest, "stray_placeholder",
 			"the request to %s holds the placeholder %s where nothing replaces it (rule: block); a placeholder goes where the service reads its key, or store the credential with --stray literal or redact", x.Host, stray.Placeholder)
+	case errors.As(err, &framing):
+		return proxy.Errorf(framing.Status, framing.Code, "%s", framing.Message)
+	case errors.Is(err, inject.ErrPath):
+		return proxy.Errorf(http.StatusBadRequest, "bad_path", "the credential for %s goes into the path, which may hold no dot segments, escaped or not", x.Host)
+	case errors.Is(err, inject.ErrMaterial), errors.Is(err, inject.ErrRule):
+		return proxy.Errorf(http.StatusForbidden, "credential_unfit", "the credential for %s can't be put where its rule says; its secret has bytes that have no place there", x.Host)
 	case errors.As(err, &tie):
 		return proxy.Errorf(http.StatusConflict, "binding_tie", "%v; unpin one of the vaults", tie)
 	case errors.Is(err, resolve.ErrForbiddenAddress):

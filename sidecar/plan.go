@@ -3,9 +3,11 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/gate"
@@ -106,7 +108,9 @@ func strayPlaceholders(out *http.Request, scanner *scan.Scanner, stray api.Stray
 	case api.Stray_STRAY_LITERAL:
 		return nil
 	case api.Stray_STRAY_REDACT:
-		maskHead(out, scanner)
+		if err := maskHead(out, scanner); err != nil {
+			return err
+		}
 	default:
 		if name, found := strayInHead(out, scanner); found {
 			return &scan.StrayError{Placeholder: name}
@@ -136,13 +140,18 @@ func strayInFields(fields http.Header, scanner *scan.Scanner) (string, bool) {
 	return "", false
 }
 
-func maskHead(out *http.Request, scanner *scan.Scanner) {
-	if path, n := scanner.Mask(out.URL.EscapedPath()); n > 0 {
-		// A mask is made of characters that a path may hold as they are.
-		out.URL.Path, out.URL.RawPath = path, path
+func maskHead(out *http.Request, scanner *scan.Scanner) error {
+	path, n := scanner.Mask(out.URL.EscapedPath())
+	if n > 0 {
+		plain, err := url.PathUnescape(path)
+		if err != nil {
+			return fmt.Errorf("mask the path: %w", err)
+		}
+		out.URL.Path, out.URL.RawPath = plain, path
 	}
 	out.URL.RawQuery, _ = scanner.Mask(out.URL.RawQuery)
 	maskFields(out.Header, scanner)
+	return nil
 }
 
 func maskFields(fields http.Header, scanner *scan.Scanner) {
