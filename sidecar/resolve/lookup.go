@@ -177,7 +177,7 @@ func (c *cache) put(q question, a answer) {
 // shrink drops what has expired, and if that is not enough an eighth of the rest.
 func (c *cache) shrink(now time.Time) {
 	for q, a := range c.answers {
-		if now.After(a.expires) {
+		if !now.Before(a.expires) {
 			delete(c.answers, q)
 		}
 	}

@@ -77,7 +77,6 @@ func (r *Resolver) serve(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) 
 		size = dns.MinMsgSize
 	}
 	if opt := q.IsEdns0(); opt != nil {
-		m.SetEdns0(maxUDPSize, false)
 		size = max(size, min(int(opt.UDPSize()), maxUDPSize))
 	}
 	m.Truncate(size)
@@ -87,13 +86,19 @@ func (r *Resolver) serve(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) 
 func (r *Resolver) respond(ctx context.Context, q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
+	if q.IsEdns0() != nil {
+		m.SetEdns0(maxUDPSize, false)
+	}
 	m.Rcode = r.answer(ctx, m, q)
 	return m
 }
 
 // answer puts the answers to q into m and gives its response code.
 func (r *Resolver) answer(ctx context.Context, m, q *dns.Msg) int {
-	opt, asked := q.IsEdns0(), q.Question[0] // the library lets none through without
+	if len(q.Question) != 1 { // a message may end after its header
+		return dns.RcodeFormatError
+	}
+	opt, asked := q.IsEdns0(), q.Question[0]
 	switch {
 	case q.Opcode != dns.OpcodeQuery:
 		return dns.RcodeNotImplemented
