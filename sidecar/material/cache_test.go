@@ -244,6 +244,35 @@ func TestMaterialIsWipedAfterItsLastUse(t *testing.T) {
 	})
 }
 
+type derived struct{ text []byte }
+
+func (d *derived) Wipe() { clear(d.text) }
+
+func TestDerivedIsSharedAndWipedWithItsLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		made := 0
+		derive := func(m api.Material) Wiper {
+			made++
+			return &derived{bytes.Clone(m.Token)}
+		}
+		one, two := get(t, c, "a", 1), get(t, c, "a", 1)
+		d := one.Derive(derive).(*derived)
+		if two.Derive(derive) != Wiper(d) || made != 1 {
+			t.Errorf("derived %d times from one lease", made)
+		}
+		c.Keep(nil)
+		one.Release()
+		if !bytes.Equal(d.text, token("a", 1)) {
+			t.Error("wiped while in use")
+		}
+		two.Release()
+		if !bytes.Equal(d.text, make([]byte, len(d.text))) {
+			t.Error("not wiped with the lease")
+		}
+	})
+}
+
 func TestRefreshAheadServesTheCurrentLease(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
 		c.Keep(map[string]uint64{"a": 1})

@@ -108,7 +108,6 @@ func (w *Watcher) follow(ctx context.Context, outage *outage, grace *time.Durati
 			w.Log.Error("bindings not applied; the last ones stay in place", "revision", newest, "error", err)
 			continue
 		}
-		w.Log.Info("bindings applied", "revision", newest, "bindings", len(m.GetBindings()))
 		_ = stream.Send(&api.WatchRequest{AppliedRevision: newest})
 	}
 }
