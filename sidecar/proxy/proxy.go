@@ -99,20 +99,19 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			}
 		},
 	}
-	var drained sync.WaitGroup
+	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		drained.Go(func() {
-			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-			defer cancel()
-			if server.Shutdown(bound) != nil {
-				server.Close()
-			}
-		})
+		defer close(drained)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if server.Shutdown(bound) != nil {
+			server.Close()
+		}
 	})
 	defer s.upstreams.close()
 	err := server.Serve(listener)
 	if !stop() {
-		drained.Wait()
+		<-drained
 	}
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
