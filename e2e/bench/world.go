@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,7 +85,7 @@ func (w *world) begin(bin string) (err error) {
 		"--admin-listen", addresses[1], "--sidecar-listen", addresses[2], "--metrics-listen", addresses[3]); err != nil {
 		return err
 	}
-	if err := w.await(addresses[0], addresses[1], addresses[2]); err != nil {
+	if err := w.await(); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
@@ -149,21 +150,21 @@ func (w *world) launch(name string, args ...string) (*process, error) {
 	return p, nil
 }
 
-func (w *world) await(addresses ...string) error {
-	for _, address := range addresses {
-		for end := time.Now().Add(30 * time.Second); ; {
-			c, err := net.Dial("tcp", address)
-			if err == nil {
-				c.Close()
-				break
+// await waits until the control plane is ready, and so is the origin, which
+// started before it.
+func (w *world) await() error {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		response, err := http.Get(w.admin + "/readyz")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
 			}
-			if time.Now().After(end) {
-				return err
-			}
-			time.Sleep(20 * time.Millisecond)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the control plane is not ready: %w", err)
 		}
 	}
-	return nil
 }
 
 // way is one way from a client to the origin.

@@ -34,7 +34,7 @@ type Identity struct {
 	Log *slog.Logger // nil: slog.Default; set before Run
 
 	key  *ecdsa.PrivateKey
-	csr  []byte // one for all renewals, so that a lost answer can be asked for again
+	csr  []byte // of the next renewal; the same until it succeeds, so that a lost answer can be asked for again
 	seal hpke.PrivateKey
 
 	team, agent, sandbox string
@@ -50,15 +50,25 @@ func newIdentity() (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the sandbox's key: %w", err)
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	csr, err := newCSR(key)
 	if err != nil {
-		return nil, fmt.Errorf("make the certificate request: %w", err)
+		return nil, err
 	}
 	seal, err := api.GenerateSealKey()
 	if err != nil {
 		return nil, fmt.Errorf("make the seal key: %w", err)
 	}
 	return &Identity{key: key, csr: csr, seal: seal}, nil
+}
+
+// newCSR makes a certificate request whose bytes were never sent before: by them
+// the control plane tells one sandbox that asks again from two with one key.
+func newCSR(key *ecdsa.PrivateKey) ([]byte, error) {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("make the certificate request: %w", err)
+	}
+	return csr, nil
 }
 
 // connect makes the client that presents the newest certificate and trusts its roots.

@@ -104,7 +104,12 @@ func (i *Identity) renewOnce(ctx context.Context) error {
 	case time.Now().After(renewed.leaf.NotAfter):
 		return fmt.Errorf("renew the certificate: the new one expired at %s; is this machine's clock wrong?", renewed.leaf.NotAfter.Format(time.RFC3339))
 	}
+	next, err := newCSR(i.key)
+	if err != nil {
+		return err
+	}
 	i.certificate.Store(renewed)
+	i.csr = next
 	i.link.renew()
 	i.log().Info("certificate renewed", "generation", renewed.generation, "valid_until", renewed.leaf.NotAfter)
 	return nil

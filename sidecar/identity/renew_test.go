@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -36,7 +37,7 @@ func TestRenewedCertificateIsUsed(t *testing.T) {
 func TestRenewalKeepsWhatItCantCheck(t *testing.T) {
 	f, url := newFakeControl(t)
 	i := enrolled(t, f, url)
-	good := i.certificate.Load()
+	good, request := i.certificate.Load(), i.csr
 	other := must(newIdentity())
 	stranger := newAuthority(t)
 	for name, c := range map[string]*api.Certificate{
@@ -53,8 +54,8 @@ func TestRenewalKeepsWhatItCantCheck(t *testing.T) {
 		if err := i.renewOnce(t.Context()); err == nil {
 			t.Errorf("%s is taken for a renewed certificate", name)
 		}
-		if i.certificate.Load() != good {
-			t.Fatalf("%s replaced the good certificate", name)
+		if i.certificate.Load() != good || !bytes.Equal(i.csr, request) {
+			t.Fatalf("%s replaced the good certificate or its request", name)
 		}
 	}
 }

@@ -42,8 +42,12 @@ func TestMarshalRestore(t *testing.T) {
 	if err := back.renewOnce(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if last := f.renewed[len(f.renewed)-1]; !bytes.Equal(last.Csr, f.renewed[0].Csr) {
+	last := f.renewed[len(f.renewed)-1]
+	if !bytes.Equal(last.Csr, i.csr) {
 		t.Error("a restarted worker asks with another request: a lost answer could not be asked for again")
+	}
+	if bytes.Equal(last.Csr, f.renewed[0].Csr) {
+		t.Error("two renewals are one request: a copied identity would pass for a lost answer")
 	}
 }
 
