@@ -227,5 +227,17 @@ func (w watched) awaitEnd(t *testing.T) {
 	}
 }
 
+// wrapped starts init by another program, which prepares something for it.
+func wrapped(argv ...string) option {
+	return func(cmd *exec.Cmd) {
+		path, err := exec.LookPath(argv[0])
+		if err != nil {
+			panic(err)
+		}
+		cmd.Args = append(slices.Clone(argv), append([]string{cmd.Path}, cmd.Args[1:]...)...)
+		cmd.Path = path
+	}
+}
+
 // sh is a part whose agent runs a shell script.
 func sh(script string) part { return part{Command: []string{"sh", "-c", script}} }

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -61,6 +62,7 @@ func exit(status int, err error) {
 type part struct {
 	Command   []string
 	TokenFile string
+	Hide      []string
 	User      uint32
 	Behaviour string        // of the worker
 	Start     time.Duration // Config.StartTimeout
@@ -97,6 +99,7 @@ func playInit(text string) (int, error) {
 		Environ:     os.Environ(),
 		Dir:         dir,
 		User:        p.User,
+		Hide:        p.Hide,
 		Signals:     signals,
 		Ready: func(ca []byte) error {
 			fmt.Fprintln(os.Stderr, "ready")
@@ -144,6 +147,7 @@ func newTestNamespace() (netns, listener *os.File, err error) {
 // testState is what the worker of the tests keeps.
 type testState struct {
 	CA     []byte
+	Key    []byte // of the CA
 	Token  string // which the first worker had
 	Starts int
 }
@@ -168,7 +172,8 @@ func playWorker(ctx context.Context, w *Worker) error {
 	}
 	var state testState
 	if saved == nil {
-		state = testState{CA: newCA(), Token: string(w.Token)}
+		state.CA, state.Key = newCA()
+		state.Token = string(w.Token)
 	} else if err := json.Unmarshal(saved, &state); err != nil {
 		return err
 	}
@@ -180,7 +185,7 @@ func playWorker(ctx context.Context, w *Worker) error {
 		return err
 	}
 	if behaviour == "other CA" && state.Starts > 1 {
-		state.CA = newCA()
+		state.CA, state.Key = newCA()
 	}
 	listener, err := net.FileListener(w.Files[0])
 	if err != nil {
@@ -193,7 +198,12 @@ func playWorker(ctx context.Context, w *Worker) error {
 		}
 		fmt.Fprintf(rw, "worker %d of %d, token %q\n", state.Starts, os.Getpid(), state.Token)
 	})}
-	go server.Serve(listener)
+	if behaviour == "tls" {
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{newLeaf(state)}}
+		go server.ServeTLS(listener, "", "")
+	} else {
+		go server.Serve(listener)
+	}
 	if err := w.Ready(state.CA); err != nil {
 		return err
 	}
@@ -208,8 +218,8 @@ func playWorker(ctx context.Context, w *Worker) error {
 // attackAsWorker tries what a worker that was taken over would.
 func attackAsWorker(out io.Writer) {
 	fmt.Fprintln(out, "capabilities:", os.WriteFile("/etc/sallyport-attack", nil, 0o600))
-	fmt.Fprintln(out, "read passwd:", readable1("/etc/passwd"))
-	fmt.Fprintln(out, "read elsewhere:", readable1("/usr/bin/env"))
+	fmt.Fprintln(out, "read passwd:", openError("/etc/passwd"))
+	fmt.Fprintln(out, "read elsewhere:", openError("/usr/bin/env"))
 	fmt.Fprintln(out, "write elsewhere:", os.WriteFile("/tmp/sallyport-attack", nil, 0o600))
 	fmt.Fprintln(out, "signal init:", syscall.Kill(os.Getppid(), 0))
 	_, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{})
@@ -224,7 +234,7 @@ func attackAsWorker(out io.Writer) {
 	fmt.Fprintln(out, "namespace:", unix.Unshare(unix.CLONE_NEWUSER))
 }
 
-func readable1(path string) error {
+func openError(path string) error {
 	f, err := os.Open(path)
 	if err == nil {
 		f.Close()
@@ -232,21 +242,40 @@ func readable1(path string) error {
 	return err
 }
 
-func newCA() []byte {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
+// newCA makes a certificate authority, and gives its key too.
+func newCA() (certificate, key []byte) {
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Sallyport test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	der := must(x509.CreateCertificate(rand.Reader, template, template, private.Public(), private))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), must(x509.MarshalECPrivateKey(private))
+}
+
+// newLeaf makes a certificate for where the worker of the tests listens.
+func newLeaf(s testState) tls.Certificate {
+	block, _ := pem.Decode(s.CA)
+	ca := must(x509.ParseCertificate(block.Bytes))
+	caKey := must(x509.ParseECPrivateKey(s.Key))
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der := must(x509.CreateCertificate(rand.Reader, template, ca, private.Public(), caKey))
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}
+}
+
+// must is for the processes that play a part, where a panic is told on stderr.
+func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return v
 }
 
 // program is a copy of the test binary where every user may run it.

@@ -3,6 +3,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,6 +29,12 @@ func probe(name string, args []string) error {
 		return probeCalls()
 	case "descriptors":
 		return probeDescriptors()
+	case "get":
+		response, err := http.Get(args[0])
+		if err == nil {
+			response.Body.Close()
+		}
+		return err
 	case "search":
 		return probeSearch(args[0])
 	}

@@ -55,6 +55,12 @@ func TestCommandIsSearchedWithTheAgentsRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, part{Command: []string{"true"}}, withEnv("PATH="+dir+":/usr/bin:/bin"))
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := run(t, part{Command: []string{"no-such-program"}}, withEnv("PATH="+dir+":/usr/bin")); status != ExitNotFound {
+		t.Errorf("exit status %d: %s", status, stderr)
+	}
 }
 
 func TestSignalsAreForwarded(t *testing.T) {

@@ -154,7 +154,8 @@ func (s *stageSettings) start(r *reaper) (*child, int, error) {
 				return nil, ExitNotFound, fmt.Errorf("%s: its interpreter (#! line or dynamic loader) is not in the sandbox", path)
 			}
 		case errors.Is(err, unix.EACCES):
-			denied = true
+			_, err := os.Stat(path)
+			denied = denied || err == nil // else only its directory is out of the agent's reach
 		case errors.Is(err, unix.ENOEXEC):
 			return nil, ExitNotExecutable, fmt.Errorf("%s: not a program of this machine, nor a script with a #! line", path)
 		default:

@@ -1,0 +1,159 @@
+package supervise
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A rootless agent works on its user's files, as the owner.
+func TestRootlessAgentUsesTheUsersFiles(t *testing.T) {
+	home := publicDir(t)
+	for path, mode := range map[string]os.FileMode{home: 0o700, filepath.Join(home, "file"): 0o600} {
+		if path != home {
+			if err := os.WriteFile(path, []byte("mine\n"), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chown(path, ordinaryUser, ordinaryUser); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The program is outside of home, which only its user may enter.
+	out := mustRun(t, sh("pwd; cat file; echo changed > file; mkdir ~/made"), asUser(ordinaryUser), inDir(home), withEnv("HOME="+home))
+	if out != home+"\nmine\n" {
+		t.Errorf("got %q", out)
+	}
+	if b, err := os.ReadFile(filepath.Join(home, "file")); string(b) != "changed\n" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	if info, err := os.Stat(filepath.Join(home, "made")); err != nil || !info.IsDir() {
+		t.Errorf("the directory was not made: %v", err)
+	}
+}
+
+func TestAgentsHome(t *testing.T) {
+	t.Run("out of reach", func(t *testing.T) {
+		home := publicDir(t)
+		if err := os.WriteFile(filepath.Join(home, "secret"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		out := mustRun(t, sh("echo x > ~/new; ls ~"), withEnv("HOME="+home))
+		if out != "new\n" {
+			t.Errorf("its home has %q", out)
+		}
+		if _, err := os.Stat(filepath.Join(home, "new")); !os.IsNotExist(err) {
+			t.Errorf("it was written through: %v", err)
+		}
+	})
+	t.Run("readable", func(t *testing.T) {
+		home := publicDir(t)
+		if err := os.WriteFile(filepath.Join(home, "tool"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out := mustRun(t, sh("ls ~"), withEnv("HOME="+home)); out != "tool\n" {
+			t.Errorf("its home has %q", out)
+		}
+	})
+}
+
+// A socket of the machine, whoever may connect to it, is no way out.
+func TestMachinesSocketsAreCovered(t *testing.T) {
+	path := filepath.Join(publicDir(t), "a socket")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := os.Chmod(path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	connect := fmt.Sprintf("/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(%q)' 2>&1 | tail -1", path)
+	eachUser(t, func(t *testing.T, options ...option) {
+		if out := mustRun(t, sh(connect), options...); !strings.Contains(out, "ConnectionRefusedError") {
+			t.Errorf("connecting said %q", out)
+		}
+	})
+}
+
+func TestHiddenPaths(t *testing.T) {
+	dir := publicDir(t)
+	file, sub := filepath.Join(dir, "file"), filepath.Join(dir, "sub")
+	if err := os.WriteFile(file, []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(sub, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(sub, "file"), []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eachUser(t, func(t *testing.T, options ...option) {
+		p := sh(fmt.Sprintf("cat %s; ls -A %s; echo x > %s/new; true", file, sub, sub))
+		p.Hide = []string{file, sub, filepath.Join(dir, "not there")}
+		if out := mustRun(t, p, options...); out != "" {
+			t.Errorf("it saw %q", out)
+		}
+	})
+}
+
+func TestResolver(t *testing.T) {
+	const want = "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"
+	t.Run("file", func(t *testing.T) {
+		if out := mustRun(t, sh("cat /etc/resolv.conf")); out != want {
+			t.Errorf("got %q", out)
+		}
+	})
+	// As systemd-resolved has it: a link into the /run that is replaced.
+	t.Run("link", func(t *testing.T) {
+		linked := wrapped("unshare", "--mount", "sh", "-c", `mkdir /run/sallyport-test-etc && mount -t tmpfs none /run/sallyport-test-etc &&
+			cp -a /etc/. /run/sallyport-test-etc/ && ln -sf ../run/systemd/resolve/stub-resolv.conf /run/sallyport-test-etc/resolv.conf &&
+			mount --move /run/sallyport-test-etc /etc && rmdir /run/sallyport-test-etc && exec "$@"`, "sh")
+		if out := mustRun(t, sh("cat /etc/resolv.conf; readlink /etc/resolv.conf"), linked); out != want+"../run/systemd/resolve/stub-resolv.conf\n" {
+			t.Errorf("got %q", out)
+		}
+	})
+}
+
+func TestDevices(t *testing.T) {
+	eachUser(t, func(t *testing.T, options ...option) {
+		out := mustRun(t, sh("echo gone > /dev/null; head -c4 /dev/urandom | wc -c; ls /dev/shm; find /dev -type b; ls /dev"), options...)
+		if want := "4\nfd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n"; out != want {
+			t.Errorf("got %q, want %q", out, want)
+		}
+	})
+}
+
+// A pipe that root made can be opened by its name, as scripts do.
+func TestStandardDescriptorsCanBeOpened(t *testing.T) {
+	status, stdout, stderr := run(t, sh("echo out > /dev/stdout; echo err > /dev/stderr"))
+	if status != 0 || stdout != "out\n" || !strings.Contains(stderr, "err\n") {
+		t.Errorf("exit status %d, %q, %q", status, stdout, stderr)
+	}
+}
+
+func TestAgentUser(t *testing.T) {
+	p := sh("id -u; id -g; cat /proc/self/status | grep CapEff")
+	p.User = 1000
+	want := "1000\n1000\nCapEff:\t0000000000000000\n"
+	eachUser(t, func(t *testing.T, options ...option) {
+		if out := mustRun(t, p, options...); out != want {
+			t.Errorf("got %q, want %q", out, want)
+		}
+	})
+}
