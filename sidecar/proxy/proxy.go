@@ -211,8 +211,8 @@ func (s *Server) refuse(w http.ResponseWriter, t *travel, err error) {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	t := travelOf(r)
 	var ours *Error
-	if errors.As(err, &ours) {
-		t.Decision = Refuse
+	if known := s.config.Explain(t.Exchange, err); errors.As(err, &ours) || known != nil && known.Status < http.StatusInternalServerError {
+		t.Decision = Refuse // the request is to blame, not the upstream
 	}
 	s.refuse(w, t, err)
 }
