@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func enter(ns *os.File, f func() error) error {
 			return fmt.Errorf("enter the network namespace %s: %w", ns.Name(), err)
 		}
 		var setns error
-		err = raw.Control(func(fd uintptr) { setns = unix.Setns(int(fd), unix.CLONE_NEWNET) })
+		err = raw.Control(func(fd uintptr) { setns = netns.Set(netns.NsHandle(fd)) })
 		if errors.Is(setns, unix.EPERM) {
 			setns = fmt.Errorf("%w: only root of the user namespace that owns it, or of one above, may", setns)
 		}
@@ -54,8 +55,9 @@ func enter(ns *os.File, f func() error) error {
 // lives as long as the file, or anything that runs in it.
 func newNetNS() (*os.File, error) {
 	var ns *os.File
-	err := onThread(func() (err error) {
-		switch err = unix.Unshare(unix.CLONE_NEWNET); {
+	err := onThread(func() error {
+		handle, err := netns.New()
+		switch {
 		case errors.Is(err, unix.EPERM):
 			return fmt.Errorf("make a network namespace: %w: run as root or inside a user namespace", err)
 		case errors.Is(err, unix.ENOSPC):
@@ -63,10 +65,7 @@ func newNetNS() (*os.File, error) {
 		case err != nil:
 			return fmt.Errorf("make a network namespace: %w", err)
 		}
-		ns, err = os.Open(threadNetNS)
-		if err != nil {
-			return fmt.Errorf("open the new network namespace: %w: is /proc mounted for this process?", err)
-		}
+		ns = os.NewFile(uintptr(handle), threadNetNS)
 		return nil
 	})
 	return ns, err
