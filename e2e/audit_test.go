@@ -16,7 +16,7 @@ import (
 // TestAudit: an event for each request, in the database when the sandbox is gone,
 // with neither material nor query.
 func TestAudit(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
 	w.Run("agent", "curl", "-sS", "-o", "/dev/null", "https://"+e2e.EchoHost+"/injected?q=private-query",
 		"https://"+e2e.PublicHost+"/inspected", "https://"+e2e.EchoHost+"/stray?q=vault:agent")
@@ -61,9 +61,9 @@ func TestAudit(t *testing.T) {
 
 // TestMetrics asks both processes, and Prometheus' own checker what it thinks.
 func TestMetrics(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
-	sidecar := w.StartWithMetrics("agent", "bash", "-c", `curl -sS -o /dev/null https://`+e2e.EchoHost+`/counted https://`+e2e.PublicHost+`/counted; echo ready; read`)
+	sidecar := w.StartWithMetrics("agent", "bash", "-c", `curl -sS https://`+e2e.EchoHost+`/counted https://`+e2e.PublicHost+`/counted >/dev/null; echo ready; read -r`)
 	if line := sidecar.Line(); line != "ready" {
 		t.Fatalf("the agent said %q", line)
 	}

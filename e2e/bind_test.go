@@ -15,7 +15,7 @@ const token = "bind-token-0123456789abcdef"
 // TestRules sends one request for each kind of rule, with a key of the agent's
 // own wherever a client may put one, and looks at what arrives.
 func TestRules(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+token))
 	tests := []struct {
 		name    string
@@ -63,7 +63,7 @@ func TestRules(t *testing.T) {
 
 // TestMostSpecificWins pins an exact host and a wildcard that both serve it.
 func TestMostSpecificWins(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.Pinned("agent", "wide-token-0123456789", "--host", "*.example.test", "--inject", "bearer")
 	w.Credential("agent", "exact", "exact-token-0123456789", "--host", e2e.EchoHost, "--inject", "bearer")
 	w.Run("agent", "curl", "-sS", "https://"+e2e.EchoHost+"/exact", "https://"+e2e.OtherHost+"/wide")
@@ -77,7 +77,7 @@ func TestMostSpecificWins(t *testing.T) {
 
 // TestTie: two pinned vaults for one host are refused when the second is pinned.
 func TestTie(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("one", token, "--host", e2e.EchoHost, "--inject", "bearer")
 	w.CLI("vault", "create", "two")
 	w.Credential("two", "two", token, "--host", e2e.EchoHost, "--inject", "bearer")
@@ -89,7 +89,7 @@ func TestTie(t *testing.T) {
 
 // TestSteering tries to have the credential sent to another host.
 func TestSteering(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", token, "--host", e2e.EchoHost, "--inject", "bearer")
 	tests := []struct {
 		name    string
@@ -125,7 +125,7 @@ func TestSteering(t *testing.T) {
 
 // TestStray sends the placeholder where nothing is injected.
 func TestStray(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", token, "--host", e2e.EchoHost, "--inject", "bearer")
 	w.Credential("agent", "literal", token, "--host", e2e.OtherHost, "--inject", "bearer", "--stray", "literal")
 	tests := []struct {

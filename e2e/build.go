@@ -12,23 +12,27 @@ import (
 )
 
 // build makes the programs and the test's own clients, once for all worlds of a
-// test run, with the race detector. The Go build cache makes it quick.
+// test run. The Go build cache makes it quick.
 var build = sync.OnceValues(func() (dir string, err error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
 	dir = filepath.Join(root, ".cache", "e2e")
-	for target, packages := range map[string][]string{
-		"race":  {"./cmd/sallyport", "./cmd/sallyport-control", "./cmd/sallyport-sidecar"},
-		"plain": {"./e2e/search", "./e2e/clients/goclient"},
+	programs := []string{"./cmd/sallyport", "./cmd/sallyport-control", "./cmd/sallyport-sidecar"}
+	for _, step := range []struct {
+		into     string
+		cgo      string
+		flags    []string
+		packages []string
+	}{
+		{"race", "1", []string{"-race"}, programs},
+		{"shipped", "0", []string{"-trimpath"}, programs},
+		{"clients", "0", nil, []string{"./e2e/search", "./e2e/clients/goclient"}},
 	} {
-		args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, target) + "/"}
-		if target == "race" {
-			args = append(args, "-race")
-		}
-		cmd := exec.Command("go", append(args, packages...)...)
-		cmd.Dir = root
+		args := append([]string{"build", "-buildvcs=false", "-o", filepath.Join(dir, step.into) + "/"}, step.flags...)
+		cmd := exec.Command("go", append(args, step.packages...)...)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED="+step.cgo)
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go %s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, output)
 		}
@@ -38,11 +42,11 @@ var build = sync.OnceValues(func() (dir string, err error) {
 
 // install copies what the world's users run to where all of them may read it;
 // the checkout is perhaps in a home directory.
-func (w *World) install() {
+func (w *World) install(kind Kind) {
 	w.t.Helper()
 	built, err := build()
 	w.must(err)
-	for _, from := range []string{"race", "plain"} {
+	for _, from := range []string{string(kind), "clients"} {
 		w.must(copyFiles(filepath.Join(w.Dir, "bin"), filepath.Join(built, from)))
 	}
 	w.must(copyFiles(filepath.Join(w.Dir, "clients"), filepath.Join(root(w.t), "e2e", "clients")))

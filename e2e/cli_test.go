@@ -13,7 +13,7 @@ import (
 // TestCommandLine types every form that the manual promises, in an order in which
 // somebody would.
 func TestCommandLine(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	secret := filepath.Join(w.Dir, "secret")
 	if err := os.WriteFile(secret, []byte(stripeKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestCommandLine(t *testing.T) {
 
 // TestCommandLineMistakes: every mistake is one clear line, and what to do.
 func TestCommandLineMistakes(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.CLI("vault", "create", "v")
 	for _, tt := range []struct {
 		name, args, stdin string

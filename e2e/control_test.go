@@ -29,7 +29,7 @@ func pinnedEcho(w *e2e.World) *e2e.Program {
 
 // TestRotation: when rotate --wait has answered, the next request has the new value.
 func TestRotation(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	agent := pinnedEcho(w)
 	if got := agent.Ask("/before"); got != "200" {
 		t.Fatalf("curl got %s", got)
@@ -53,7 +53,7 @@ func TestRotation(t *testing.T) {
 
 // TestUnpin and TestSandboxRemoved: injection stops at once.
 func TestUnpin(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	agent := pinnedEcho(w)
 	agent.Ask("/before")
 	w.CLI("agent", "unpin", "agent", "agent")
@@ -78,7 +78,7 @@ func TestUnpin(t *testing.T) {
 }
 
 func TestSandboxRemoved(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	agent := pinnedEcho(w)
 	agent.Ask("/before")
 	var sandboxes []control.Sandbox
@@ -106,7 +106,7 @@ func TestSandboxRemoved(t *testing.T) {
 // TestControlKilled: the control plane dies as in a power cut and starts again;
 // nothing is lost, and a sandbox that ran all the while goes on.
 func TestControlKilled(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	agent := pinnedEcho(w)
 	agent.Ask("/before")
 	for range 2 {
@@ -132,7 +132,7 @@ func TestControlKilled(t *testing.T) {
 // TestKEK: without the key-encryption key, or with another one, the control plane
 // refuses to start and says why.
 func TestKEK(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
 	w.StopControl()
 	kek := filepath.Join(w.DataDir(), "kek")
@@ -177,7 +177,7 @@ func TestKEK(t *testing.T) {
 // otherKEK is the key-encryption key of another installation.
 func otherKEK(t *testing.T) []byte {
 	t.Helper()
-	other := e2e.NewWorld(t)
+	other := e2e.NewWorld(t, e2e.Shipped)
 	kek, err := os.ReadFile(filepath.Join(other.DataDir(), "kek"))
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func otherKEK(t *testing.T) []byte {
 // TestSecretsAreWriteOnly reads everything there is to read over the API, and
 // every file that the control plane wrote.
 func TestSecretsAreWriteOnly(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	agent := pinnedEcho(w)
 	agent.Ask("/use")
 	w.CLIReading(newKey, "credential", "rotate", "--vault", "agent", "agent", "--secret-file", "-", "--wait")
@@ -196,7 +196,7 @@ func TestSecretsAreWriteOnly(t *testing.T) {
 
 	var all strings.Builder
 	for _, path := range []string{
-		"/v1/info", "/v1/teams", "/v1/teams/default", "/v1/teams/default/vaults", "/v1/teams/default/vaults/agent",
+		"/v1/info", "/v1/teams", "/v1/teams/default/vaults", "/v1/teams/default/vaults/agent",
 		"/v1/teams/default/vaults/agent/credentials", "/v1/teams/default/vaults/agent/credentials/agent",
 		"/v1/teams/default/agents", "/v1/teams/default/agents/agent", "/v1/teams/default/sandboxes",
 		"/v1/teams/default/audit", "/v1/tokens", "/v1/services",
@@ -208,6 +208,7 @@ func TestSecretsAreWriteOnly(t *testing.T) {
 		all.WriteString(body)
 	}
 	all.WriteString(w.ControlLog())
+	agent.Stop()
 	w.StopControl()
 	err := filepath.WalkDir(w.DataDir(), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
@@ -232,7 +233,7 @@ func TestSecretsAreWriteOnly(t *testing.T) {
 
 // TestAdminAPI: the description is served, and nothing else without a token.
 func TestAdminAPI(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	status, body := w.API(http.MethodGet, "/openapi.json", "")
 	var description struct {
 		OpenAPI string
@@ -259,7 +260,7 @@ func TestAdminAPI(t *testing.T) {
 
 // TestTeamsAreApart: a token of one team opens nothing of another.
 func TestTeamsAreApart(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.CLI("vault", "create", "mine")
 	w.CLI("team", "create", "other")
 	w.CLI("--team", "other", "vault", "create", "theirs")

@@ -40,7 +40,7 @@ func sandbox(t *testing.T, w *e2e.World, podman *e2e.Podman, capabilities []stri
 // TestImages runs the control plane from its image and a sandbox from its, whose
 // request arrives with the credential.
 func TestImages(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Shipped)
 	podman := w.Images()
 	w.StopControl()
 	if err := os.RemoveAll(w.DataDir()); err != nil {

@@ -13,7 +13,7 @@ const stripeKey = "sk_test_e2e51HxYzAbCdEfGhIjKlMnOp"
 // TestClients runs every client that people use. None is told of a proxy, none
 // has the key; each one's request arrives upstream with it.
 func TestClients(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.InstallNode()
 	w.Pinned("agent", stripeKey, "--service", "stripe")
 	w.Credential("agent", "git", e2e.GitPassword, "--host", e2e.GitHost, "--inject", "basic", "--auth", "basic", "--username", e2e.GitUser)
@@ -93,7 +93,7 @@ func TestClients(t *testing.T) {
 
 // TestPortEighty is plain HTTP: it passes, without a credential.
 func TestPortEighty(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.Pinned("agent", "echo-key-0123456789abcdef", "--host", e2e.EchoHost, "--inject", "bearer")
 	w.Run("agent", "curl", "-sS", "http://"+e2e.EchoHost+"/plain")
 	if seen := w.Nginx.Seen("/plain"); seen[0].Authorization != "" {
@@ -103,7 +103,7 @@ func TestPortEighty(t *testing.T) {
 
 // TestOtherPorts are refused at once, with a log line that says what would help.
 func TestOtherPorts(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.CLI("agent", "create", "agent")
 	r := w.TryRun("agent", "curl", "-sS", "--max-time", "10", "https://"+e2e.EchoHost+":8443/")
 	if r.Status == 0 || r.Status == 28 { // 28: it ran into a timeout
@@ -116,7 +116,7 @@ func TestOtherPorts(t *testing.T) {
 
 // TestUpstreamCertificate: an upstream that can't prove its name gets nothing.
 func TestUpstreamCertificate(t *testing.T) {
-	w := e2e.NewWorld(t)
+	w := e2e.NewWorld(t, e2e.Race)
 	w.Pinned("agent", "echo-key-0123456789abcdef", "--host", "unproven.sallyport.test", "--inject", "bearer")
 	out := w.CLI("run", "--agent", "agent", "--upstream-ca", w.UpstreamCA(),
 		"--connect-to", fmt.Sprintf("unproven.sallyport.test:443:127.0.0.1:%d", w.Nginx.TLS), "--",

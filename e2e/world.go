@@ -39,8 +39,20 @@ type World struct {
 	user      *user
 }
 
-// NewWorld starts a control plane and the upstreams, and stops them with t.
-func NewWorld(t testing.TB) *World {
+// Kind is how a world's programs were built.
+type Kind string
+
+const (
+	// Race is with the race detector, which also makes each of a sandbox's
+	// processes take a second to end.
+	Race Kind = "race"
+	// Shipped is as make build builds them.
+	Shipped Kind = "shipped"
+)
+
+// NewWorld starts a control plane and the upstreams, and stops them with t. The
+// programs have the race detector unless t makes many sandboxes.
+func NewWorld(t testing.TB, kind Kind) *World {
 	t.Helper()
 	before := leftovers(t)
 	dir, err := os.MkdirTemp("", "sallyport-e2e-")
@@ -56,7 +68,7 @@ func NewWorld(t testing.TB) *World {
 	})
 	// The control plane's Postgres and ordinary users come through here.
 	w.must(os.Chmod(dir, 0o755))
-	w.install()
+	w.install(kind)
 	w.authority = newAuthority(t)
 	w.must(os.WriteFile(w.UpstreamCA(), w.authority.pem, 0o644))
 	w.Nginx = w.startNginx()

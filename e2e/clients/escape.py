@@ -15,13 +15,18 @@ address, tcp, udp, path = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.a
 BANNER = b"outside"
 
 
+def shown(answer):
+    """The sidecar answers on its ports too, as an HTTP server: that is no way out."""
+    return "outside" if BANNER in answer else f"{answer[:20]}"
+
+
 def stream(target, family=socket.AF_INET, payload=b"hello\n"):
     with socket.socket(family, socket.SOCK_STREAM) as s:
         s.settimeout(5)
         s.connect(target)
         if payload:
             s.sendall(payload)
-        return "outside" if BANNER in s.recv(64) else "answered by another"
+        return shown(s.recv(64))
 
 
 def datagram(target, family=socket.AF_INET):
@@ -29,7 +34,7 @@ def datagram(target, family=socket.AF_INET):
         s.settimeout(2)
         s.connect(target)
         s.send(b"hello")
-        return "outside" if BANNER in s.recv(64) else "answered by another"
+        return shown(s.recv(64))
 
 
 def ping():
