@@ -25,7 +25,7 @@ func sandbox(t *testing.T, w *e2e.World, podman *e2e.Podman, capabilities []stri
 	if err := os.WriteFile(filepath.Join(join, "token"), []byte(w.CLI("sandbox", "create", "--agent", "agent")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"run", "--rm", "--network", "host", "--cap-drop", "all"}
+	args := []string{"run", "--pull", "never", "--rm", "--network", "host", "--cap-drop", "all"}
 	for _, capability := range capabilities {
 		args = append(args, "--cap-add", capability)
 	}
@@ -82,9 +82,11 @@ func TestImages(t *testing.T) {
 		t.Run("needs "+capability, func(t *testing.T) {
 			w := w.In(t)
 			fewer := slices.Delete(slices.Clone(capabilities), i, i+1)
-			if r := sandbox(t, w, podman, fewer, "true"); r.Status == 0 {
+			r := sandbox(t, w, podman, fewer, "true")
+			if r.Status == 0 {
 				t.Errorf("it works without %s, which then should not be in the list", capability)
 			}
+			t.Logf("without it:\n%s", r.Stderr)
 		})
 	}
 }

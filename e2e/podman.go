@@ -97,8 +97,14 @@ func (p *Podman) Do(args ...string) string {
 // Background starts a container that is stopped with the test.
 func (p *Podman) Background(name string, args ...string) {
 	p.w.t.Helper()
-	p.w.t.Cleanup(func() { p.Try("rm", "--force", "--time", "20", "--volumes", name) })
-	p.Do(append([]string{"run", "--detach", "--name", name}, args...)...)
+	p.w.t.Cleanup(func() {
+		if p.w.t.Failed() {
+			logs := p.Try("logs", name)
+			p.w.t.Logf("container %s said:\n%s%s", name, logs.Stdout, logs.Stderr)
+		}
+		p.Try("rm", "--force", "--time", "20", "--volumes", name)
+	})
+	p.Do(append([]string{"run", "--pull", "never", "--detach", "--name", name}, args...)...)
 }
 
 func (p *Podman) command(args ...string) *exec.Cmd {
