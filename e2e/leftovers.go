@@ -40,7 +40,10 @@ func leftovers(t testing.TB) traces {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		found.mounts = append(found.mounts, strings.Fields(line)[4])
+		// Those of a world, and those that keep a namespace.
+		if strings.Contains(line, "/sallyport-") || strings.Contains(line, " - nsfs ") {
+			found.mounts = append(found.mounts, strings.Fields(line)[4])
+		}
 	}
 	return found
 }

@@ -6,10 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Podman runs the images. Its storage is kept in .cache, so that a second test
-// run builds little; its settings are the test's own.
+// run builds little; its settings are the test's own. Podman's database remembers
+// the directories of its storage, so these are the same for every world.
 type Podman struct {
 	w       *World
 	environ []string
@@ -22,7 +25,8 @@ func (w *World) Images() *Podman {
 	if os.Getuid() != 0 {
 		w.t.Fatal("the image tests start rootful containers: run them as root")
 	}
-	storage := filepath.Join(root(w.t), ".cache", "containers")
+	storage, state := filepath.Join(root(w.t), ".cache", "containers"), filepath.Join(root(w.t), ".cache", "containers-run")
+	w.lock(storage)
 	p := &Podman{w: w, environ: append(os.Environ(),
 		"CONTAINERS_CONF="+w.write("containers.conf", `
 [containers]
@@ -31,6 +35,7 @@ default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "`+state+`/tmp"
 `),
 		"CONTAINERS_STORAGE_CONF="+w.write("storage.conf", fmt.Sprintf(`
 [storage]
@@ -39,7 +44,7 @@ graphroot = %q
 runroot = %q
 [storage.options.overlay]
 skip_mount_home = "true"
-`, storageDriver(storage), storage, filepath.Join(w.Dir, "containers"))))}
+`, storageDriver(storage), storage, state)))}
 	build := exec.Command("make", "--no-print-directory", "images")
 	build.Dir, build.Env = root(w.t), p.environ
 	if output, err := build.CombinedOutput(); err != nil {
@@ -50,9 +55,6 @@ skip_mount_home = "true"
 
 // storageDriver is overlay where the kernel can stack one on that directory.
 func storageDriver(dir string) string {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "vfs"
-	}
 	probe, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
 		return "vfs"
@@ -69,6 +71,16 @@ func storageDriver(dir string) string {
 		return "vfs"
 	}
 	return "overlay"
+}
+
+// lock keeps other test runs away from a directory until t ends.
+func (w *World) lock(dir string) {
+	w.t.Helper()
+	w.must(os.MkdirAll(dir, 0o700))
+	file, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	w.must(err)
+	w.t.Cleanup(func() { file.Close() })
+	w.must(unix.Flock(int(file.Fd()), unix.LOCK_EX))
 }
 
 func (w *World) write(name, text string) string {
