@@ -51,11 +51,7 @@ func confine(extra []string) error {
 	if err := restricted.RestrictScoped(); err != nil {
 		return fmt.Errorf("confine with Landlock: %w", err)
 	}
-	policy, err := workerPolicy()
-	if err != nil {
-		return err
-	}
-	return loadFilter(policy)
+	return loadFilter(workerPolicy())
 }
 
 // raiseFileLimit asks for more descriptors, and is content with what it gets.

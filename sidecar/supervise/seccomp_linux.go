@@ -21,7 +21,10 @@ const (
 // The library lets a foreign system call ABI fall through to the default
 // action, which on a policy of refusals would be a way around all of it (int
 // 0x80 on amd64). So another ABI is refused first.
-func loadFilter(policy seccomp.Policy) error {
+func loadFilter(policy seccomp.Policy, err error) error {
+	if err != nil {
+		return err
+	}
 	native, err := arch.GetInfo("")
 	if err != nil {
 		return fmt.Errorf("seccomp: %w", err)
@@ -106,6 +109,24 @@ func agentPolicy() (seccomp.Policy, error) {
 			}},
 		},
 	}, nil
+}
+
+// initPolicy is what init gives up once the sandbox stands, on top of what an
+// agent does without. Starting workers and undoing a seal need none of it.
+func initPolicy() (seccomp.Policy, error) {
+	policy, err := agentPolicy()
+	if err != nil {
+		return seccomp.Policy{}, err
+	}
+	refused, err := known([]string{
+		"chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root",
+		"process_vm_readv", "process_vm_writev", "ptrace", "umount2",
+	})
+	if err != nil {
+		return seccomp.Policy{}, err
+	}
+	policy.Syscalls = append(policy.Syscalls, seccomp.SyscallGroup{Action: refuse, Names: refused})
+	return policy, nil
 }
 
 // workerPolicy allows what the Go runtime and the network need, for sockets of

@@ -57,11 +57,7 @@ func Stage(ctx context.Context) (int, error) {
 	}
 	s.chdir()
 	s.ownPipes()
-	policy, err := agentPolicy()
-	if err != nil {
-		return ExitFailure, err
-	}
-	if err := loadFilter(policy); err != nil {
+	if err := loadFilter(agentPolicy()); err != nil {
 		return ExitFailure, err
 	}
 	// Still needed: to map the agent's ids (SETFCAP where that is our own root),

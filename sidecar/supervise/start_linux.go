@@ -90,8 +90,12 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 	if s.ids.worker != 0 {
 		id := uint32(s.ids.worker)
 		sys.Credential = &syscall.Credential{Uid: id, Gid: id}
-		// It needs these to give up the rest and itself.
+		// It needs the first to give up all the rest, and the other, where we have
+		// it, to raise its limit of descriptors before.
 		sys.AmbientCaps = []uintptr{uintptr(cap.SETPCAP)}
+		if ok, err := cap.GetProc().GetFlag(cap.Permitted, cap.SYS_RESOURCE); err == nil && ok {
+			sys.AmbientCaps = append(sys.AmbientCaps, uintptr(cap.SYS_RESOURCE))
+		}
 	}
 	child, err := s.reaper.start(self, s.WorkerArgs, &os.ProcAttr{
 		Env:   workerEnviron(os.Environ()),

@@ -116,14 +116,20 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 			return ExitFailure, err
 		}
 	}
-	if len(s.Command) == 0 {
-		return 0, s.serve(ctx, ca, nil)
+	var agent *child
+	if len(s.Command) > 0 {
+		if agent, err = s.startAgent(ca); err != nil {
+			return ExitFailure, err
+		}
 	}
-	agent, err := s.startAgent(ca)
+	err = loadFilter(initPolicy())
+	if err == nil {
+		err = s.serve(ctx, ca, agent)
+	}
+	if agent == nil {
+		return 0, err
+	}
 	if err != nil {
-		return ExitFailure, err
-	}
-	if err := s.serve(ctx, ca, agent); err != nil {
 		_ = s.reaper.signal(agent, unix.SIGKILL)
 		<-agent.exited
 		return ExitFailure, err

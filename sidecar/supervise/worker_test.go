@@ -1,8 +1,10 @@
 package supervise
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -49,6 +51,23 @@ func TestWorkerIsConfined(t *testing.T) {
 			t.Errorf("the worker's uids are %q, want %q", status["Uid"], uid)
 		}
 	})
+}
+
+func TestInitGivesUpWhatItUsed(t *testing.T) {
+	s := start(t, sh("echo started; read x"))
+	s.stdout.await(t, "started")
+	for procStatus(t, s.cmd.Process.Pid)["Seccomp"] != "2" {
+		runtime.Gosched() // the filter comes with the agent
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", s.cmd.Process.Pid))
+	if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
+		t.Errorf("core files are allowed: %v\n%s", err, limits)
+	}
+	limits, err = os.ReadFile(fmt.Sprintf("/proc/%d/limits", s.process("worker")))
+	files := regexp.MustCompile(`Max open files +(\d+) +(\d+) `).FindSubmatch(limits)
+	if err != nil || files == nil || !bytes.Equal(files[1], files[2]) {
+		t.Errorf("the worker may have fewer descriptors than it could: %v\n%s", err, limits)
+	}
 }
 
 func TestStageHasNoCapability(t *testing.T) {
