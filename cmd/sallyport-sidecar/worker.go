@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"os"
@@ -23,6 +25,9 @@ type workerSettings struct {
 type workerCmd struct{}
 
 func (*workerCmd) Run(ctx context.Context, env *environment) error {
+	// net/http says here, and nowhere else, what an upstream sends unasked: it
+	// quotes it, and the credential with it if the upstream echoes that.
+	log.SetOutput(io.Discard)
 	return supervise.Work(ctx, func(ctx context.Context, w *supervise.Worker) error {
 		var s workerSettings
 		if err := json.Unmarshal(w.Settings, &s); err != nil {

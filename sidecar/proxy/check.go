@@ -45,6 +45,9 @@ func checkShape(r *http.Request) *Error {
 	if r.Method == http.MethodConnect {
 		return Errorf(http.StatusMethodNotAllowed, "method_refused", "CONNECT has no place on an intercepted connection; dial the host itself")
 	}
+	if err := checkForm(r); err != nil {
+		return err
+	}
 	if r.ProtoMajor == 2 {
 		for _, name := range connectionFields {
 			if _, found := r.Header[name]; found {
@@ -58,10 +61,37 @@ func checkShape(r *http.Request) *Error {
 	return nil
 }
 
+// checkForm refuses a target that is not a plain path with a query (RFC 9112
+// section 3.2.1). HTTP/2 lets any text by as :path, and what reads as a full URL
+// at the upstream would choose another host there.
+func checkForm(r *http.Request) *Error {
+	if r.RequestURI == "*" && r.Method == http.MethodOptions {
+		return nil
+	}
+	if !strings.HasPrefix(r.RequestURI, "/") || r.URL.Opaque != "" || r.URL.Host != "" {
+		return Errorf(http.StatusBadRequest, "bad_target", "the request's target is not a path that begins with /")
+	}
+	for i := range len(r.RequestURI) {
+		if c := r.RequestURI[i]; c <= ' ' || c >= 0x7f || c == '#' || c == '\\' {
+			return Errorf(http.StatusBadRequest, "bad_target", "the request's target has a character that must be percent-encoded")
+		}
+	}
+	return nil
+}
+
+// ignoreH2C takes the offer away to go on in HTTP/2 on a plain connection, which
+// RFC 9113 section 3.1 has made obsolete: what followed would be read by nobody.
+func ignoreH2C(header http.Header) {
+	if strings.EqualFold(header.Get("Upgrade"), "h2c") {
+		header.Del("Upgrade")
+		header.Del("Http2-Settings")
+	}
+}
+
 // checkInjected refuses what would hand an injected credential back.
 func checkInjected(r *http.Request) *Error {
 	switch {
-	case r.Method == http.MethodTrace || strings.EqualFold(r.Method, "TRACK"):
+	case strings.EqualFold(r.Method, http.MethodTrace) || strings.EqualFold(r.Method, "TRACK"):
 		return Errorf(http.StatusMethodNotAllowed, "method_refused", "%s would echo the credential", r.Method)
 	case r.Header.Get("Upgrade") != "":
 		return Errorf(http.StatusNotImplemented, "upgrade_refused", "a connection that carries a credential can't change to %q, as what follows can't be redacted", r.Header.Get("Upgrade"))

@@ -67,6 +67,8 @@ func (s *Server) explain(x *Exchange, err error) *Error {
 		known.Cause = err
 		return known
 	}
+	// What net/http says of a broken answer quotes it, credential and all.
+	cause := fmt.Errorf("%T", err)
 	answer := Errorf(http.StatusBadGateway, "upstream_failed", "%s did not answer as an HTTP server should", x.Host)
 	var (
 		certificate *tls.CertificateVerificationError
@@ -77,13 +79,15 @@ func (s *Server) explain(x *Exchange, err error) *Error {
 	case errors.Is(err, context.Canceled):
 		answer = Errorf(statusClientClosed, "client_gone", "the client closed the request")
 	case errors.As(err, &certificate):
+		cause = err // nothing had been sent that could be quoted
 		answer = Errorf(http.StatusBadGateway, "upstream_certificate", "the certificate of %s is not to be trusted (%s); nothing was sent", x.Host, certificateFault(certificate.Err))
 	case errors.As(err, &timeout) && timeout.Timeout():
 		answer = Errorf(http.StatusGatewayTimeout, "upstream_timeout", "%s did not answer in time", x.Host)
 	case errors.As(err, &operation) && operation.Op == "dial":
+		cause = err
 		answer = Errorf(http.StatusBadGateway, "upstream_unreachable", "no connection to %s port %d could be made", x.Host, x.Port)
 	}
-	answer.Cause = err
+	answer.Cause = cause
 	return answer
 }
 

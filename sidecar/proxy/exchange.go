@@ -63,17 +63,29 @@ func newExchange(facts Facts, r *http.Request) *Exchange {
 	}
 }
 
-// countedBody counts what is read of a request's body. The transport may read it
+// countedBody counts what is read of a request's body, and keeps why it broke off. The transport may read it
 // from another goroutine than the one that serves the request.
 type countedBody struct {
 	io.ReadCloser
-	n atomic.Uint64
+	n   atomic.Uint64
+	err atomic.Pointer[error] // the first, but the end
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(uint64(n))
+	if err != nil && err != io.EOF {
+		b.err.CompareAndSwap(nil, &err)
+	}
 	return n, err
+}
+
+// fault is what went wrong with reading the body, if anything did.
+func (b *countedBody) fault() error {
+	if err := b.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // responseWriter fills the exchange from what is written to the client.

@@ -11,11 +11,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -75,7 +79,7 @@ func New(config Config) *Server {
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   s.fail,
 		BufferPool:     &s.buffers,
-		ErrorLog:       slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
+		ErrorLog:       log.New(io.Discard, "", 0), // it quotes the upstream; Finish is told enough
 	}
 	return s
 }
@@ -132,6 +136,7 @@ type (
 type travel struct {
 	*Exchange
 	plan *Plan
+	body *countedBody
 	err  error
 }
 
@@ -139,16 +144,15 @@ func travelOf(r *http.Request) *travel { return r.Context().Value(exchangeKey{})
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	facts := r.Context().Value(factsKey{}).(Facts)
-	t := &travel{Exchange: newExchange(facts, r)}
+	t := &travel{Exchange: newExchange(facts, r), body: &countedBody{ReadCloser: r.Body}}
 	rw := &responseWriter{ResponseWriter: w, exchange: t.Exchange}
-	body := &countedBody{ReadCloser: r.Body}
 	defer func() {
 		// ReverseProxy ends a response that broke off by this panic.
 		broken := recover()
 		if broken != nil && t.Reason == "" {
 			t.Reason = "broken_off"
 		}
-		t.RequestBytes, t.Duration = body.n.Load(), time.Since(t.Start)
+		t.RequestBytes, t.Duration = t.body.n.Load(), time.Since(t.Start)
 		if t.plan != nil && t.plan.Release != nil {
 			t.plan.Release(t.Exchange)
 		}
@@ -171,16 +175,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rw.interim = t.plan.Interim
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = body
+		r.Body = t.body
 	}
 	s.proxy.ServeHTTP(rw, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, t)))
 }
 
 // prepare decides about a request without sending anything.
 func (s *Server) prepare(r *http.Request, t *travel) error {
+	t.Host = t.SNI
 	if err := checkShape(r); err != nil {
 		return err
 	}
+	ignoreH2C(r.Header)
 	host, refusal := checkTarget(t.Facts, r)
 	if refusal != nil {
 		return refusal
@@ -210,6 +216,9 @@ func (s *Server) refuse(w http.ResponseWriter, t *travel, err error) {
 // fail answers where the request could not be carried out.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	t := travelOf(r)
+	if fault := t.body.fault(); fault != nil && errors.Is(err, context.Canceled) {
+		err = fault // net/http cancels the request for it
+	}
 	var ours *Error
 	if known := s.config.Explain(t.Exchange, err); errors.As(err, &ours) || known != nil && known.Status < http.StatusInternalServerError {
 		t.Decision = Refuse // the request is to blame, not the upstream
@@ -233,12 +242,37 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = scheme, authority, authority
 	// ReverseProxy drops parameters that net/url can't parse.
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+	keepPath(pr.Out.URL, pr.In.RequestURI)
 	for _, name := range forwardedFields {
 		if values, found := pr.In.Header[name]; found {
 			pr.Out.Header[name] = values
 		}
 	}
 }
+
+// keepPath keeps the spelling of a path that has characters it should have
+// escaped. net/url would spell all of it anew, and take %2F for a slash.
+func keepPath(u *url.URL, target string) {
+	path, _, _ := strings.Cut(target, "?")
+	if !strings.ContainsAny(path, unescaped) {
+		return
+	}
+	var b strings.Builder
+	for i := range len(path) {
+		if strings.IndexByte(unescaped, path[i]) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", path[i])
+		} else {
+			b.WriteByte(path[i])
+		}
+	}
+	if plain, err := url.PathUnescape(b.String()); err == nil {
+		u.Path, u.RawPath = plain, b.String()
+	}
+}
+
+// unescaped are the printable characters that a path may hold only escaped (RFC
+// 3986 section 3.3) and that clients send as they are.
+const unescaped = "\"<>^`{|}"
 
 // roundTripper carries the plan out at the outer door, after ReverseProxy took
 // the hop-by-hop fields away: nothing a client says there can undo an injection.
@@ -251,6 +285,7 @@ func (rt roundTripper) RoundTrip(out *http.Request) (*http.Response, error) {
 			if out.Body != nil {
 				out.Body.Close()
 			}
+			t.Decision = Refuse
 			return nil, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -317,6 +318,130 @@ func TestUpstreamFaultsAreExplained(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTargetIsAPlainPath(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the request reached the upstream") })
+	for _, target := range []string{
+		"x:http://evil.test/steal", "http://evil.test/", "https://example.com/", "x:evil", "evil", "*", "", "/a b", "/a?b c HTTP/1.0", "/a#b", "/a?b#c", "/a\\b", "/é", "/a?\x00",
+	} {
+		// HTTP/2 gives the handler any text as the target.
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RequestURI, r.ProtoMajor, r.Host = target, 2, "example.com"
+		if u, err := url.ParseRequestURI(target); err == nil {
+			r.URL = u
+		}
+		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true}))
+		recorder := httptest.NewRecorder()
+		w.ServeHTTP(recorder, r)
+		if recorder.Code != 400 || recorder.Header().Get("Sallyport-Error") != "bad_target" {
+			t.Errorf("target %q: status %d, %s", target, recorder.Code, recorder.Header().Get("Sallyport-Error"))
+		}
+		if x := w.last(t); x.Decision != proxy.Refuse || x.Host != "example.com" {
+			t.Errorf("target %q: record %+v", target, x)
+		}
+	}
+}
+
+func TestPathKeepsItsSpelling(t *testing.T) {
+	got := make(chan string, 1)
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.RequestURI })
+	for sent, want := range map[string]string{
+		"/projects/group%2Fproj/x{y}": "/projects/group%2Fproj/x%7By%7D",
+		"/a%2fb|c^d":                  "/a%2fb%7Cc%5Ed",
+		"/%7e/%41;v=1/~?{q}":          "/%7e/%41;v=1/~?{q}",
+	} {
+		w.raw(t, "GET "+sent+" HTTP/1.1\r\nHost: example.com\r\n\r\n")
+		if path := <-got; path != want {
+			t.Errorf("%s arrived as %s, want %s", sent, path, want)
+		}
+	}
+}
+
+func TestOfferOfH2CIsIgnored(t *testing.T) {
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" || r.Header.Get("Http2-Settings") != "" {
+			t.Errorf("header %v", r.Header)
+		}
+	})
+	w.plan = proxy.Plan{Decision: proxy.Inject, Credential: "c", Version: 1}
+	response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")[0]
+	if response.StatusCode != 200 {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// TestBrokenAnswerIsNotQuoted has upstreams that echo the credential where only
+// an error message of net/http would say it again.
+func TestBrokenAnswerIsNotQuoted(t *testing.T) {
+	for _, answer := range []string{
+		"canary\r\n\r\n",
+		"HTTP/1.1 canary\r\n\r\n",
+		"HTTP/1.1 200 OK\r\ncanary\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: canary\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: canary\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\ncanary\r\n\r\n",
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				io.WriteString(c, answer)
+			}
+		})
+		var said lockedBuffer
+		w := newWorld(t, nil, func(c *proxy.Config) {
+			c.Facts = func(net.Conn) proxy.Facts { return proxy.Facts{Port: 80} }
+			c.Dial = func(ctx context.Context, _ string, _ uint16) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", listener.Addr().String())
+			}
+			c.Log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			finish := c.Finish
+			c.Finish = func(x *proxy.Exchange, err error) {
+				fmt.Fprintln(&said, x, err)
+				finish(x, err)
+			}
+		})
+		c, err := net.Dial("tcp", w.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
+		io.Copy(io.Discard, c)
+		c.Close()
+		w.last(t)
+		if strings.Contains(said.String(), "canary") {
+			t.Errorf("answer %q is quoted:\n%s", answer, said.String())
+		}
+		listener.Close()
+		serving.Wait()
+	}
+}
+
+// lockedBuffer is a buffer that goroutines share.
+type lockedBuffer struct {
+	mu sync.Mutex
+	strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Builder.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Builder.String()
 }
 
 func TestRotationDropsConnections(t *testing.T) {

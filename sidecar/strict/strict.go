@@ -35,7 +35,7 @@ type Limits struct {
 	Fields    int           // header fields; 0: 128
 	Proxy     bool          // absolute-form and CONNECT are allowed: the client knows it speaks to a proxy
 	RequestID func() string // names a refused request in its answer; nil: random
-	Rejected  func(*Error)  // told of a refusal, at most once, from Read; nil: nobody
+	Rejected  func(*Error)  // told of a refused head, at most once; a refused body is an error of its Read; nil: nobody
 }
 
 const (
@@ -221,7 +221,7 @@ const (
 func (c *Conn) refuse(e *Error, answer bool) error {
 	c.rest, c.refusal = nil, nil
 	c.err = &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: e}
-	if c.parser.limits.Rejected != nil {
+	if c.parser.limits.Rejected != nil && c.parser.inHead() {
 		c.parser.limits.Rejected(e)
 	}
 	if answer {
