@@ -147,7 +147,7 @@ func TestQueryVariantsAreDropped(t *testing.T) {
 // What is not the parameter stays, byte for byte and in its order.
 func TestQueryKeepsTheRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		pieces := rapid.SliceOf(rapid.StringMatching(`[ab=%25_+.]{0,6}|key=.?|KEY|k%65y=1`)).Draw(t, "pieces")
+		pieces := rapid.SliceOf(rapid.StringMatching(`[ab=%25_+.]{0,6}|key=[^&;]?|KEY|k%65y=1`)).Draw(t, "pieces")
 		var kept []string
 		for _, p := range pieces {
 			if !isParameter(p, "key") {
