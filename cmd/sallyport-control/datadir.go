@@ -16,17 +16,6 @@ const (
 	caFile         = "ca.pem"
 )
 
-// defaultDataDir is /var/lib/sallyport for root, and a place of one's own else.
-func defaultDataDir(uid int, getenv func(string) string) string {
-	if uid == 0 {
-		return "/var/lib/sallyport"
-	}
-	if dir := getenv("XDG_DATA_HOME"); dir != "" {
-		return filepath.Join(dir, "sallyport")
-	}
-	return filepath.Join(getenv("HOME"), ".local", "share", "sallyport")
-}
-
 // dataDir is a data directory that no other process uses.
 type dataDir struct {
 	path string

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"sallyport/control/datadir"
 )
 
 func main() {
@@ -49,7 +51,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		kong.Description("The control plane of Sallyport."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { status = code; panic(exited) }),
-		kong.Vars{"data_dir": defaultDataDir(os.Geteuid(), getenv)},
+		kong.Vars{"data_dir": datadir.Default(os.Geteuid(), getenv)},
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "error:", err)

@@ -15,6 +15,7 @@ import (
 
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
+	"sallyport/control/datadir"
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
@@ -52,6 +53,9 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	defer dir.close()
 	if cmd.KEK == "" {
 		cmd.KEK = dir.file(kekFile)
+	}
+	if err := datadir.Remember(env.getenv, dir.path, cmd.KEK); err != nil {
+		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
 	listening, err := cmd.listen()
 	if err != nil {

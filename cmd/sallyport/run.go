@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyport/client"
+	"sallyport/control/datadir"
 )
 
 type runCmd struct {
@@ -130,27 +131,36 @@ func (c *cli) secretPlaces() []string {
 	}
 	kept, _ := c.loadConfig()
 	for _, file := range []string{c.flags.TokenFile, kept.TokenFile} {
-		switch {
-		case file == "" || file == "-":
-		case filepath.Base(file) == "admin-token": // the name it has in a data directory
-			add(filepath.Dir(file))
-		default:
+		if file == "" || file == "-" {
+			continue
+		}
+		if dir := dataDirOf(file); dir != "" {
+			add(dir)
+		} else {
 			add(file)
 		}
 	}
 	return places
 }
 
-// dataDirs are where sallyport-control keeps its data unless told otherwise.
+// dataDirOf gives the data directory of a control plane that a token file lies
+// in, or "".
+func dataDirOf(file string) string {
+	resolved, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return ""
+	}
+	dir := filepath.Dir(resolved)
+	if _, err := os.Stat(filepath.Join(dir, "kek")); err != nil && filepath.Base(resolved) != "admin-token" {
+		return ""
+	}
+	return dir
+}
+
+// dataDirs are where control planes on this machine keep their data: the places
+// they take unless told otherwise, and those that were told.
 func (c *cli) dataDirs() []string {
-	dirs := []string{"/var/lib/sallyport"}
-	if home := c.getenv("HOME"); filepath.IsAbs(home) {
-		dirs = append(dirs, filepath.Join(home, ".local", "share", "sallyport"))
-	}
-	if data := c.getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
-		dirs = append(dirs, filepath.Join(data, "sallyport"))
-	}
-	return dirs
+	return append(datadir.Usual(c.getenv), datadir.Known(c.getenv)...)
 }
 
 // withoutOwn drops the variables of Sallyport itself, SALLYPORT_TOKEN above all.

@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/control/datadir"
 )
 
 const joinToken = "sp_join_canary.pin"
@@ -167,6 +169,34 @@ func TestRunHidesWhatLoginKnows(t *testing.T) {
 	got := slices.DeleteFunc(c.secretPlaces(), func(place string) bool { return place == "/var/lib/sallyport" }) // this machine's own
 	if !slices.Equal(got, want) {
 		t.Errorf("hidden are %q, want %q", got, want)
+	}
+}
+
+// A control plane may keep its data anywhere, and a token file be a link into it.
+func TestRunHidesDataDirectories(t *testing.T) {
+	dir := t.TempDir()
+	home, elsewhere, linked := filepath.Join(dir, "home"), filepath.Join(dir, "cp"), filepath.Join(dir, "cp2")
+	for _, d := range []string{home, elsewhere, linked} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(linked, "kek"), "")
+	token := filepath.Join(dir, "token")
+	if err := os.Symlink(write(t, filepath.Join(linked, "renamed-token"), canary), token); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(name string) string { return map[string]string{"HOME": home}[name] }
+	if err := datadir.Remember(getenv, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	g := &grammar{}
+	g.TokenFile = token
+	c := &cli{getenv: getenv, flags: g}
+	for _, want := range []string{elsewhere, linked} {
+		if got := c.secretPlaces(); !slices.Contains(got, want) {
+			t.Errorf("hidden are %q, not %s", got, want)
+		}
 	}
 }
 
