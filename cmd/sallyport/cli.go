@@ -42,6 +42,7 @@ type cli struct {
 	stdout, stderr io.Writer
 	flags          *grammar
 	model          *kong.Application
+	interrupted    <-chan struct{} // closed when the user wants the program to end
 }
 
 // exitStatus ends the program with a status of its own and no message.
@@ -57,7 +58,7 @@ const (
 // run is the whole program; it gives the status to exit with.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var flags grammar
-	c := &cli{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, flags: &flags}
+	c := &cli{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, flags: &flags, interrupted: ctx.Done()}
 	parser, err := kong.New(&flags,
 		kong.Name("sallyport"),
 		kong.Description("Agents use secrets that nobody in their loop can see."),

@@ -38,17 +38,45 @@ func (c *cli) readToken(name string) (control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
+	token = bytes.TrimSpace(token)
 	if len(token) == 0 {
 		return nil, errors.New("--token-file: the file is empty")
 	}
 	return token, nil
 }
 
-// readPrivate reads what flag names, without its last newline.
+// readPrivate reads what flag names, without its last newline, for as long as
+// the user wants to wait for it.
 func (c *cli) readPrivate(flag, name string) (control.Secret, error) {
 	if name == "-" {
 		return c.readStdin(flag)
 	}
+	return c.interruptible(func() (control.Secret, error) { return c.readPrivateFile(flag, name) })
+}
+
+const statusInterrupted = 130 // as a shell gives for SIGINT
+
+// interruptible waits for read, which may itself wait for a person or another
+// program without end. What it leaves behind ends with the program.
+func (c *cli) interruptible(read func() (control.Secret, error)) (control.Secret, error) {
+	type result struct {
+		text control.Secret
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := read()
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-c.interrupted:
+		return nil, exitStatus(statusInterrupted)
+	}
+}
+
+func (c *cli) readPrivateFile(flag, name string) (control.Secret, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		var cause *fs.PathError
@@ -71,15 +99,26 @@ func (c *cli) readPrivate(flag, name string) (control.Secret, error) {
 func (c *cli) readStdin(flag string) (control.Secret, error) {
 	f, ok := c.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return readLine(flag, c.stdin)
+		return c.interruptible(func() (control.Secret, error) { return readLine(flag, c.stdin) })
 	}
-	fmt.Fprintf(c.stderr, "%s (not shown): ", flag)
-	typed, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(c.stderr)
+	fd := int(f.Fd())
+	shown, err := term.GetState(fd)
 	if err != nil {
 		return nil, fmt.Errorf("%s: read from the terminal: %w", flag, err)
 	}
-	return typed, nil
+	fmt.Fprintf(c.stderr, "%s (not shown): ", flag)
+	typed, err := c.interruptible(func() (control.Secret, error) {
+		typed, err := term.ReadPassword(fd)
+		if err != nil {
+			return nil, fmt.Errorf("%s: read from the terminal: %w", flag, err)
+		}
+		return typed, nil
+	})
+	fmt.Fprintln(c.stderr)
+	if restored := term.Restore(fd, shown); restored != nil && err == nil {
+		err = fmt.Errorf("%s: show again what is typed: %w", flag, restored)
+	}
+	return typed, err
 }
 
 // readLine reads all of r and drops exactly one newline, \n or \r\n, from its end.
