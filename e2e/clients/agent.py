@@ -55,8 +55,12 @@ def digest(body):
     except ValueError:
         return body.strip()
     if "error" in answer:
-        return answer["error"].get("code") or answer["error"]["message"]
+        return short(answer["error"]["message"])
     return json.dumps({k: answer[k] for k in ("object", "livemode", "available") if k in answer})
+
+
+def short(message):
+    return message if len(message) < 64 else message[:60] + "…"
 
 
 def know():

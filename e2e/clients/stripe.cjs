@@ -10,7 +10,7 @@ async function charge() {
     const charge = await stripe.charges.create({ amount: 4200, currency: "eur", source: "tok_visa" });
     console.log(`200 ${charge.object} of ${charge.amount} ${charge.currency}`);
   } catch (error) {
-    console.log(`${error.statusCode ?? "-"} ${error.type}: ${error.message}`);
+    console.log(`${error.statusCode ?? "-"} ${error.type}: ${error.message.slice(0, 60)}…`);
   }
 }
 
