@@ -34,11 +34,13 @@ func (cmd *attachCmd) Run(ctx context.Context, env *environment) error {
 		Command: withoutDashes(cmd.Command),
 		Signals: signals,
 		Ready: func(ca []byte) error {
-			env.log.Info("sandbox served", "netns", path)
-			if cmd.CAOut == "" {
-				return nil
+			if cmd.CAOut != "" {
+				if err := writeWhole(cmd.CAOut, ca); err != nil {
+					return err
+				}
 			}
-			return writeWhole(cmd.CAOut, ca)
+			env.log.Info("sandbox served", "netns", path)
+			return nil
 		},
 	})
 }
