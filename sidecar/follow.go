@@ -58,8 +58,7 @@ func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []
 		versions[b.GetCredentialId()] = b.GetVersion()
 	}
 	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders())}
-	w.leases.Replace(versions, func() { w.served.Store(next) })
-	w.proxy.Keep(versions)
+	w.serve(versions, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings))
 	w.ready.Do(func() {
 		if err := w.config.Ready(w.ca.CertificatePEM()); err != nil {
@@ -69,9 +68,33 @@ func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []
 	return nil
 }
 
+// serve changes what requests are decided by, and with it which leases and
+// upstream connections may be used.
+func (w *worker) serve(versions map[string]uint64, next *served) {
+	w.leases.Replace(versions, func() { w.served.Store(next) })
+	w.proxy.Keep(versions)
+	w.hear.Do(func() { close(w.heard) })
+}
+
+// patience is how long a request waits for the bindings of a worker that has
+// just taken over.
+const patience = 5 * time.Second
+
+// current is what a request is decided by.
+func (w *worker) current(ctx context.Context) *served {
+	if now := w.served.Load(); now.refusal != errStarting {
+		return now
+	}
+	select {
+	case <-w.heard:
+	case <-ctx.Done():
+	case <-time.After(patience):
+	}
+	return w.served.Load()
+}
+
 func (w *worker) serveNothing(refusal *proxy.Error) {
-	w.leases.Replace(nil, func() { w.served.Store(&served{refusal: refusal}) })
-	w.proxy.Keep(nil)
+	w.serve(nil, &served{refusal: refusal})
 	w.log.Warn("nothing is served", "code", refusal.Code, "reason", refusal.Message)
 }
 

@@ -30,7 +30,7 @@ func facts(c net.Conn) proxy.Facts {
 // looked for on its way out and on the way back.
 func (w *worker) plan(ctx context.Context, x *proxy.Exchange, _ *http.Request) (*proxy.Plan, error) {
 	for {
-		now := w.served.Load()
+		now := w.current(ctx)
 		if now.refusal != nil {
 			return nil, now.refusal
 		}

@@ -83,6 +83,8 @@ type worker struct {
 	metrics  *metrics
 
 	served atomic.Pointer[served]
+	heard  chan struct{} // closed when the control plane has said what is served
+	hear   sync.Once
 	ready  sync.Once
 	failed chan error // why it can't go on, at most one
 }
@@ -112,7 +114,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		return nil, err
 	}
 	id.Log = config.Log
-	w := &worker{config: config, log: config.Log, identity: id, ca: ca, resolver: resolver, failed: make(chan error, 1)}
+	w := &worker{config: config, log: config.Log, identity: id, ca: ca, resolver: resolver, heard: make(chan struct{}), failed: make(chan error, 1)}
 	w.served.Store(&served{refusal: errStarting})
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
 	w.events = audit.New(id.Client(), auditCapacity, config.Log)
