@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"sallyport/netsetup"
@@ -22,6 +23,7 @@ type sandboxFlags struct {
 	ConnectTo     []string `sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2" help:"Connect to HOST2:PORT2 for HOST1:PORT1, as in curl; the address may be a private one. May be repeated."`
 	MetricsListen string   `placeholder:"ADDRESS" help:"Serve Prometheus metrics here, outside the sandbox."`
 	Hide          []string `sep:"none" placeholder:"PATH" help:"A file or directory that the agent must not see. May be repeated."`
+	Share         []string `sep:"none" placeholder:"PATH" help:"A file or directory in /tmp, /var/tmp or /run that the agent needs: the sandbox has its own, and sees only the working directory of the machine's. May be repeated."`
 	User          uint32   `default:"0" placeholder:"UID" help:"The agent's uid and gid inside its user namespace."`
 }
 
@@ -74,6 +76,10 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 		return err
 	}
 	defer closeAll(files)
+	share, err := f.shared()
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	namespace, err := seal()
 	if err != nil {
@@ -101,6 +107,7 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 	config.WorkerArgs, config.StageArgs = []string{name, "worker"}, []string{name, "stage"}
 	config.Files, config.Settings, config.TokenFile = append(sockets, files...), settings, f.JoinTokenFile
 	config.Environ, config.Dir, config.User, config.Hide = os.Environ(), dir, f.User, f.Hide
+	config.Share = share
 	config.Log = env.log
 	return ended(supervise.Run(ctx, config))
 }
@@ -124,6 +131,25 @@ func (f *sandboxFlags) settings(env *environment) (*workerSettings, error) {
 		s.UpstreamCAs = append(s.UpstreamCAs, pem)
 	}
 	return s, nil
+}
+
+// shared gives the absolute paths of what is to be shared.
+func (f *sandboxFlags) shared() ([]string, error) {
+	var paths []string
+	for _, name := range f.Share {
+		path, err := filepath.Abs(name)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("--share: %w", err)
+		case path == "/tmp" || path == "/var/tmp" || path == "/run":
+			return nil, fmt.Errorf("--share %s: all of it would open its sockets to the agent; name what it needs in there", path)
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
 }
 
 // metricsListener is opened out here: the worker may not be in a position to.

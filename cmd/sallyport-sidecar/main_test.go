@@ -42,6 +42,8 @@ func TestRefusals(t *testing.T) {
 		{"plain control", []string{"init", "--control", "http://127.0.0.1:1", "--join-token-file", token, "--", "true"}, "https://"},
 		{"missing CA", append(append([]string{"init"}, good...), "--upstream-ca", "/no/such/ca", "--", "true"), "--upstream-ca"},
 		{"malformed CA", append(append([]string{"init"}, good...), "--upstream-ca", notPEM, "--", "true"), "no certificate"},
+		{"share nothing", append(append([]string{"init"}, good...), "--share", "/no/such/file", "--", "true"), "--share"},
+		{"share everything", append(append([]string{"init"}, good...), "--share", "/tmp/", "--", "true"), "name what it needs"},
 		{"metrics nowhere", append(append([]string{"init"}, good...), "--metrics-listen", "192.0.2.1:1", "--", "true"), "--metrics-listen"},
 		{"log level", append(append([]string{"init"}, good...), "--log-level", "loud", "--", "true"), "log-level"},
 		{"missing namespace", append(append([]string{"init"}, good...), "--netns", "/no/such/netns", "--", "true"), "/no/such/netns"},

@@ -88,23 +88,41 @@ func coverHome(s *stageSettings) error {
 	if err != nil || !info.IsDir() || home == "/" || s.owns(info) || info.Mode().Perm()&0o001 != 0 {
 		return nil
 	}
-	if err := unix.Mount("tmpfs", home, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,"+s.owner()); err != nil {
+	if err := unix.Mount("tmpfs", home, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,"+tmpfsSize+","+s.owner()); err != nil {
 		return fmt.Errorf("mount an empty %s: %w", home, err)
 	}
 	return nil
 }
 
-// coverSockets makes the machine's listening sockets unreachable. A connection
-// to one (a desktop's bus, a container engine) could have anything done outside.
+// coverSockets makes the machine's sockets unreachable. A connection to one (a
+// desktop's bus, a container engine) could have anything done outside. Whoever
+// bound a socket chose its path and may have put anything in its place since:
+// only what is a socket is covered, by the descriptor that told so.
 func coverSockets(paths []string) error {
 	for _, path := range paths {
-		// A container on the machine's network has paths of its own.
-		if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
-			continue
+		fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
+		if err != nil {
+			continue // gone, a loop of links, or nothing that a path leads to from here
 		}
-		if err := cover("/dev/null", path, 0); err != nil {
+		err = coverSocket(fd, path)
+		unix.Close(fd)
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func coverSocket(fd int, path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("look at the socket %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil
+	}
+	if err := cover("/dev/null", fmt.Sprintf("/proc/self/fd/%d", fd), 0); err != nil {
+		return fmt.Errorf("cover the socket %s: %w", path, err)
 	}
 	return nil
 }
@@ -120,12 +138,23 @@ func boundSockets() ([]string, error) {
 	var paths []string
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		// Num RefCount Protocol Flags Type St Inode Path
-		fields := strings.SplitN(strings.Join(strings.Fields(lines.Text()), " "), " ", 8)
-		if len(fields) == 8 && strings.HasPrefix(fields[7], "/") {
-			paths = append(paths, fields[7])
+		if path := socketPath(lines.Text()); strings.HasPrefix(path, "/") {
+			paths = append(paths, path)
 		}
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), lines.Err()
+}
+
+// socketPath is the rest of a line of /proc/net/unix after its fields Num,
+// RefCount, Protocol, Flags, Type, St and Inode. It may hold any byte.
+func socketPath(line string) string {
+	for range 7 {
+		_, after, ok := strings.Cut(strings.TrimLeft(line, " "), " ")
+		if !ok {
+			return ""
+		}
+		line = after
+	}
+	return line
 }

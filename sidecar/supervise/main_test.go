@@ -63,6 +63,7 @@ type part struct {
 	Command   []string
 	TokenFile string
 	Hide      []string
+	Share     []string
 	User      uint32
 	Behaviour string        // of the worker
 	Start     time.Duration // Config.StartTimeout
@@ -100,6 +101,7 @@ func playInit(text string) (int, error) {
 		Dir:         dir,
 		User:        p.User,
 		Hide:        p.Hide,
+		Share:       p.Share,
 		Signals:     signals,
 		Ready: func(ca []byte) error {
 			fmt.Fprintln(os.Stderr, "ready")
@@ -293,10 +295,16 @@ func program(t *testing.T) string {
 	return path
 }
 
-// publicDir is a directory that every user may enter.
+// publicDir is a directory that every user may enter, also in a sandbox, which
+// has a /tmp of its own.
 func publicDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "supervise")
+	return publicDirIn(t, "/var/lib")
+}
+
+func publicDirIn(t *testing.T, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "supervise")
 	if err != nil {
 		t.Fatal(err)
 	}

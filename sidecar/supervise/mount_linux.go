@@ -22,10 +22,17 @@ func mountSandbox(s *stageSettings) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	kept, err := openShared(s)
+	if err != nil {
+		return err
+	}
 	steps := []func() error{
 		func() error { return mountProc(s.GIDs.First != 0) },
 		mountDev,
 		mountRun,
+		mountTemporary,
+		func() error { return bindShared(kept) },
+		func() error { return makeTemporary(s.Env) },
 		func() error { return writeTrust(s.CA) },
 		func() error { return bindTrust(lookup(s.Env, "JAVA_HOME")) },
 		func() error { return bindResolver(s.Nameservers) },
@@ -147,7 +154,7 @@ func mountRun() error {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return fmt.Errorf("the image has no %s and none can be made: %w", runDir, err)
 	}
-	if err := unix.Mount("tmpfs", runDir, "tmpfs", flags, "mode=1777"); err != nil {
+	if err := unix.Mount("tmpfs", runDir, "tmpfs", flags, "mode=1777,"+tmpfsSize); err != nil {
 		return fmt.Errorf("mount the sandbox's %s: %w", runDir, err)
 	}
 	if info, err := os.Lstat("/var/run"); err == nil && info.IsDir() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,6 +34,7 @@ type stageSettings struct {
 	Nameservers []netip.Addr
 	Sockets     []string // of the machine, to be covered
 	Hide        []string // files and directories, to be covered
+	Share       []string // files and directories, to be kept in sight
 	Terminal    bool     // the agent gets the terminal's foreground
 	Suspend     bool     // Ctrl-Z stops init too, as somebody is there to continue it
 }
@@ -160,6 +162,9 @@ func (s *stageSettings) start(r *reaper) (*child, int, error) {
 	}
 	if denied {
 		return nil, ExitNotExecutable, fmt.Errorf("%s: permission denied for the agent, which is uid %d on this machine", name, s.outsideID(s.UIDs))
+	}
+	if slices.ContainsFunc(temporary(), func(dir string) bool { return under(name, dir) }) {
+		return nil, ExitNotFound, fmt.Errorf("%s: command not found; the sandbox has its own /tmp and /var/tmp and sees of the machine's only the working directory, and what --share names", name)
 	}
 	return nil, ExitNotFound, fmt.Errorf("%s: command not found", name)
 }

@@ -153,10 +153,14 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the sandbox: %w", err)
 	}
+	sockets, err := boundSockets()
+	if err != nil {
+		return nil, err
+	}
 	settings, err := hand(stageSettings{
 		Command: s.Command, Env: agentEnviron(s.Environ), Dir: s.Dir, User: s.User,
 		UIDs: s.ids.agentUIDs, GIDs: s.ids.agentGIDs,
-		CA: ca, Nameservers: s.Nameservers, Sockets: s.sockets, Hide: s.Hide,
+		CA: ca, Nameservers: s.Nameservers, Sockets: sockets, Hide: s.Hide, Share: s.Share,
 		Terminal: terminal, Suspend: terminal && session != os.Getpid(),
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ type Config struct {
 	Dir       string   // the agent's, if it can enter it
 	User      uint32   // the agent's uid and gid inside its user namespace
 	Hide      []string // files and directories that the agent must not see
+	Share     []string // absolute paths in /tmp, /var/tmp and /run, which are the sandbox's own, that the agent may see
 
 	Signals <-chan os.Signal      // what arrived for init, of Forwarded
 	Ready   func(ca []byte) error // called when the worker serves, before the agent starts; may be nil
@@ -77,7 +78,6 @@ type supervisor struct {
 	reaper  *reaper
 	state   *os.File
 	ids     ids
-	sockets []string
 	worker  *worker
 	running sync.WaitGroup
 }
@@ -95,15 +95,11 @@ func newSupervisor(c Config) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := boundSockets()
-	if err != nil {
-		return nil, err
-	}
 	state, err := newStateFile()
 	if err != nil {
 		return nil, err
 	}
-	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, sockets: sockets}, nil
+	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids}, nil
 }
 
 func (s *supervisor) run(ctx context.Context) (int, error) {
