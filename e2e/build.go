@@ -28,7 +28,7 @@ var build = sync.OnceValues(func() (dir string, err error) {
 	}{
 		{"race", "1", []string{"-race"}, programs},
 		{"shipped", "0", []string{"-trimpath"}, programs},
-		{"clients", "0", nil, []string{"./e2e/search", "./e2e/clients/goclient"}},
+		{"clients", "0", nil, []string{"./e2e/clients/goclient"}},
 	} {
 		args := append([]string{"build", "-buildvcs=false", "-o", filepath.Join(dir, step.into) + "/"}, step.flags...)
 		cmd := exec.Command("go", append(args, step.packages...)...)
@@ -46,10 +46,9 @@ func (w *World) install(kind Kind) {
 	w.t.Helper()
 	built, err := build()
 	w.must(err)
-	for _, from := range []string{string(kind), "clients"} {
-		w.must(copyFiles(filepath.Join(w.Dir, "bin"), filepath.Join(built, from)))
-	}
-	w.must(copyFiles(filepath.Join(w.Dir, "clients"), filepath.Join(root(w.t), "e2e", "clients")))
+	w.must(copyFiles(filepath.Join(w.Dir, "bin"), filepath.Join(built, string(kind))))
+	w.must(copyFiles(w.AgentDir(), filepath.Join(built, "clients")))
+	w.must(copyFiles(w.AgentDir(), filepath.Join(root(w.t), "e2e", "clients")))
 	w.must(os.Mkdir(filepath.Join(w.Dir, "home"), 0o700))
 }
 
@@ -59,7 +58,7 @@ func (w *World) InstallNode() {
 	w.must(os.CopyFS(w.nodeModules(), os.DirFS(filepath.Join(root(w.t), "e2e", "node", "node_modules"))))
 }
 
-func (w *World) nodeModules() string { return filepath.Join(w.Dir, "node_modules") }
+func (w *World) nodeModules() string { return filepath.Join(w.AgentDir(), "node_modules") }
 
 // copyFiles copies the files of a directory, not those below it.
 func copyFiles(to, from string) error {

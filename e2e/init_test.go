@@ -260,7 +260,7 @@ func TestJoinTokenFile(t *testing.T) {
 	if strings.Count(token, "\n") != 1 || !strings.HasPrefix(token, "sp_join_") {
 		t.Errorf("sandbox create printed %d bytes, want the join token alone", len(token))
 	}
-	file := filepath.Join(w.Dir, "join-token")
+	file := filepath.Join(w.AgentDir(), "join-token")
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestClients(t *testing.T) {
 		{"requests", []string{"/usr/bin/python3", w.Client("get.py"), "requests", url("requests"), "vault:echo"}, "", "200"},
 		{"httpx", []string{"/usr/bin/python3", w.Client("get.py"), "httpx", url("httpx"), "vault:echo"}, "", "200"},
 		{"node-fetch", []string{"node", w.Client("fetch.cjs"), url("node-fetch"), "vault:echo"}, "", "200"},
-		{"go", []string{w.Program("goclient"), url("go"), "vault:echo"}, "HTTP/2.0", "200"},
+		{"go", []string{w.Client("goclient"), url("go"), "vault:echo"}, "HTTP/2.0", "200"},
 		{"java", []string{"java", w.Client("Get.java"), url("java"), "vault:echo"}, "", "200"},
 	}
 	for _, tt := range tests {

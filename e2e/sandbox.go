@@ -124,7 +124,7 @@ func (w *World) cli(args ...string) *exec.Cmd {
 	}
 	command := append([]string{w.Program("sallyport")}, append(flags, args...)...)
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Dir = w.home()
+	cmd.Dir = w.AgentDir()
 	cmd.Env = w.environ()
 	if w.user != nil {
 		cmd.Env = append(cmd.Env, "SALLYPORT_TOKEN="+w.AdminToken())

@@ -93,7 +93,7 @@ func machineAddress(t *testing.T) string {
 func TestNoWayOut(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Shipped)
 	w.CLI("agent", "create", "agent")
-	o := listenOutside(t, w.Dir)
+	o := listenOutside(t, w.AgentDir())
 	attack := []string{"/usr/bin/python3", w.Client("escape.py"), o.address, fmt.Sprint(o.tcp), fmt.Sprint(o.udp), o.path}
 
 	for name, w := range map[string]*e2e.World{"started by root": w, "started by an ordinary user": w.AsOrdinaryUser()} {

@@ -92,11 +92,15 @@ func (w *World) DataDir() string { return filepath.Join(w.Dir, "data") }
 // UpstreamCA is the file with the certificate that the upstreams' ones come from.
 func (w *World) UpstreamCA() string { return filepath.Join(w.Dir, "upstream-ca.pem") }
 
-// Program gives the path of one of the three programs, or of a test client.
+// Program gives the path of one of the three programs.
 func (w *World) Program(name string) string { return filepath.Join(w.Dir, "bin", name) }
 
-// Client gives the path of a file of e2e/clients, as sandboxes see it.
-func (w *World) Client(name string) string { return filepath.Join(w.Dir, "clients", name) }
+// AgentDir is where agents work; of what is in the world's directory, which is a
+// temporary one, a sandbox sees this alone.
+func (w *World) AgentDir() string { return filepath.Join(w.Dir, "agent") }
+
+// Client gives the path of one of the clients that agents run.
+func (w *World) Client(name string) string { return filepath.Join(w.AgentDir(), name) }
 
 func (w *World) chooseListeners() []string {
 	ports := freePorts(w.t, 3)

@@ -69,7 +69,7 @@ def know():
 
 
 canary = os.environ["CANARY"]
-(pathlib.Path(os.environ["AGENT_DIR"]) / "notes").write_text(f"A note of the agent: {canary}\n")
+pathlib.Path("notes").write_text(f"A note of the agent: {canary}\n")
 for line in sys.stdin:
     if line == "call\n":
         for client in (curl, python_requests, stripe_sdk, echo):
