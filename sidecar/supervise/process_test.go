@@ -183,6 +183,29 @@ func TestKilledInitTakesAllWithIt(t *testing.T) {
 	})
 }
 
+// A parent that asked for SIGTERM at its death, as "sallyport run" does, takes
+// along even an agent that ignores it.
+func TestKilledParentTakesAllWithIt(t *testing.T) {
+	eachUser(t, func(t *testing.T, options ...option) {
+		t.Parallel()
+		parent := wrapped("sh", "-c", `setpriv --pdeathsig TERM "$@" & wait`, "sh")
+		s := start(t, sh("trap '' TERM; echo started; while :; do sleep 0.1; done"), append(options, parent)...)
+		s.stdout.await(t, "started")
+		var all []watched
+		for _, pid := range descendants(t, s.cmd.Process.Pid) {
+			all = append(all, watch(t, pid))
+		}
+		s.cmd.Process.Kill()
+		s.wait()
+		for _, w := range all {
+			w.awaitEnd(t)
+		}
+		if !strings.Contains(s.stderr.String(), "drained") {
+			t.Errorf("the worker was not drained: %s", s.stderr)
+		}
+	})
+}
+
 func TestStopsBeforeTheAgent(t *testing.T) {
 	t.Run("worker fails", func(t *testing.T) {
 		p := sh("echo started")

@@ -44,6 +44,7 @@ type stageSettings struct {
 // orphans, forwards signals and returns the agent's exit status. When it ends,
 // the kernel ends everything else in the sandbox.
 func Stage(ctx context.Context) (int, error) {
+	surviveBrokenPipes()
 	if err := closeOnExec(); err != nil {
 		return ExitFailure, err
 	}
@@ -58,7 +59,9 @@ func Stage(ctx context.Context) (int, error) {
 		return ExitFailure, err
 	}
 	s.chdir()
-	s.ownPipes()
+	if s.UIDs.Count > 1 {
+		openPipes()
+	}
 	if err := loadFilter(agentPolicy()); err != nil {
 		return ExitFailure, err
 	}
@@ -194,18 +197,6 @@ func (s *stageSettings) chdir() {
 	for _, dir := range []string{s.Dir, lookup(s.Env, "HOME"), "/"} {
 		if dir != "" && os.Chdir(dir) == nil {
 			return
-		}
-	}
-}
-
-// ownPipes gives the standard descriptors that are pipes to the agent, which
-// could not open them as /dev/stdout otherwise.
-func (s *stageSettings) ownPipes() {
-	const pipefs = 0x50495045 // PIPEFS_MAGIC
-	for fd := range 3 {
-		var fs unix.Statfs_t
-		if unix.Fstatfs(fd, &fs) == nil && fs.Type == pipefs {
-			_ = unix.Fchown(fd, s.outsideID(s.UIDs), s.outsideID(s.GIDs))
 		}
 	}
 }

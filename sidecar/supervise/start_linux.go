@@ -167,9 +167,14 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		return nil, err
 	}
 	defer settings.Close()
+	standard, err := newStandard()
+	if err != nil {
+		return nil, err
+	}
+	defer standard.started()
 	attr := &os.ProcAttr{
 		Env:   []string{},
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, settings},
+		Files: append(standard.files[:], settings),
 		Sys: &syscall.SysProcAttr{
 			Cloneflags: sandboxNamespaces,
 			Setsid:     !terminal,
@@ -201,5 +206,12 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		}
 	})
 	r := <-result
+	if r.err == nil {
+		s.relayed = make(chan struct{})
+		go func() {
+			defer close(s.relayed)
+			standard.copy()
+		}()
+	}
 	return r.agent, r.err
 }

@@ -45,18 +45,23 @@ type Config struct {
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = 5 * time.Second
-	killTimeout  = 10 * time.Second // between SIGTERM and SIGKILL of an agent whose init is told to end
+	killTimeout  = 10 * time.Second // between SIGTERM and SIGKILL of an agent that has to end
 )
 
 // Run starts the worker, then the agent, and returns the agent's exit status
 // once both are gone. A worker that dies is started again, with the same
 // listeners and state. Nothing that Run started survives it, nor this process.
 //
+// Who starts this process may ask for SIGTERM as Pdeathsig: with a parent that
+// is gone, SIGTERM is not only handed on, the agent has to end.
+//
 // Run waits for every child of the process, so nothing else may run programs meanwhile.
 func Run(ctx context.Context, c Config) (int, error) {
 	// The kernel ends the children when the thread that started them ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+
+	surviveBrokenPipes()
 
 	s, err := newSupervisor(c)
 	if err != nil {
@@ -70,6 +75,7 @@ func Run(ctx context.Context, c Config) (int, error) {
 
 	status, err := s.run(ctx)
 	s.drain()
+	s.awaitRelay()
 	return status, err
 }
 
@@ -80,6 +86,8 @@ type supervisor struct {
 	ids     ids
 	worker  *worker
 	running sync.WaitGroup
+	relayed chan struct{} // closed when all that the agent wrote was handed on
+	parent  int           // process id of who started us
 }
 
 func newSupervisor(c Config) (*supervisor, error) {
@@ -87,6 +95,11 @@ func newSupervisor(c Config) (*supervisor, error) {
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	if err := closeOnExec(); err != nil {
 		return nil, err
+	}
+	if len(c.Command) > 0 {
+		if err := checkStandard(); err != nil {
+			return nil, err
+		}
 	}
 	if err := keepPrivate(); err != nil {
 		return nil, err
@@ -99,7 +112,7 @@ func newSupervisor(c Config) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids}, nil
+	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, parent: os.Getppid()}, nil
 }
 
 func (s *supervisor) run(ctx context.Context) (int, error) {
@@ -185,7 +198,7 @@ func (s *supervisor) serve(ctx context.Context, ca []byte, agent *child) error {
 		gone = agent.exited
 	}
 	backoff := firstBackoff
-	var restart, kill <-chan time.Time
+	var restart, orphaned, kill <-chan time.Time
 	done := ctx.Done()
 	exited, ready := s.worker.exited, (<-chan []byte)(nil)
 	for {
@@ -195,6 +208,9 @@ func (s *supervisor) serve(ctx context.Context, ca []byte, agent *child) error {
 		case sig := <-s.Signals:
 			if agent != nil {
 				_ = s.reaper.signal(agent, sig.(syscall.Signal))
+				if sig == unix.SIGTERM {
+					orphaned = time.After(killTimeout)
+				}
 			} else if ends(sig) {
 				return nil
 			}
@@ -204,6 +220,10 @@ func (s *supervisor) serve(ctx context.Context, ca []byte, agent *child) error {
 			}
 			_ = s.reaper.signal(agent, unix.SIGTERM)
 			done, kill = nil, time.After(killTimeout)
+		case <-orphaned:
+			if os.Getppid() != s.parent {
+				_ = s.reaper.signal(agent, unix.SIGKILL)
+			}
 		case <-kill:
 			_ = s.reaper.signal(agent, unix.SIGKILL)
 		case <-exited:

@@ -32,6 +32,7 @@ type Worker struct {
 // that serving does not need, and until init says to drain or is gone, which
 // ends ctx. It must be called before anything hostile is read.
 func Work(ctx context.Context, serve func(context.Context, *Worker) error) error {
+	surviveBrokenPipes()
 	if err := closeOnExec(); err != nil {
 		return err
 	}
