@@ -125,7 +125,7 @@ func (s *Server) handler() http.Handler {
 		}),
 		connect.WithInterceptors(&border{server: s}),
 	)
-	mux.Handle(path, withDeadline(withCertificate(handler)))
+	mux.Handle(path, withDeadline(withCertificate(s.withLimits(handler))))
 	return mux
 }
 

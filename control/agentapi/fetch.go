@@ -40,9 +40,6 @@ func (s *Server) Fetch(ctx context.Context, request *connect.Request[api.FetchRe
 }
 
 func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.FetchResponse, error) {
-	if err := s.limits.allow(p.ID); err != nil {
-		return nil, err
-	}
 	known, err := s.Store.Identity(ctx, p.Team, p.ID)
 	if err != nil {
 		return nil, gone(err)
@@ -54,7 +51,8 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if err != nil {
 		return nil, refused(err)
 	}
-	if !serves(bound.Credential, m.GetHost()) {
+	// The database reads an id in many spellings, and what is sealed names only one.
+	if bound.Credential.ID != m.GetCredentialId() || !serves(bound.Credential, m.GetHost()) {
 		return nil, errUnbound
 	}
 	sealed, err := s.material(ctx, bound, known.SealKey)

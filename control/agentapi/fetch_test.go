@@ -54,6 +54,8 @@ func TestFetchRefusals(t *testing.T) {
 	for name, r := range map[string]*api.FetchRequest{
 		"no such credential": {CredentialId: store.NewID(), Version: 1, Host: "api.stripe.com"},
 		"not an id":          {CredentialId: "'; drop table", Version: 1, Host: "api.stripe.com"},
+		"its id in capitals": {CredentialId: strings.ToUpper(c.ID), Version: 1, Host: "api.stripe.com"},
+		"its id in braces":   {CredentialId: "{" + c.ID + "}", Version: 1, Host: "api.stripe.com"},
 		"nothing":            {},
 		"of another team":    {CredentialId: foreign.ID, Version: 1, Host: "api.stripe.com"},
 		"of another vault":   {CredentialId: unpinned.ID, Version: 1, Host: "api.notion.com"},
@@ -92,24 +94,6 @@ func TestFetchBasic(t *testing.T) {
 	if err != nil || m.Username != "x-access-token" || string(m.Token) != "ghp_1" {
 		t.Errorf("the material: %v", err)
 	}
-}
-
-func TestFetchIsLimited(t *testing.T) {
-	team := plane.NewTeam(t)
-	team.Setup(t, "sk_live_1")
-	greedy, modest := team.Join(t), team.Join(t)
-	limited := false
-	for range 1000 {
-		_, err := greedy.Client.Fetch(t.Context(), connect.NewRequest(&api.FetchRequest{CredentialId: store.NewID(), Version: 1, Host: "a.test"}))
-		if limited = connect.CodeOf(err) == connect.CodeResourceExhausted; limited {
-			break
-		}
-	}
-	if !limited {
-		t.Error("a thousand requests in a row are not limited")
-	}
-	_, err := modest.Client.Fetch(t.Context(), connect.NewRequest(&api.FetchRequest{CredentialId: store.NewID(), Version: 1, Host: "a.test"}))
-	code(t, err, connect.CodeNotFound)
 }
 
 func TestReport(t *testing.T) {

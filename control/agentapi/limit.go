@@ -1,53 +1,158 @@
 package agentapi
 
 import (
+	"crypto/x509"
 	"fmt"
+	"net/http"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
+
+	"sallyport/control/api"
+	"sallyport/control/identity"
 )
 
-const (
-	// A sidecar fetches once for each credential and version, and again when a
-	// lease ages. More is a loop, or somebody who drains what he got hold of.
-	fetchRate  rate.Limit = 10 // a second
-	fetchBurst int        = 100
-	// sweepAt is how many sandboxes may have a limiter before idle ones go.
-	sweepAt int = 10_000
-)
-
-// limits holds a rate limit for each sandbox.
-type limits struct {
-	mu        sync.Mutex
-	bySandbox map[string]*rate.Limiter
+// pace is how often something may happen: rate a second, burst at once.
+type pace struct {
+	rate  rate.Limit
+	burst int
 }
 
-func newLimits() *limits { return &limits{bySandbox: make(map[string]*rate.Limiter)} }
+// paces of one sandbox's calls. More is a loop, or somebody who uses what he got
+// hold of against those who share the control plane.
+var paces = map[string]pace{
+	// Once for each credential and version, and again when a lease ages.
+	api.SidecarServiceFetchProcedure: {10, 100},
+	// A few times in the life of a certificate.
+	api.SidecarServiceRenewProcedure: {0.1, 10},
+	// Once, and again with a growing pause when the connection is lost.
+	api.SidecarServiceWatchProcedure: {1, 20},
+	// Once a second, or as often as a batch of 500 events is full.
+	api.SidecarServiceReportProcedure: {50, 100},
+}
 
-// allow reports why the sandbox may not fetch now, if it may not.
-func (l *limits) allow(sandbox string) error {
+// eventPace is twice what a busy worker does (5,000 requests a second), and at
+// once twice what its queue holds after an outage.
+var eventPace = pace{10_000, 20_000}
+
+// sweepAt is how many sandboxes may have limiters before idle ones go.
+const sweepAt = 10_000
+
+// limits holds what each sandbox may do.
+type limits struct {
+	mu        sync.Mutex
+	bySandbox map[string]*allowance
+	sweepAt   int
+}
+
+// allowance is what one sandbox may do now.
+type allowance struct {
+	calls     map[string]*rate.Limiter // by procedure
+	events    *rate.Limiter
+	reporting sync.Mutex // held by the report under way
+}
+
+func newLimits() *limits {
+	return &limits{bySandbox: make(map[string]*allowance), sweepAt: sweepAt}
+}
+
+func newAllowance() *allowance {
+	a := &allowance{calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter()}
+	for procedure, p := range paces {
+		a.calls[procedure] = p.limiter()
+	}
+	return a
+}
+
+func (p pace) limiter() *rate.Limiter { return rate.NewLimiter(p.rate, p.burst) }
+
+func (l *limits) of(sandbox string) *allowance {
 	l.mu.Lock()
-	limiter := l.bySandbox[sandbox]
-	if limiter == nil {
-		if len(l.bySandbox) >= sweepAt {
+	defer l.mu.Unlock()
+	a := l.bySandbox[sandbox]
+	if a == nil {
+		if len(l.bySandbox) >= l.sweepAt {
 			l.sweep()
 		}
-		limiter = rate.NewLimiter(fetchRate, fetchBurst)
-		l.bySandbox[sandbox] = limiter
+		a = newAllowance()
+		l.bySandbox[sandbox] = a
 	}
-	l.mu.Unlock()
-	if !limiter.Allow() {
-		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("this sandbox fetches too fast; at most %v a second", fetchRate))
+	return a
+}
+
+// sweep forgets allowances that are full again: a new one would be the same.
+func (l *limits) sweep() {
+	for sandbox, a := range l.bySandbox {
+		if a.full() {
+			delete(l.bySandbox, sandbox)
+		}
+	}
+	l.sweepAt = max(sweepAt, 2*len(l.bySandbox))
+}
+
+func (a *allowance) full() bool {
+	all := []*rate.Limiter{a.events}
+	for _, limiter := range a.calls {
+		all = append(all, limiter)
+	}
+	for _, limiter := range all {
+		if limiter.Tokens() < float64(limiter.Burst()) {
+			return false
+		}
+	}
+	return true
+}
+
+// allow reports why the sandbox may not make the call now, if it may not.
+// Otherwise done is to be called after it.
+func (l *limits) allow(sandbox, procedure string) (done func(), err error) {
+	a := l.of(sandbox)
+	if limiter := a.calls[procedure]; limiter != nil && !limiter.Allow() {
+		return nil, exhausted("this sandbox calls too often; at most %v a second", limiter.Limit())
+	}
+	if procedure != api.SidecarServiceReportProcedure {
+		return func() {}, nil
+	}
+	if !a.reporting.TryLock() {
+		return nil, exhausted("a report of this sandbox is being stored; send the next after its answer")
+	}
+	return a.reporting.Unlock, nil
+}
+
+// allowEvents reports why the sandbox may not report n events now, if it may not.
+func (l *limits) allowEvents(sandbox string, n int) error {
+	if !l.of(sandbox).events.AllowN(time.Now(), n) {
+		return exhausted("this sandbox reports too much; at most %v events a second", eventPace.rate)
 	}
 	return nil
 }
 
-// sweep forgets limiters that are full again: a new one would be the same.
-func (l *limits) sweep() {
-	for sandbox, limiter := range l.bySandbox {
-		if limiter.Tokens() >= float64(fetchBurst) {
-			delete(l.bySandbox, sandbox)
+func exhausted(format string, args ...any) error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(format, args...))
+}
+
+// withLimits refuses a call that comes too soon before it reads its message.
+func (s *Server) withLimits(next http.Handler) http.Handler {
+	writer := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cert, _ := r.Context().Value(certificateKey{}).(*x509.Certificate)
+		who, err := s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+		if err != nil { // a newcomer, or one who will be refused
+			next.ServeHTTP(w, r)
+			return
 		}
-	}
+		done, err := s.limits.allow(who.ID, r.URL.Path)
+		if err != nil {
+			s.Metrics.called(r.URL.Path, err)
+			if r.URL.Path == api.SidecarServiceFetchProcedure {
+				s.Metrics.fetched(err)
+			}
+			writer.Write(w, r, err)
+			return
+		}
+		defer done()
+		next.ServeHTTP(w, r)
+	})
 }

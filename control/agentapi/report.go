@@ -16,12 +16,15 @@ import (
 const maxBatch = 1000
 
 // Report stores audit events. A sandbox that was revoked may still tell what it
-// did before.
+// did before, for a minute.
 func (s *Server) Report(ctx context.Context, request *connect.Request[api.ReportRequest]) (*connect.Response[api.ReportResponse], error) {
 	p := peerOf(ctx)
 	events := request.Msg.GetEvents()
 	if len(events) > maxBatch {
 		return nil, control.Errorf(control.CodeInvalid, "a report has at most %d events", maxBatch)
+	}
+	if err := s.limits.allowEvents(p.ID, len(events)); err != nil {
+		return nil, err
 	}
 	reports := make([]store.Report, 0, len(events))
 	for i, e := range events {
@@ -56,7 +59,7 @@ func report(e *api.Event) store.Report {
 			Host:       clean(e.GetHost(), 260),
 			Port:       int(e.GetPort() & 0xffff),
 			Method:     clean(e.GetMethod(), 32),
-			Path:       clean(path, 2048),
+			Path:       clean(path, 1024),
 			Protocol:   clean(e.GetProtocol(), 32),
 			Decision:   clean(e.GetDecision(), 32),
 			Reason:     clean(e.GetReason(), 256),

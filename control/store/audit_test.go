@@ -20,7 +20,7 @@ func TestReportsAreStoredOnce(t *testing.T) {
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
 	b := f.sandbox("billing")
-	at := time.Date(2026, 1, 2, 3, 4, 5, 6789, time.UTC)
+	at := time.Now().UTC()
 	full := Report{1, c.ID, control.Event{
 		Time: at, Kind: "forged", Actor: "token:forged", Agent: "forged", Sandbox: "forged", RequestID: "r1", Host: "api.stripe.com", Port: 443,
 		Method: "POST", Path: "/v1/charges", Protocol: "HTTP/2.0", Decision: "inject", Reason: "why", Status: 201, Credential: "forged", Version: 1,

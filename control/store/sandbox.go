@@ -68,7 +68,7 @@ func (s *Store) Sandboxes(ctx context.Context, teamID string, page Page) (sandbo
 // RevokeSandbox cuts a sandbox off for good; doing so again changes nothing.
 func (s *Store) RevokeSandbox(ctx context.Context, teamID, sandboxID string) (revision int64, err error) {
 	return s.change(ctx, teamID, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `update sandboxes set state = 'revoked' where team_id = $1 and id = $2`, teamID, sandboxID)
+		tag, err := tx.Exec(ctx, `update sandboxes set state = 'revoked', ended_at = coalesce(ended_at, now()) where team_id = $1 and id = $2`, teamID, sandboxID)
 		return must(tag, err, "revoke the sandbox", "such sandbox")
 	})
 }
@@ -81,7 +81,7 @@ func (s *Store) lockSandbox(ctx context.Context, teamID, sandboxID, reason strin
 	_, err := s.change(ctx, teamID, func(tx pgx.Tx) error {
 		var agent string
 		err := tx.QueryRow(ctx, `
-			update sandboxes s set state = 'locked' from agents a
+			update sandboxes s set state = 'locked', ended_at = now() from agents a
 			where a.id = s.agent_id and s.team_id = $1 and s.id = $2 and s.state in ('pending', 'enrolled') returning a.name`,
 			teamID, sandboxID).Scan(&agent)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -178,13 +178,17 @@ func (s *Store) Identity(ctx context.Context, teamID, sandboxID string) (Identit
 		where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
 }
 
+// resendFor is how long the answer to a renewal may be asked for again: a few
+// tries of a sidecar. Later, it is somebody who has a copy of the request.
+const resendFor = 2 * time.Minute
+
 // AdvanceGeneration counts a renewal. from must be the current generation;
 // anything else means that the identity was copied, which locks the sandbox
 // (CodeForbidden). request is the SHA-256 of the CSR: the very same request sent
-// again, because its answer was lost, gets the same answer.
+// again within resendFor, because its answer was lost, gets the same answer.
 func (s *Store) AdvanceGeneration(ctx context.Context, sandboxID string, from int64, request []byte) (to int64, err error) {
 	err = s.pool.QueryRow(ctx, `
-		update sandboxes set generation = generation + 1, renewal_request = $3, last_seen_at = now()
+		update sandboxes set generation = generation + 1, renewal_request = $3, renewed_at = now(), last_seen_at = now()
 		where id = $1 and state = 'enrolled' and generation = $2 returning generation`, sandboxID, from, request).Scan(&to)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return to, interpret(err, "renew the sandbox's identity", "such sandbox")
@@ -192,7 +196,9 @@ func (s *Store) AdvanceGeneration(ctx context.Context, sandboxID string, from in
 	var teamID string
 	var state control.SandboxState
 	var last []byte
-	err = s.pool.QueryRow(ctx, `select team_id, state, generation, renewal_request from sandboxes where id = $1`, sandboxID).Scan(&teamID, &state, &to, &last)
+	err = s.pool.QueryRow(ctx, `
+		select team_id, state, generation, case when renewed_at > now() - $2::interval then renewal_request end from sandboxes where id = $1`,
+		sandboxID, resendFor).Scan(&teamID, &state, &to, &last)
 	switch {
 	case err != nil:
 		return 0, interpret(err, "renew the sandbox's identity", "such sandbox")

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,15 +27,23 @@ import (
 
 // Store is safe for concurrent use.
 type Store struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	reports chan struct{} // holds one for each batch of events being stored
 }
+
+// maxConns is how many connections there are if the URL does not say it with
+// pool_max_conns: few enough for four replicas at Postgres' usual limit of 100.
+const maxConns = 20
 
 // Open connects to url, as libpq reads it, and brings the schema up to date.
 func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's URL: %w", err)
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = maxConns
 	}
 	config.ConnConfig.RuntimeParams["application_name"] = "sallyport-control"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
@@ -51,7 +60,10 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &Store{pool: pool, log: log}, nil
+	// Batches of one team wait for each other, holding a connection each. Three of
+	// four connections are out of their reach.
+	reports := make(chan struct{}, max(1, config.MaxConns/4))
+	return &Store{pool: pool, log: log, reports: reports}, nil
 }
 
 // Close ends every connection; it waits for those in use.

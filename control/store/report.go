@@ -1,0 +1,201 @@
+package store
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+const (
+	// lateFor and lateEvents bound what a sandbox may report after it was revoked
+	// or locked: what was under way, and as much as a sidecar's queue holds.
+	lateFor    = time.Minute
+	lateEvents = 10_000
+	// clockSkew is how far a sidecar's clock may be from the database's.
+	clockSkew = time.Minute
+)
+
+// Report is one event of a sandbox. The store fills in the event's kind, actor,
+// agent and sandbox, and the name of its credential if the sandbox has to do
+// with it. It keeps its time within the sandbox's life.
+type Report struct {
+	Sequence     uint64 // from 1, counted by the sidecar
+	CredentialID string // empty: none
+	Event        control.Event
+}
+
+// AppendEvents stores a sandbox's events, each sequence number once, and gives
+// the highest sequence number of the batch; of an empty batch, the highest ever
+// stored, so that a sidecar can go on counting from there. A number used again
+// for another request is CodeConflict. It is CodeForbidden once the sandbox was
+// cut off longer than lateFor ago, or has reported too much since.
+func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, reports []Report) (acknowledged uint64, err error) {
+	select {
+	case s.reports <- struct{}{}:
+		defer func() { <-s.reports }()
+	case <-ctx.Done():
+		return 0, interpret(ctx.Err(), "wait to store events", "")
+	}
+	sequences := make([]int64, len(reports))
+	for i, r := range reports {
+		if r.Sequence == 0 || r.Sequence > math.MaxInt64 {
+			return 0, control.Errorf(control.CodeInvalid, "an event's sequence number is %d: count from 1", r.Sequence)
+		}
+		sequences[i] = int64(r.Sequence)
+		acknowledged = max(acknowledged, r.Sequence)
+	}
+	err = s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		who, err := reporterOf(ctx, tx, teamID, sandboxID)
+		if err != nil {
+			return err
+		}
+		if len(reports) == 0 {
+			acknowledged, err = highestSequence(ctx, tx, teamID, sandboxID)
+			return err
+		}
+		if _, err := lockHead(ctx, tx, teamID); err != nil { // so that two copies of a batch take turns
+			return err
+		}
+		known, err := knownRequests(ctx, tx, sandboxID, sequences)
+		if err != nil {
+			return err
+		}
+		names, err := credentialNames(ctx, tx, teamID, sandboxID, reports)
+		if err != nil {
+			return err
+		}
+		var fresh []record
+		for _, r := range reports {
+			e := r.Event
+			if request, found := known[int64(r.Sequence)]; found {
+				if request != clean(e.RequestID) {
+					return control.Errorf(control.CodeConflict, "event %d of this sandbox was reported before, of another request: count on from the last acknowledged number", r.Sequence)
+				}
+				continue
+			}
+			known[int64(r.Sequence)] = clean(e.RequestID)
+			e.Kind, e.Actor, e.Agent, e.Sandbox = "request", "sandbox:"+sandboxID, who.Agent, sandboxID
+			e.Credential, e.Time = names[r.CredentialID], who.within(e.Time)
+			fresh = append(fresh, record{Event: e, Sequence: int64(r.Sequence)})
+		}
+		if err := who.count(ctx, tx, sandboxID, len(fresh)); err != nil {
+			return err
+		}
+		return appendEvents(ctx, tx, teamID, fresh...)
+	})
+	return acknowledged, err
+}
+
+// reporter is what bounds the reports of a sandbox.
+type reporter struct {
+	Agent    string
+	Enrolled time.Time
+	Now      time.Time // by the database's clock
+	Ended    bool
+	Late     int64 // events reported since
+}
+
+// reporterOf is CodeForbidden for a sandbox that may not report any more. One
+// that has ended is locked, so that no two batches share what is left to it.
+func reporterOf(ctx context.Context, tx pgx.Tx, teamID, sandboxID string) (reporter, error) {
+	var who reporter
+	var tooLate bool
+	const query = `
+		select a.name, coalesce(s.enrolled_at, s.created_at), now(), s.state <> 'enrolled', s.late_events,
+			s.state <> 'enrolled' and coalesce(s.ended_at, '-infinity') < now() - $3::interval
+		from sandboxes s join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`
+	for _, lock := range []string{"", " for no key update of s"} {
+		err := tx.QueryRow(ctx, query+lock, teamID, sandboxID, lateFor).Scan(&who.Agent, &who.Enrolled, &who.Now, &who.Ended, &who.Late, &tooLate)
+		switch {
+		case err != nil:
+			return who, interpret(err, "read the sandbox", "such sandbox")
+		case tooLate:
+			return who, errNotEnrolled
+		case !who.Ended:
+			return who, nil
+		}
+	}
+	return who, nil
+}
+
+// within is the nearest to at that can be: a sidecar's clock, or the sidecar,
+// may be wrong.
+func (r reporter) within(at time.Time) time.Time {
+	earliest, latest := r.Enrolled.Add(-clockSkew), r.Now.Add(clockSkew)
+	switch {
+	case at.IsZero():
+		return r.Now
+	case at.Before(earliest):
+		return earliest
+	case at.After(latest):
+		return latest
+	}
+	return at
+}
+
+// count takes n events from what a sandbox that has ended may still report.
+func (r reporter) count(ctx context.Context, tx pgx.Tx, sandboxID string, n int) error {
+	if !r.Ended || n == 0 {
+		return nil
+	}
+	if r.Late+int64(n) > lateEvents {
+		return errNotEnrolled
+	}
+	_, err := tx.Exec(ctx, `update sandboxes set late_events = late_events + $2 where id = $1`, sandboxID, n)
+	return interpret(err, "count late events", "such sandbox")
+}
+
+func highestSequence(ctx context.Context, tx pgx.Tx, teamID, sandboxID string) (uint64, error) {
+	highest, err := one(ctx, tx, "such sandbox", pgx.RowTo[int64],
+		`select coalesce(max(sequence), 0) from audit_events where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
+	return uint64(highest), err
+}
+
+// knownRequests gives the request ids of those sequence numbers that are stored.
+func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, sequences []int64) (map[int64]string, error) {
+	rows, err := tx.Query(ctx, `select sequence, request_id from audit_events where sandbox = $1 and sequence > 0 and sequence = any($2)`, sandboxID, sequences)
+	if err != nil {
+		return nil, interpret(err, "read the sandbox's events", "such sandbox")
+	}
+	known := make(map[int64]string)
+	var sequence int64
+	var request string
+	_, err = pgx.ForEachRow(rows, []any{&sequence, &request}, func() error {
+		known[sequence] = request
+		return nil
+	})
+	return known, interpret(err, "read the sandbox's events", "such sandbox")
+}
+
+// credentialNames gives VAULT/NAME for each id of a credential that is pinned to
+// the sandbox's agent, or that the sandbox holds a lease of. A sidecar can't make
+// it look as if it had used any other.
+func credentialNames(ctx context.Context, tx pgx.Tx, teamID, sandboxID string, reports []Report) (map[string]string, error) {
+	asked := make(map[string]bool)
+	ids := []string{}
+	for _, r := range reports {
+		if r.CredentialID != "" && !asked[r.CredentialID] {
+			asked[r.CredentialID] = true
+			ids = append(ids, clean(r.CredentialID))
+		}
+	}
+	rows, err := tx.Query(ctx, `
+		select c.id::text, v.name || '/' || c.name from credentials c join vaults v on v.id = c.vault_id
+		where c.team_id = $1 and c.id::text = any($3) and (
+			exists (select from pins p join sandboxes s on s.agent_id = p.agent_id where p.vault_id = c.vault_id and s.id = $2)
+			or exists (select from leases l where l.credential_id = c.id and l.sandbox_id = $2))`, teamID, sandboxID, ids)
+	if err != nil {
+		return nil, interpret(err, "read the credentials' names", "such team")
+	}
+	names := make(map[string]string)
+	var id, name string
+	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error {
+		names[id] = name
+		return nil
+	})
+	return names, interpret(err, "read the credentials' names", "such team")
+}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+// reports makes n events from a sequence number on.
+func reports(from, n int) []Report {
+	all := make([]Report, n)
+	for i := range all {
+		all[i] = report(uint64(from+i), "r")
+	}
+	return all
+}
+
+// A sandbox that was cut off may tell what it did before, and no more.
+func TestReportsEndWithTheSandbox(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, id string) error{
+		"revoked": func(f *fixture, id string) error { _, err := f.RevokeSandbox(f.t.Context(), f.Team.ID, id); return err },
+		"locked":  func(f *fixture, id string) error { return f.lockSandbox(f.t.Context(), f.Team.ID, id, "test") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.agent("billing")
+			late, flood := f.sandbox("billing"), f.sandbox("billing")
+			for _, b := range []control.Sandbox{late, flood} {
+				if err := end(f, b.ID); err != nil {
+					t.Fatal(err)
+				}
+				got(f.AppendEvents(t.Context(), f.Team.ID, b.ID, reports(1, 10)))(t)
+			}
+			if _, err := f.pool.Exec(t.Context(), `update sandboxes set ended_at = ended_at - interval '61 seconds' where id = $1`, late.ID); err != nil {
+				t.Fatal(err)
+			}
+			_, err := f.AppendEvents(t.Context(), f.Team.ID, late.ID, reports(11, 1))
+			wantCode(t, err, control.CodeForbidden)
+
+			if _, err := f.pool.Exec(t.Context(), `update sandboxes set late_events = $2 where id = $1`, flood.ID, lateEvents-1000); err != nil {
+				t.Fatal(err)
+			}
+			got(f.AppendEvents(t.Context(), f.Team.ID, flood.ID, reports(1, 1000)))(t) // ten are known
+			_, err = f.AppendEvents(t.Context(), f.Team.ID, flood.ID, reports(2001, 1000))
+			wantCode(t, err, control.CodeForbidden)
+		})
+	}
+}
+
+// A hostile sidecar can't move its events in time.
+func TestEventTimesAreBounded(t *testing.T) {
+	f := newFixture(t)
+	f.agent("billing")
+	b := f.sandbox("billing")
+	times := []time.Time{{}, time.Unix(0, 0), time.Now().Add(-time.Hour), time.Now().Add(time.Hour), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}
+	for i, at := range times {
+		r := report(uint64(i+1), "r")
+		r.Event.Time = at
+		got(f.AppendEvents(t.Context(), f.Team.ID, b.ID, []Report{r}))(t)
+	}
+	events, _, err := f.Events(t.Context(), f.Team.ID, Page{})
+	if err != nil || len(events) != len(times) {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	for _, e := range events {
+		if e.Time.Before(b.EnrolledAt.Add(-clockSkew)) || e.Time.After(time.Now().Add(clockSkew)) {
+			t.Errorf("event %d is at %v", e.ID, e.Time)
+		}
+	}
+}
+
+// A hostile sidecar can't make it look as if it had used what it never could.
+func TestOnlyOwnCredentialsAreNamed(t *testing.T) {
+	f := newFixture(t)
+	v, other := f.vault("prod"), f.vault("other")
+	bound, foreign := f.credential(v, "stripe", "api.stripe.com"), f.credential(other, "github", "api.github.com")
+	f.agent("billing", "prod")
+	b := f.sandbox("billing")
+	name := func(sequence uint64, id string) string {
+		t.Helper()
+		r := report(sequence, "r")
+		r.CredentialID = id
+		got(f.AppendEvents(t.Context(), f.Team.ID, b.ID, []Report{r}))(t)
+		events, _, err := f.Events(t.Context(), f.Team.ID, Page{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return events[0].Credential
+	}
+	for i, id := range []string{foreign.ID, "prod/stripe", "payments/other", NewID()} {
+		if named := name(uint64(i+1), id); named != "" {
+			t.Errorf("%s is named %q", id, named)
+		}
+	}
+	if named := name(5, bound.ID); named != "prod/stripe" {
+		t.Errorf("a bound one is named %q", named)
+	}
+	got(f.grant(b.ID, bound.ID, 1))(t)
+	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod"))(t)
+	if named := name(6, bound.ID); named != "prod/stripe" {
+		t.Errorf("one that was leased is named %q", named)
+	}
+}
+
+// While one team's reports wait for its chain, others find a connection.
+func TestReportsLeaveConnections(t *testing.T) {
+	f := newFixture(t)
+	f.agent("billing")
+	b := f.sandbox("billing")
+	held, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Rollback(context.Background())
+	if _, err := lockHead(t.Context(), held, f.Team.ID); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	const flood = 100
+	done := make(chan struct{})
+	for i := range flood {
+		go func() {
+			f.AppendEvents(ctx, f.Team.ID, b.ID, reports(i+1, 1))
+			done <- struct{}{}
+		}()
+	}
+	for len(f.reports) < cap(f.reports) {
+		time.Sleep(time.Millisecond)
+	}
+	other, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	got(f.CreateTeam(other, "other"))(t)
+	cancel()
+	for range flood {
+		<-done
+	}
+	if n := f.pool.Config().MaxConns; n != maxConns {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestRenewalIsResentOnlyAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.agent("billing")
+	b := f.sandbox("billing")
+	request := hash("csr")
+	for range 2 {
+		if to := got(f.AdvanceGeneration(t.Context(), b.ID, 1, request))(t); to != 2 {
+			t.Fatalf("generation %d", to)
+		}
+	}
+	if _, err := f.pool.Exec(t.Context(), `update sandboxes set renewed_at = renewed_at - $2::interval where id = $1`, b.ID, resendFor+time.Second); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.AdvanceGeneration(t.Context(), b.ID, 1, request)
+	wantCode(t, err, control.CodeForbidden)
+	state := got(one(t.Context(), f.pool, "sandbox", pgx.RowTo[control.SandboxState], `select state from sandboxes where id = $1`, b.ID))(t)
+	if state != control.SandboxLocked {
+		t.Errorf("the sandbox is %s", state)
+	}
+}
