@@ -75,10 +75,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return supervise.ExitFailure
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
+	queue := newLogQueue(stderr)
 	err = command.Run(&environment{
 		args: args, getenv: getenv, stdout: stdout, stderr: stderr, level: cli.LogLevel,
-		log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: cli.LogLevel})),
+		log: slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: cli.LogLevel})),
 	})
+	queue.Close()
 	if err != nil {
 		return fail(stderr, err)
 	}

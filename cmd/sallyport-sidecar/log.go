@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	logLines     = 1024        // that wait for a slow reader
+	flushTimeout = time.Second // for the lines that wait when the process ends
+)
+
+// logQueue is a writer that never blocks. A reader of the log that stops reading
+// loses lines, which are counted, and stops nobody's requests.
+type logQueue struct {
+	lines   chan []byte
+	dropped atomic.Uint64
+	closing chan struct{}
+	done    chan struct{}
+}
+
+func newLogQueue(to io.Writer) *logQueue {
+	q := &logQueue{lines: make(chan []byte, logLines), closing: make(chan struct{}), done: make(chan struct{})}
+	go q.run(to)
+	return q
+}
+
+// Write takes a line of the log. It always succeeds.
+func (q *logQueue) Write(line []byte) (int, error) {
+	select {
+	case q.lines <- append([]byte(nil), line...):
+	default:
+		q.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+func (q *logQueue) run(to io.Writer) {
+	defer close(q.done)
+	for {
+		select {
+		case line := <-q.lines:
+			q.write(to, line)
+		case <-q.closing:
+			for len(q.lines) > 0 {
+				q.write(to, <-q.lines)
+			}
+			return
+		}
+	}
+}
+
+func (q *logQueue) write(to io.Writer, line []byte) {
+	_, _ = to.Write(line) // there is nowhere to tell
+	if n := q.dropped.Swap(0); n > 0 {
+		_, _ = fmt.Fprintf(to, "level=WARN msg=\"lines of the log were dropped, as nobody read them in time\" lines=%d\n", n)
+	}
+}
+
+// Close writes what waits, unless that takes too long. Nothing may be written after.
+func (q *logQueue) Close() {
+	close(q.closing)
+	select {
+	case <-q.done:
+	case <-time.After(flushTimeout):
+	}
+}
