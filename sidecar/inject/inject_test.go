@@ -168,6 +168,7 @@ func TestPathCannotLeaveItsTemplate(t *testing.T) {
 		"/../other", "/..", "/.", "/a/../../other", "/a/./b", "/%2e%2e/other", "/%2E./other", "/.%2e/other", "/..%2fother", "/a%2f..%2fb",
 		"/%252e%252e/other", "/%25252e%25252e/", "/..;/other", "/..;a=b/other", "/.;/x", "/%2e%2e;/x", "/..%5cother", "/a%5c..%5cb", "/..%20/x", "/..%00/x",
 		"/%2e%2e%2f", "/%25%32%65%25%32%65/x", "/%2525252525252e",
+		"/..%0a/x", "/..%0d/x", "/..%0b", "/%0a../x", "/.%09./x", "/a/..%0d%0a/x", "/%c0%ae%c0%ae/x", "/.%e0%80%ae/x", "/..%c0%afx", "/%25c0%25ae./x", "/..%c1%9cx",
 	} {
 		r := parse(t, target)
 		before := *r.URL

@@ -46,19 +46,20 @@ func renderPath(r *http.Request, rule *api.Rule_Path, m api.Material) (func(), e
 }
 
 // hasDotSegment reports whether some server may read a segment of path as "."
-// or "..": decoded, even over and over, with "\" for "/", and without the
-// parameters that Java's servers cut from a segment or what follows a NUL.
+// or "..": decoded, even over and over, also from UTF-8 that is too long, with
+// "\" for "/", and without the parameters that Java's servers cut from a segment,
+// what follows a NUL, or spaces and control characters.
 func hasDotSegment(path string) bool {
 	for range maxDecode + 1 {
 		for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
 			if end := strings.IndexAny(segment, ";\x00"); end >= 0 {
 				segment = segment[:end]
 			}
-			if segment = strings.TrimRight(segment, " \t"); segment == "." || segment == ".." {
+			if segment = strings.Map(dropControl, segment); segment == "." || segment == ".." {
 				return true
 			}
 		}
-		decoded := unescape(path)
+		decoded := overlong.Replace(unescape(path))
 		if decoded == path {
 			return false
 		}
@@ -66,3 +67,18 @@ func hasDotSegment(path string) bool {
 	}
 	return true // encoded over and over: nobody means well by that
 }
+
+func dropControl(r rune) rune {
+	if r <= ' ' {
+		return -1
+	}
+	return r
+}
+
+// overlong are the forms of ".", "/" and "\" in more bytes of UTF-8 than they
+// need, which lenient decoders take for them.
+var overlong = strings.NewReplacer(
+	"\xc0\xae", ".", "\xe0\x80\xae", ".", "\xf0\x80\x80\xae", ".",
+	"\xc0\xaf", "/", "\xe0\x80\xaf", "/", "\xf0\x80\x80\xaf", "/",
+	"\xc1\x9c", "/", "\xe0\x81\x9c", "/", "\xf0\x80\x81\x9c", "/",
+)
