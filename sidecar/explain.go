@@ -21,10 +21,9 @@ var errAuditFull = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "au
 // explain gives the answer for an error of one of the parts.
 func explain(x *proxy.Exchange, err error) *proxy.Error {
 	var (
-		stray    *scan.StrayError
-		tie      *bind.TieError
-		encoding *redact.EncodingError
-		framing  *strict.Error
+		stray   *scan.StrayError
+		tie     *bind.TieError
+		framing *strict.Error
 	)
 	switch {
 	case errors.As(err, &stray):
@@ -53,8 +52,8 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return unavailable("stopping", "the sidecar is stopping")
 	case errors.Is(err, redact.ErrShortToken):
 		return proxy.Errorf(http.StatusForbidden, "short_secret", "%v", redact.ErrShortToken)
-	case errors.As(err, &encoding):
-		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential (%s)", x.Host, encoding.Encoding)
+	case errors.Is(err, redact.ErrEncoding):
+		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential", x.Host)
 	}
 	return nil
 }

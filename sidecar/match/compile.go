@@ -11,16 +11,23 @@ type node struct {
 	hit    int32
 	word   bool
 	cancel bool
-	inner  bool   // within a spelling
 	also   uint32 // entered together with this one; 0: none
 }
 
 type compiler struct {
 	nodes []node
+	arena []edge // of the nodes
 	set   *Set
 	alone []uint32          // by node: the state that is this node alone; 0: none yet
 	many  map[string]uint32 // by key of several nodes
-	queue [][]uint32        // by state: its nodes
+	queue []group           // by state
+	all   []edge            // of the state being expanded
+}
+
+// group is the nodes that a state stands for: one, or many.
+type group struct {
+	one  uint32
+	many []uint32
 }
 
 // Compile makes a Set. Without patterns it finds nothing.
@@ -38,6 +45,9 @@ func Compile(patterns []Pattern) *Set {
 		starts = append(starts, c.add(p, boundary))
 	}
 	c.alone = make([]uint32, len(c.nodes))
+	c.set.states = make([]state, 0, len(c.nodes)+len(c.nodes)/4)
+	c.queue = make([]group, 0, cap(c.set.states))
+	c.set.edges = make([]edge, 0, len(c.arena)+len(c.arena)/4)
 	c.state(starts)
 	for i := 0; i < len(c.queue); i++ {
 		c.expand(uint32(i))
@@ -50,6 +60,7 @@ func Compile(patterns []Pattern) *Set {
 		c.set.root[e.c] = e.to
 	}
 	c.set.plan()
+	c.set.blind = newBlind(patterns)
 	return c.set
 }
 
@@ -64,9 +75,7 @@ func (c *compiler) add(p Pattern, boundary uint32) uint32 {
 	at := start
 	for _, u := range p.Units {
 		to := c.node()
-		for _, s := range u {
-			c.spell(at, s, to)
-		}
+		c.place(u, at, to)
 		at = to
 	}
 	c.nodes[at].hit = int32(p.ID)
@@ -76,65 +85,87 @@ func (c *compiler) add(p Pattern, boundary uint32) uint32 {
 	return start
 }
 
+// place adds a unit between two nodes. It gives the number that is to be added
+// to that of the unit's inner nodes.
+func (c *compiler) place(u *Unit, from, to uint32) uint32 {
+	const inner = exit + 1
+	base := uint32(len(c.nodes)) - inner
+	for range len(u.edges) - inner {
+		c.node()
+	}
+	number := func(n uint32) uint32 {
+		switch n {
+		case entry:
+			return from
+		case exit:
+			return to
+		}
+		return base + n
+	}
+	for n, edges := range u.edges {
+		if n == exit {
+			continue
+		}
+		if cap(c.arena)-len(c.arena) < len(edges) {
+			c.arena = make([]edge, 0, max(4096, len(edges)))
+		}
+		first := len(c.arena)
+		for _, e := range edges {
+			c.arena = append(c.arena, edge{e.c, number(e.to)})
+		}
+		c.nodes[number(uint32(n))].edges = c.arena[first:len(c.arena):len(c.arena)]
+	}
+	return base
+}
+
 // addBoundary makes the nodes that tell whether a name goes on, shared by all words.
 func (c *compiler) addBoundary() uint32 {
 	const punctuation = "._-"
-	first, second, other := c.node(), c.node(), c.node()
-	c.nodes[other].cancel = true
-	spellAll := func(from uint32, chars string, to uint32) {
-		for i := range len(chars) {
-			for _, s := range spellByte(chars[i]) {
-				c.spell(from, s, to)
-			}
-		}
+	u := newUnit(longSpelling)
+	second := u.node()
+	for _, b := range []byte(alphanumeric) {
+		u.spell(entry, b, exit)
+		u.spell(second, b, exit)
 	}
-	spellAll(first, alphanumeric, other)
-	spellAll(first, punctuation, second)
-	spellAll(second, alphanumeric+punctuation, other)
+	for _, b := range []byte(punctuation) {
+		u.spell(entry, b, second)
+		u.spell(second, b, exit)
+	}
+	first, other := c.node(), c.node()
+	c.nodes[other].cancel = true
+	c.place(u, first, other)
 	return first
 }
 
-// spell adds a spelling of the unit between two nodes.
-func (c *compiler) spell(from uint32, s string, to uint32) {
-	for i := range len(s) - 1 {
-		from = c.inner(from, s[i])
+// single gives the state that stands for one node.
+func (c *compiler) single(n uint32) uint32 {
+	if s := c.alone[n]; s != 0 {
+		return s
 	}
-	last := edge{s[len(s)-1], to}
-	if !slices.Contains(c.nodes[from].edges, last) {
-		c.nodes[from].edges = append(c.nodes[from].edges, last)
-	}
+	s := c.push(group{one: n}, state{hit: c.nodes[n].hit, word: c.nodes[n].word, cancel: c.nodes[n].cancel})
+	c.alone[n] = s
+	return s
 }
 
-func (c *compiler) inner(from uint32, b byte) uint32 {
-	for _, e := range c.nodes[from].edges {
-		if e.c == b && c.nodes[e.to].inner {
-			return e.to
-		}
-	}
-	to := c.node()
-	c.nodes[to].inner = true
-	c.nodes[from].edges = append(c.nodes[from].edges, edge{b, to})
-	return to
+func (c *compiler) push(g group, s state) uint32 {
+	c.queue = append(c.queue, g)
+	c.set.states = append(c.set.states, s)
+	return uint32(len(c.queue) - 1)
 }
 
 // state gives the state that stands for several nodes, which it sorts.
 func (c *compiler) state(nodes []uint32) uint32 {
 	slices.Sort(nodes)
 	nodes = slices.Compact(nodes)
-	if len(nodes) == 1 {
-		if s := c.alone[nodes[0]]; s != 0 {
-			return s
-		}
-		c.alone[nodes[0]] = uint32(len(c.queue))
-	} else {
-		key := make([]byte, 0, 4*len(nodes))
-		for _, n := range nodes {
-			key = binary.LittleEndian.AppendUint32(key, n)
-		}
-		if s, ok := c.many[string(key)]; ok {
-			return s
-		}
-		c.many[string(key)] = uint32(len(c.queue))
+	if len(nodes) == 1 && len(c.queue) > 0 {
+		return c.single(nodes[0])
+	}
+	key := make([]byte, 0, 4*len(nodes))
+	for _, n := range nodes {
+		key = binary.LittleEndian.AppendUint32(key, n)
+	}
+	if s, ok := c.many[string(key)]; ok {
+		return s
 	}
 	s := state{hit: none}
 	for _, n := range nodes {
@@ -143,15 +174,14 @@ func (c *compiler) state(nodes []uint32) uint32 {
 		}
 		s.cancel = s.cancel || c.nodes[n].cancel
 	}
-	c.queue = append(c.queue, nodes)
-	c.set.states = append(c.set.states, s)
-	return uint32(len(c.queue) - 1)
+	c.many[string(key)] = uint32(len(c.queue))
+	return c.push(group{many: nodes}, s)
 }
 
 // expand adds the edges of a state.
 func (c *compiler) expand(from uint32) {
-	var all []edge
-	for _, n := range c.queue[from] {
+	all := c.all[:0]
+	add := func(n uint32) {
 		for _, e := range c.nodes[n].edges {
 			all = append(all, e)
 			if also := c.nodes[e.to].also; also != 0 {
@@ -159,15 +189,33 @@ func (c *compiler) expand(from uint32) {
 			}
 		}
 	}
+	if g := c.queue[from]; g.many == nil {
+		add(g.one)
+	} else {
+		for _, n := range g.many {
+			add(n)
+		}
+	}
+	c.all = all
 	slices.SortFunc(all, func(a, b edge) int { return int(a.c) - int(b.c) })
 	first := len(c.set.edges)
 	for len(all) > 0 {
-		var to []uint32
-		b := all[0].c
-		for len(all) > 0 && all[0].c == b {
-			to, all = append(to, all[0].to), all[1:]
+		n := 1
+		for n < len(all) && all[n].c == all[0].c {
+			n++
 		}
-		c.set.edges = append(c.set.edges, edge{b, c.state(to)})
+		b, to := all[0].c, uint32(0)
+		if n == 1 {
+			to = c.single(all[0].to)
+		} else {
+			several := make([]uint32, n)
+			for i, e := range all[:n] {
+				several[i] = e.to
+			}
+			to = c.state(several)
+		}
+		c.set.edges = append(c.set.edges, edge{b, to})
+		all = all[n:]
 	}
 	st := &c.set.states[from]
 	st.edges, st.count = uint32(first), uint16(len(c.set.edges)-first)

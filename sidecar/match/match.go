@@ -1,5 +1,5 @@
-// Package match finds known texts in a stream, however their characters are
-// spelt, and holds back no byte that can't be part of one.
+// Package match finds known texts in a stream, with each character in any of the
+// spellings that Text lists.
 //
 // A pattern is a sequence of units, each with several spellings:
 //
@@ -9,17 +9,21 @@
 //
 // All patterns together are made into one deterministic automaton, anchored at
 // their first byte. A stream starts a thread of it wherever a pattern may begin.
-// A thread's start is therefore the first byte that must be held back, which an
-// Aho-Corasick automaton, whose depth is that only while every character has one
-// spelling, would not tell. While no thread lives, which is nearly always, the
+// A thread's start is therefore where a hit begins, which an Aho-Corasick
+// automaton, whose depth is that only while every character has one spelling,
+// would not tell. While no thread lives, which is nearly always, the
 // stream leaps: a table of byte pairs says how far the next beginning is at least
 // (Wu and Manber, 1994).
+//
+// Bytes that may be part of a hit are held back until that is known, or the
+// source falls silent. Where patterns are secret, what is held back does not
+// depend on them: see NewBlindReader.
 package match
 
 // Pattern is something to find.
 type Pattern struct {
 	ID    int // reported with a hit
-	Units []Unit
+	Units []*Unit
 	// Word patterns are names: one that goes on with a letter or digit, or with
 	// one of "._-" and any of these, is another name and no hit. The longest hit
 	// of those that begin at a place counts. A hit is known only when the bytes
@@ -38,6 +42,7 @@ type Set struct {
 	shift  []uint8     // by gram: how far ahead the next pattern may begin at least
 	window int         // bytes at the front of each pattern that shift knows
 	short  int         // bytes of the shortest text that holds a pattern
+	blind  blind       // what to hold back when the patterns are secret
 }
 
 type state struct {
@@ -112,6 +117,13 @@ func skip[T string | []byte](s *Set, p T, i int) int {
 	return i
 }
 
+// begins reports whether a pattern may begin at i, by the pair of bytes that
+// skip would look at.
+func (s *Set) begins(buf []byte, i int) bool {
+	end := i + s.window
+	return end > len(buf) || s.shift[gram(buf[end-2], buf[end-1])] == 0
+}
+
 // Stream is one pass over a stream of bytes.
 type Stream struct {
 	set     *Set
@@ -120,7 +132,7 @@ type Stream struct {
 }
 
 // thread is one place where a pattern may have begun. Offsets are into the
-// buffer of the scan that goes on.
+// buffer of the scan that goes on, and negative for what was released.
 type thread struct {
 	state uint32
 	start int
@@ -135,10 +147,11 @@ func (s *Set) Stream(found func(id, start, end int)) *Stream {
 }
 
 // Scan looks at buf from from on. It says how many bytes at the end of buf may
-// be part of a pattern: the caller keeps these, puts them at the front of the
-// buffer of the next scan, and gives their number as its from. All other bytes
-// are decided and hits in them have been reported.
-func (s *Stream) Scan(buf []byte, from int) (held int) {
+// be part of a pattern. All others are decided and hits in them have been
+// reported. The caller tells by Release how many bytes it takes off the front,
+// puts what it keeps at the front of the buffer of the next scan, and gives its
+// length as from.
+func (s *Stream) Scan(buf []byte, from int) (live int) {
 	for i := from; i < len(buf); i++ {
 		if len(s.threads) == 0 {
 			if i = skip(s.set, buf, i); i == len(buf) {
@@ -146,8 +159,12 @@ func (s *Stream) Scan(buf []byte, from int) (held int) {
 			}
 		}
 		c := buf[i] // a hit that ends here may overwrite it
+		to := s.set.root[c]
+		if to != 0 && !s.set.begins(buf, i) {
+			to = 0
+		}
 		s.step(i, c)
-		if to := s.set.root[c]; to != 0 {
+		if to != 0 {
 			s.enter(thread{start: i, id: none}, to, i)
 		}
 	}
@@ -155,23 +172,40 @@ func (s *Stream) Scan(buf []byte, from int) (held int) {
 	for _, t := range s.threads {
 		first = min(first, t.start)
 	}
-	for i := range s.threads {
-		s.threads[i].start -= first
-		s.threads[i].end -= first
-	}
-	return len(buf) - first
+	return len(buf) - max(first, 0)
 }
 
-// End reports the hits that only the end of the stream makes certain. The
-// buffer is the bytes held; none are held after it.
-func (s *Stream) End() {
-	for _, t := range s.threads {
-		if t.id != none {
-			s.found(t.id, t.start, t.end)
-		}
+// Release says that n bytes were taken off the front of the buffer. A hit that
+// began among them is reported from the first byte that is left.
+func (s *Stream) Release(n int) {
+	for i := range s.threads {
+		s.threads[i].start -= n
+		s.threads[i].end -= n
 	}
+}
+
+// End reports the hits that only the end of the stream makes certain.
+func (s *Stream) End() {
+	s.Pause()
 	s.threads = s.threads[:0]
 }
+
+// Pause takes the names found so far for whole, although they might go on.
+func (s *Stream) Pause() {
+	for i := range s.threads {
+		s.report(s.threads[i])
+		s.threads[i].id = none
+	}
+}
+
+// report reports the word that a thread has found, if any.
+func (s *Stream) report(t thread) {
+	if t.id != none {
+		s.hit(t.id, t.start, t.end)
+	}
+}
+
+func (s *Stream) hit(id, start, end int) { s.found(id, max(start, 0), max(end, 0)) }
 
 // step moves every thread over c, the byte at i.
 func (s *Stream) step(i int, c byte) {
@@ -180,8 +214,8 @@ func (s *Stream) step(i int, c byte) {
 	for _, t := range threads {
 		if to := s.set.next(t.state, c); to != 0 {
 			s.enter(t, to, i)
-		} else if t.id != none {
-			s.found(t.id, t.start, t.end)
+		} else {
+			s.report(t)
 		}
 	}
 }
@@ -193,15 +227,15 @@ func (s *Stream) enter(t thread, to uint32, i int) {
 	case st.hit != none && st.word:
 		t.id, t.end = int(st.hit), i+1
 	case st.hit != none:
-		s.found(int(st.hit), t.start, i+1)
+		s.hit(int(st.hit), t.start, i+1)
 		t.start, t.id = i+1, none // a longer one only needs what follows
 	case st.cancel:
 		t.id = none
 	}
 	if s.set.states[to].count > 0 {
 		s.threads = append(s.threads, t)
-	} else if t.id != none {
-		s.found(t.id, t.start, t.end)
+	} else {
+		s.report(t)
 	}
 }
 
@@ -210,10 +244,9 @@ func (s *Set) Find(text string, found func(id, start, end int)) {
 	if !Possible(s, text) {
 		return
 	}
-	base := 0 // what End reports is relative to the bytes held
-	stream := s.Stream(func(id, start, end int) { found(id, base+start, base+end) })
+	stream := s.Stream(found)
 	buf := []byte(text)
-	base = len(buf) - stream.Scan(buf, 0)
+	stream.Scan(buf, 0)
 	stream.End()
 	clear(buf)
 }

@@ -1,36 +1,82 @@
 package match
 
-import "io"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
 
 // Reader passes on what it reads from another, with what was found in it
 // overwritten. It hands out every byte as soon as that can't be part of a
-// pattern, and never holds more than the longest spelling of one.
+// pattern, or when the source is silent for a while: then who waits for the rest
+// of a message gets it. What follows is searched as if there had been no pause.
 type Reader struct {
-	src    io.Reader
-	stream *Stream
-	found  func(id int, text []byte) error
-	buf    []byte // being scanned
-	held   []byte // may be part of a pattern
-	ready  []byte // to be handed out: what did not fit into the caller's buffer
-	small  []byte // buffer for callers whose own is too small
-	err    error
+	src      io.ReadCloser
+	set      *Set
+	stream   *Stream
+	found    func(id int, text []byte) error
+	blind    bool
+	open     func([]byte) int
+	patience time.Duration
+	text     []byte // being scanned
+	held     []byte // may be part of a pattern; in keep or at the front of buf
+	keep     []byte
+	ready    []byte // to be handed out, in buf
+	buf      []byte
+	err      error
+	silence  *time.Timer
+	pending  *reading // has not been taken yet
+
+	mu     sync.Mutex // guards what Close looks at
+	last   *reading
+	closed bool
 }
 
-// minRead is the least room to read into.
-const minRead = 512
+// reading is a Read of the source that goes on in a goroutine of its own, so
+// that its silence can be told.
+type reading struct {
+	buf  []byte
+	n    int
+	err  error
+	done chan struct{}
+}
 
-// NewReader gives a Reader. found is called with each hit; it may overwrite
-// text, and an error it returns becomes that of Read, before any byte of the
-// hit is handed out.
-func (s *Set) NewReader(src io.Reader, found func(id int, text []byte) error) *Reader {
-	r := &Reader{src: src, found: found}
+const (
+	minRead = 512 // the least room to read into
+	maxRoom = 32 << 10
+	// How long the source may say nothing while bytes are held. Where these may
+	// be of a secret it is longer than packets are lost and round trips take: a
+	// client that can stall a stream must not be able to cut a secret in two.
+	shortSilence = 50 * time.Millisecond
+	longSilence  = time.Second
+)
+
+var errClosed = errors.New("read of a closed body")
+
+// NewReader gives a Reader that holds back what matches so far. found is called
+// with each hit; it may overwrite text, and an error it returns becomes that of
+// Read, before the last byte of the hit is handed out.
+func (s *Set) NewReader(src io.ReadCloser, found func(id int, text []byte) error) *Reader {
+	r := &Reader{src: src, set: s, found: found, patience: shortSilence}
 	r.stream = s.Stream(r.hit)
+	return r
+}
+
+// NewBlindReader gives a Reader for patterns that are secret: how much it holds
+// back is independent of what they are. If open is given, it is called with all
+// that is read, piece by piece, and says how many bytes at the end are of a
+// message that is not yet whole. No more are held back.
+func (s *Set) NewBlindReader(src io.ReadCloser, open func([]byte) int, found func(id int, text []byte) error) *Reader {
+	r := s.NewReader(src, found)
+	r.blind, r.open, r.patience = true, open, longSilence
 	return r
 }
 
 func (r *Reader) hit(id, start, end int) {
 	if r.err == nil {
-		r.err = r.found(id, r.buf[start:end])
+		r.err = r.found(id, r.text[start:end])
 	}
 }
 
@@ -41,41 +87,145 @@ func (r *Reader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for len(r.ready) == 0 {
-		if r.err != nil {
+		switch {
+		case r.err != nil:
 			return 0, r.err
-		}
-		if len(p) >= len(r.held)+minRead {
-			if n := len(r.fill(p)); n > 0 {
-				return n, nil
+		case len(r.held) == 0 && r.pending == nil && len(p) >= minRead:
+			m, err := r.src.Read(p)
+			if out := r.scan(p[:m], 0, err); len(out) > 0 {
+				return len(out), nil
 			}
-			continue
+		default:
+			r.fill(len(p))
 		}
-		if need := len(r.held) + minRead; len(r.small) < need {
-			r.small = make([]byte, need)
-		}
-		r.ready = r.fill(r.small)
 	}
 	n := copy(p, r.ready)
 	r.ready = r.ready[n:]
 	return n, nil
 }
 
-// fill reads once and gives the front of buf that can be handed out.
-func (r *Reader) fill(buf []byte) []byte {
-	n := copy(buf, r.held)
-	m, err := r.src.Read(buf[n:])
-	r.buf = buf[:n+m]
-	held := r.stream.Scan(r.buf, n)
-	out := r.buf[:n+m-held]
-	r.buf = r.buf[n+m-held:]
-	if r.err == nil && err == io.EOF {
-		r.stream.End()
-		out = buf[:n+m]
+// fill reads once into the Reader's own buffer, or gives up what is held.
+func (r *Reader) fill(room int) {
+	if r.pending == nil {
+		room = max(minRead, min(room, maxRoom), len(r.held))
+		if len(r.buf) < len(r.held)+room {
+			r.buf = make([]byte, len(r.held)+room)
+		}
+		n := copy(r.buf, r.held)
+		r.held = r.buf[:n]
+		if n == 0 {
+			m, err := r.src.Read(r.buf)
+			r.ready = r.scan(r.buf[:m], 0, err)
+			return
+		}
+		if r.pending = r.start(r.buf[n:]); r.pending == nil {
+			r.err = errClosed
+			return
+		}
 	}
-	r.held = append(r.held[:0], r.buf...)
+	if !r.wait() {
+		r.release()
+		return
+	}
+	got := r.pending
+	r.pending = nil
+	text, from := got.buf[:got.n], len(r.held)
+	if from > 0 { // they lie side by side
+		text = r.buf[:from+got.n]
+	}
+	r.ready = r.scan(text, from, got.err)
+}
+
+// start begins a Read of the source. It gives nil when the Reader is closed.
+func (r *Reader) start(buf []byte) *reading {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	rd := &reading{buf: buf, done: make(chan struct{})}
+	r.last = rd
+	go func() {
+		defer close(rd.done)
+		defer func() {
+			if p := recover(); p != nil { // it ends this stream, not the process
+				rd.n, rd.err = 0, fmt.Errorf("read panicked: %v", p)
+			}
+		}()
+		rd.n, rd.err = r.src.Read(rd.buf)
+	}()
+	return rd
+}
+
+// wait reports whether the reading ended before the source was silent too long.
+func (r *Reader) wait() bool {
+	if len(r.held) == 0 {
+		<-r.pending.done
+		return true
+	}
+	if r.silence == nil {
+		r.silence = time.NewTimer(r.patience)
+	} else {
+		r.silence.Reset(r.patience)
+	}
+	defer r.silence.Stop()
+	select {
+	case <-r.pending.done:
+		return true
+	case <-r.silence.C:
+		return false
+	}
+}
+
+// release hands out what is held, during a silence.
+func (r *Reader) release() {
+	r.text = r.held
+	r.stream.Pause()
+	r.stream.Release(len(r.held))
+	if r.err == nil {
+		r.ready = r.held
+	}
+	r.held = nil
+}
+
+// scan looks at text, from from on, and gives the front that can be handed out.
+func (r *Reader) scan(text []byte, from int, err error) []byte {
+	r.text = text
+	hold := 0
+	if r.blind {
+		hold = r.set.blind.hold(text)
+		if r.open != nil {
+			hold = min(hold, r.open(text[from:]))
+		}
+	}
+	live := r.stream.Scan(text, from)
+	if !r.blind {
+		hold = live
+	}
+	if err == io.EOF && r.err == nil {
+		r.stream.End()
+		hold = 0
+	}
+	out := text[:len(text)-hold]
+	r.stream.Release(len(out))
+	r.keep = append(r.keep[:0], text[len(out):]...)
+	r.held = r.keep
 	if r.err != nil {
 		return nil
 	}
 	r.err = err
 	return out
+}
+
+// Close closes the source and waits for a Read of it that goes on.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	last := r.last
+	r.mu.Unlock()
+	err := r.src.Close()
+	if last != nil {
+		<-last.done
+	}
+	return err
 }

@@ -3,27 +3,31 @@ package match
 import (
 	"fmt"
 	"strconv"
-	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// Unit is one step of a pattern: the spellings of which any one matches.
-type Unit []string
-
-// Text gives the units of text with every character in any spelling that the
-// web has for it: as it is, percent-encoded (RFC 3986), escaped as in JSON and
-// JavaScript, and as an HTML character reference. Spellings may be mixed.
-func Text(text []byte) []Unit {
-	units := make([]Unit, 0, len(text))
-	known := make(map[string]Unit)
+// Text gives the units of text with every character in any of these spellings,
+// which may be mixed:
+//
+//   - as it is
+//   - percent-encoded (RFC 3986), also over and over: %5f, %255f
+//   - escaped as in JSON and JavaScript, also over and over: \u005f, \\u005f,
+//     \u{5f}, \x5f, \137, \_
+//   - as an HTML character reference, by number, padded or without its
+//     semicolon, or by name, also over and over: &#95; &#x005f &lowbar; &amp;#95;
+func Text(text []byte) []*Unit {
+	units := make([]*Unit, 0, len(text))
+	known := make(map[string]*Unit)
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
 		char := string(text[:size])
 		if known[char] == nil {
+			known[char] = newUnit(longSpelling * size)
 			if size == 1 {
-				known[char] = spellByte(text[0])
+				known[char].spell(entry, text[0], exit)
 			} else {
-				known[char] = spellRune(r)
+				known[char].spellRune(r)
 			}
 		}
 		units = append(units, known[char])
@@ -32,120 +36,138 @@ func Text(text []byte) []Unit {
 	return units
 }
 
-// Base64 gives the units of the base64 text (RFC 4648 sections 4 and 5) that
-// text becomes where it begins offset bytes, 0 to 2, after a multiple of three.
-// Every character that carries a bit of text is part of it, and padding is not.
-func Base64(text []byte, offset int) []Unit {
-	first, end := offset*8, (offset+len(text))*8
-	var units []Unit
-	for at := first / 6 * 6; at < end; at += 6 {
-		var fixed, mask byte
-		for bit := at; bit < at+6; bit++ {
-			fixed, mask = fixed<<1, mask<<1
-			if bit >= first && bit < end {
-				mask |= 1
-				fixed |= text[(bit-first)/8] >> (7 - bit%8) & 1
-			}
-		}
-		units = append(units, spellSextet(fixed, mask))
-	}
-	return units
-}
+// longSpelling is room for any spelling of a byte that has no more padding than
+// is in use, such as \\\\\\\\u005f or &#x0000005f;
+const longSpelling = 16
 
-// Hex gives the units of text in hexadecimal, in either case.
-func Hex(text []byte) []Unit {
-	units := make([]Unit, 0, 2*len(text))
+// Bytes gives the units of text as it is and not otherwise.
+func Bytes(text []byte) []*Unit {
+	units := make([]*Unit, 0, len(text))
+	var known [256]*Unit
 	for _, c := range text {
-		for _, digit := range []byte{c >> 4, c & 15} {
-			units = append(units, Unit(bothCases(strconv.FormatUint(uint64(digit), 16))))
+		if known[c] == nil {
+			known[c] = newUnit(1)
+			known[c].edge(entry, c, exit)
 		}
+		units = append(units, known[c])
 	}
 	return units
 }
 
-const (
-	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	base64Std    = alphanumeric + "+/"
-	base64URL    = alphanumeric + "-_"
-)
-
-// spellSextet gives the characters of both alphabets for the sextets that have
-// the fixed bits where mask is set.
-func spellSextet(fixed, mask byte) Unit {
-	var u Unit
-	for v := range byte(64) {
-		switch {
-		case v&mask != fixed:
-		case v < 62:
-			u = append(u, base64Std[v:v+1])
-		default:
-			u = append(append(u, spellByte(base64Std[v])...), base64URL[v:v+1])
-		}
-	}
-	return u
+// named are the names that HTML has for characters of ASCII.
+var named = map[byte][]string{
+	'\t': {"Tab;"}, '\n': {"NewLine;"}, '!': {"excl;"}, '"': {"quot", "quot;", "QUOT;"}, '#': {"num;"}, '$': {"dollar;"},
+	'%': {"percnt;"}, '&': {"amp", "amp;", "AMP;"}, '\'': {"apos;"}, '(': {"lpar;"}, ')': {"rpar;"}, '*': {"ast;", "midast;"},
+	'+': {"plus;"}, ',': {"comma;"}, '.': {"period;"}, '/': {"sol;"}, ':': {"colon;"}, ';': {"semi;"},
+	'<': {"lt", "lt;", "LT;"}, '=': {"equals;"}, '>': {"gt", "gt;", "GT;"}, '?': {"quest;"}, '@': {"commat;"},
+	'[': {"lsqb;", "lbrack;"}, '\\': {"bsol;"}, ']': {"rsqb;", "rbrack;"}, '^': {"Hat;"}, '_': {"lowbar;", "UnderBar;"},
+	'`': {"grave;", "DiacriticalGrave;"}, '{': {"lcub;", "lbrace;"}, '|': {"verbar;", "vert;", "VerticalLine;"}, '}': {"rcub;", "rbrace;"},
 }
 
-// named are the spellings of characters that have one of their own.
-var named = map[byte]Unit{
-	'&': {"&amp;"}, '<': {"&lt;"}, '>': {"&gt;"},
-	'"': {"&quot;", `\"`}, '\'': {"&apos;", `\'`},
-	'\\': {`\\`}, '/': {`\/`}, '\t': {`\t`},
-	' ': {"+"}, // in a query, application/x-www-form-urlencoded
+// spell adds the spellings of a byte between two nodes.
+func (u *Unit) spell(from uint32, c byte, to uint32) {
+	digits := fmt.Sprintf("%02x", c)
+	u.edge(from, c, to)
+	u.hex(u.percent(from), digits, to)
+
+	escape := u.backslash(from)
+	u.hex(escape, "u00"+digits, to)
+	u.hex(u.step(escape, 'x', to), digits, to)
+	u.path(escape, fmt.Sprintf("%03o", c), to)
+	u.braced(escape, digits, to)
+	switch {
+	case c == '\t':
+		u.edge(escape, 't', to)
+	case c == '\n':
+		u.edge(escape, 'n', to)
+	case c == '\r':
+		u.edge(escape, 'r', to)
+	case c < '0' || c > '9' && c < 'A' || c > 'Z' && c < 'a' || c > 'z':
+		u.edge(escape, c, to)
+	}
+
+	reference := u.reference(from, strconv.Itoa(int(c)), digits, to)
+	for _, name := range named[c] {
+		u.path(reference, name, to)
+	}
+	if c == ' ' {
+		u.edge(from, '+', to) // in a query, application/x-www-form-urlencoded
+	}
 }
 
-func spellByte(c byte) Unit {
-	u := Unit{string([]byte{c})}
-	for _, hex := range mixedCases(fmt.Sprintf("%02x", c)) {
-		u = append(u, "%"+hex, `\u00`+hex, `\x`+hex, "&#x"+hex+";", "&#X"+hex+";")
-	}
-	u = append(u, "&#"+strconv.Itoa(int(c))+";")
-	if c < 100 {
-		u = append(u, fmt.Sprintf("&#%03d;", c)) // PHP writes &#039;
-	}
-	return append(u, named[c]...)
-}
-
-func spellRune(r rune) Unit {
+// spellRune adds the spellings of a character that is no single byte of UTF-8.
+func (u *Unit) spellRune(r rune) {
 	raw := string(r)
-	u := Unit{raw, "&#" + strconv.Itoa(int(r)) + ";"}
-	var percent, json strings.Builder
+	u.path(entry, raw, exit)
+	percent, escaped := uint32(entry), uint32(entry)
 	for i := range len(raw) {
-		fmt.Fprintf(&percent, "%%%02x", raw[i])
+		next := u.last(i == len(raw)-1)
+		u.hex(u.percent(percent), fmt.Sprintf("%02x", raw[i]), next)
+		percent = next
 	}
-	for _, unit := range utf16Units(r) {
-		fmt.Fprintf(&json, `\u%04x`, unit)
+	units := utf16.Encode([]rune{r})
+	for i, unit := range units {
+		next := u.last(i == len(units)-1)
+		u.hex(u.backslash(escaped), fmt.Sprintf("u%04x", unit), next)
+		escaped = next
 	}
-	u = append(u, bothCases(percent.String())...)
-	u = append(u, json.String(), strings.ReplaceAll(strings.ToUpper(json.String()), "U", "u"))
-	for _, hex := range bothCases(strconv.FormatInt(int64(r), 16)) {
-		u = append(u, "&#x"+hex+";")
-	}
-	return u
+	digits := strconv.FormatInt(int64(r), 16)
+	u.braced(u.backslash(entry), digits, exit)
+	u.reference(entry, strconv.Itoa(int(r)), digits, exit)
 }
 
-func bothCases(hex string) []string {
-	lower, upper := strings.ToLower(hex), strings.ToUpper(hex)
-	if lower == upper {
-		return []string{lower}
+func (u *Unit) last(last bool) uint32 {
+	if last {
+		return exit
 	}
-	return []string{lower, upper}
+	return u.node()
 }
 
-// mixedCases gives two hexadecimal digits in every mixture of cases.
-func mixedCases(hex string) []string {
-	var all []string
-	for _, high := range bothCases(hex[:1]) {
-		for _, low := range bothCases(hex[1:]) {
-			all = append(all, high+low)
-		}
-	}
-	return all
+// percent gives the node after a percent sign, which may itself be encoded.
+func (u *Unit) percent(from uint32) uint32 {
+	at := u.step(from, '%', exit)
+	u.path(at, "25", at)
+	return at
 }
 
-func utf16Units(r rune) []uint16 {
-	if r < 0x10000 {
-		return []uint16{uint16(r)}
+// backslash gives the node after backslashes: each time that escaped text is
+// escaped again there are more of them.
+func (u *Unit) backslash(from uint32) uint32 {
+	at := u.step(from, '\\', exit)
+	u.edge(at, '\\', at)
+	return at
+}
+
+// braced adds \u{…}.
+func (u *Unit) braced(escape uint32, digits string, to uint32) {
+	at := u.step(u.step(escape, 'u', to), '{')
+	u.edge(at, '0', at)
+	end := u.node()
+	u.hex(at, trimZeros(digits), end)
+	u.edge(end, '}', to)
+}
+
+// reference adds HTML's references by number and gives the node after "&".
+func (u *Unit) reference(from uint32, decimal, digits string, to uint32) uint32 {
+	name := u.step(from, '&', exit)
+	u.path(name, "amp;", name)
+	number := u.step(name, '#')
+	u.edge(number, '0', number)
+	hex := u.step(number, 'x')
+	u.edge(number, 'X', hex)
+	u.edge(hex, '0', hex)
+	end := u.node()
+	u.edge(end, ';', to)
+	for _, next := range []uint32{to, end} { // some parsers need no semicolon
+		u.path(number, decimal, next)
+		u.hex(hex, trimZeros(digits), next)
 	}
-	r -= 0x10000
-	return []uint16{0xd800 + uint16(r>>10), 0xdc00 + uint16(r&0x3ff)}
+	return name
+}
+
+func trimZeros(digits string) string {
+	for len(digits) > 1 && digits[0] == '0' {
+		digits = digits[1:]
+	}
+	return digits
 }

@@ -16,14 +16,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// EncodingError reports a body that can't be looked into.
-type EncodingError struct {
-	Encoding string
-}
-
-func (e *EncodingError) Error() string {
-	return fmt.Sprintf("the upstream's answer is encoded as %q, which can't be redacted", e.Encoding)
-}
+// ErrEncoding reports a body that can't be looked into. It does not name the
+// encoding: that may be anything, an echoed secret too.
+var ErrEncoding = errors.New("the upstream's answer is in an encoding that can't be redacted")
 
 // ErrRatio reports a compressed body that unpacks to so much that it can only
 // be an attack. Read fails with it.
@@ -45,14 +40,14 @@ func decode(resp *http.Response) (io.Reader, error) {
 		return resp.Body, nil
 	}
 	if len(codings) > maxCodings {
-		return nil, &EncodingError{strings.Join(codings, ", ")}
+		return nil, ErrEncoding
 	}
 	in := &counter{Reader: resp.Body}
 	var out io.Reader = in
 	for _, coding := range slices.Backward(codings) {
 		open, known := decoders[coding]
 		if !known {
-			return nil, &EncodingError{coding}
+			return nil, ErrEncoding
 		}
 		out = &lazy{src: out, open: open}
 	}
@@ -83,7 +78,7 @@ func codingsOf(values []string) []string {
 func checkFrames(h http.Header) error {
 	for _, name := range []string{"Grpc-Encoding", "Connect-Content-Encoding"} {
 		if v := h.Get(name); v != "" && v != "identity" {
-			return &EncodingError{v}
+			return ErrEncoding
 		}
 	}
 	return nil

@@ -3,10 +3,14 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/match"
@@ -33,7 +37,8 @@ func Check(m api.Material) error {
 // Patterns is what to look for, compiled: made once a lease, shared by its requests.
 type Patterns struct {
 	set   *match.Set
-	names [][]byte // in lower case: header names don't keep their case
+	all   []match.Pattern // until they are compiled
+	names [][]byte        // in lower case: header names don't keep their case
 	err   error
 }
 
@@ -46,29 +51,73 @@ func Compile(m api.Material, rendered [][]byte) *Patterns {
 		p.set = match.Compile(nil)
 		return p
 	}
-	var all []match.Pattern
-	encoded := func(text []byte) {
-		all = append(all, match.Pattern{Units: match.Text(text)}, match.Pattern{Units: match.Hex(text)})
-		for offset := range 3 {
-			all = append(all, match.Pattern{Units: match.Base64(text, offset)})
-		}
-		p.addNames(text)
-	}
-	encoded(m.Token)
+	p.add(m.Token)
 	for _, text := range decoded(m.Token) {
-		encoded(text)
+		p.add(text)
 	}
 	for _, text := range rendered {
-		// "Basic dXNlcjpwYXNz" is echoed with and without its first word.
-		for _, text := range [][]byte{text, text[bytes.LastIndexByte(text, ' ')+1:]} {
-			if len(text) >= MinToken && !bytes.Contains(text, m.Token) {
-				all = append(all, match.Pattern{Units: match.Text(text)})
-				p.names = append(p.names, bytes.ToLower(text))
-			}
+		// "Basic dXNlcjpwYXNz" is looked for without its first word.
+		text = text[bytes.LastIndexByte(text, ' ')+1:]
+		if len(text) >= MinToken && !bytes.Contains(text, m.Token) {
+			p.add(text)
 		}
 	}
-	p.set = match.Compile(all)
+	p.set = match.Compile(p.all)
+	p.all = nil
 	return p
+}
+
+// maxTwice is the longest text in bytes that is looked for in base64 of base64:
+// that takes nine patterns.
+const maxTwice = 4 << 10
+
+// add adds the patterns of text in every encoding.
+func (p *Patterns) add(text []byte) {
+	p.all = append(p.all, match.Pattern{Units: match.Text(text)}, match.Pattern{Units: match.Hex(text)})
+	if utf8.Valid(text) {
+		p.addWide(text, binary.LittleEndian)
+		p.addWide(text, binary.BigEndian)
+	}
+	p.names = append(p.names, bytes.ToLower(text), []byte(hex.EncodeToString(text)))
+	for offset := range 3 {
+		p.all = append(p.all, match.Pattern{Units: match.Base64(text, offset)})
+		std, url := certain(base64.RawStdEncoding, text, offset), certain(base64.RawURLEncoding, text, offset)
+		p.names = append(p.names, bytes.ToLower(std), bytes.ToLower(url))
+		if len(text) <= maxTwice {
+			p.addTwice(std)
+			if !bytes.Equal(std, url) {
+				p.addTwice(url)
+			}
+		}
+		clear(std)
+		clear(url)
+	}
+}
+
+// addWide adds text in UTF-16.
+func (p *Patterns) addWide(text []byte, order binary.AppendByteOrder) {
+	var wide []byte
+	for _, unit := range utf16.Encode([]rune(string(text))) {
+		wide = order.AppendUint16(wide, unit)
+	}
+	p.all = append(p.all, match.Pattern{Units: match.Bytes(wide)})
+	clear(wide)
+}
+
+// addTwice adds base64 of text, which is base64 itself.
+func (p *Patterns) addTwice(text []byte) {
+	for offset := range 3 {
+		p.all = append(p.all, match.Pattern{Units: match.Base64(text, offset)})
+	}
+}
+
+// certain gives the characters of base64 that text alone decides where it begins
+// offset bytes after a multiple of three.
+func certain(encoding *base64.Encoding, text []byte, offset int) []byte {
+	shifted := append(make([]byte, offset), text...)
+	s := encoding.AppendEncode(nil, shifted)
+	clear(shifted)
+	return s[(offset*8+5)/6 : len(shifted)*8/6]
 }
 
 // decoded gives the texts a token is an encoding of: one that was stored as
@@ -93,37 +142,21 @@ func decoded(token []byte) [][]byte {
 	return texts
 }
 
-// addNames notes text as it may stand in the name of a header.
-func (p *Patterns) addNames(text []byte) {
-	p.names = append(p.names, bytes.ToLower(text), []byte(hex.EncodeToString(text)))
-	for offset := range 3 {
-		shifted := append(make([]byte, offset), text...)
-		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-			s := encoding.EncodeToString(shifted)
-			// Only the characters that text alone decides.
-			s = s[(offset*8+5)/6 : len(shifted)*8/6]
-			p.names = append(p.names, []byte(strings.ToLower(s)))
-		}
-		clear(shifted)
-	}
-}
-
 // maskName masks what a header's name holds. It keeps a name that holds nothing.
 func (p *Patterns) maskName(name string) (masked string, count int) {
-	var lower []byte
+	if !slices.ContainsFunc(p.names, func(n []byte) bool { return len(n) <= len(name) }) {
+		return name, 0
+	}
+	lower := bytes.ToLower([]byte(name))
+	plain, at := decodeName(lower)
 	for _, n := range p.names {
-		if len(name) < len(n) {
-			continue
-		}
-		if lower == nil {
-			lower = bytes.ToLower([]byte(name))
-		}
 		for {
-			at := bytes.Index(lower, n)
-			if at < 0 {
+			i := bytes.Index(plain, n)
+			if i < 0 {
 				break
 			}
-			mask(lower[at : at+len(n)])
+			mask(plain[i : i+len(n)])
+			mask(lower[at[i]:at[i+len(n)]])
 			count++
 		}
 	}
@@ -131,6 +164,27 @@ func (p *Patterns) maskName(name string) (masked string, count int) {
 		return name, 0
 	}
 	return http.CanonicalHeaderKey(string(lower)), count
+}
+
+// decodeName gives a name without its percent-encoding, and where each byte of
+// that, and its end, is in the name.
+func decodeName(name []byte) (plain []byte, at []int) {
+	for i := 0; i <= len(name); {
+		at = append(at, i)
+		if i == len(name) {
+			break
+		}
+		c, end := name[i], i+1
+		for c == '%' && end+2 <= len(name) { // over and over: %255f
+			var b [1]byte
+			if _, err := hex.Decode(b[:], name[end:end+2]); err != nil {
+				break
+			}
+			c, end = b[0], end+2
+		}
+		plain, i = append(plain, c), end
+	}
+	return bytes.ToLower(plain), at
 }
 
 // Redactor gives a new Redactor, for one request.

@@ -2,16 +2,30 @@
 // and wherever: head, body and trailers.
 //
 // Each occurrence is overwritten by as many asterisks as it has bytes, so
-// Content-Length, JSON and frames of other protocols stay whole. It is found as
-// text with any character percent-encoded, escaped as in JSON or as an HTML
-// character reference; in base64 and base64url wherever it begins; and in
-// hexadecimal. Bodies stream: only bytes that may begin an occurrence are held
-// back. A compressed body is unpacked and passed on as it is then.
+// Content-Length, JSON and frames of other protocols stay whole. These are found:
 //
-// An upstream that computes with the secret, and says it backwards or a byte at
-// a time, can't be redacted by anyone. Nor is what flows after a 101 answer
-// taken apart: there an occurrence is hidden only where it stands unmasked and
-// in one frame.
+//   - text, with any of its characters percent-encoded, escaped as in JSON or
+//     JavaScript, or as an HTML character reference, also over and over (see
+//     match.Text for the list)
+//   - base64 and base64url, wherever in it the text begins and with line breaks,
+//     and base64 of these
+//   - hexadecimal, with or without separators between the bytes
+//   - UTF-16, of either byte order
+//   - what a token that is base64 or hexadecimal itself decodes to, and how it
+//     is rendered in a request, such as Basic's pair, in all of these
+//
+// Bodies stream. What is held back to see how it goes on depends on the length
+// of the secret, roughly, and on nothing else of it: an agent that places
+// guesses in a stream and watches where its reads end learns nothing. It is the
+// bytes at the end that no space and no end of a line or gRPC message separates;
+// they are handed out when more comes, or the upstream is silent for a second. A compressed body
+// is unpacked and passed on as it is then.
+//
+// An upstream that computes with the secret can't be redacted by anyone: one
+// that says it backwards, a byte at a time, or in two parts with a pause between
+// them, of which the first is handed out then. Nor is what flows after a 101
+// answer taken apart: there an occurrence is hidden only where it stands
+// unmasked and in one frame.
 package redact
 
 import (
@@ -86,7 +100,7 @@ func (r *Redactor) maskFound(text string) (string, int) {
 }
 
 // Response masks material in the head of resp at once and in its body and
-// trailers as they are read. After an error, *EncodingError or ErrShortToken,
+// trailers as they are read. After an error, ErrEncoding or ErrShortToken,
 // nothing of resp may be passed on.
 func (r *Redactor) Response(resp *http.Response) error {
 	if r.patterns.err != nil {
@@ -119,12 +133,16 @@ func hasBody(resp *http.Response) bool {
 
 // body masks what is read from src, and the trailers when it ends.
 func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadCloser) io.ReadCloser {
-	masked := r.patterns.set.NewReader(src, func(_ int, text []byte) error {
+	source := struct {
+		io.Reader
+		io.Closer
+	}{src, original}
+	masked := r.patterns.set.NewBlindReader(source, openMessage(resp.Header), func(_ int, text []byte) error {
 		mask(text)
 		r.count.Add(1)
 		return nil
 	})
-	b := &body{Reader: masked, Closer: original, end: func() { r.Header(resp.Trailer) }}
+	b := &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
 	if w, ok := original.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
 		return struct {
 			*body
@@ -135,13 +153,12 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 }
 
 type body struct {
-	io.Reader
-	io.Closer
+	io.ReadCloser
 	end func()
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
+	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		b.end()
 	}

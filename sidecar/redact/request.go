@@ -1,9 +1,14 @@
 package redact
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
 
 // Request prepares an outgoing request so that its response can be redacted:
-// it asks for a body that is not compressed and for all of it. A part, or the
+// it asks for a body that is not compressed, in no special character set, and
+// for all of it. A part, or the
 // answer to "is it still this?", would let a client learn an echoed secret bit
 // by bit. The conditions of a request that changes something are kept, for
 // without them it would overwrite what it was meant not to.
@@ -15,12 +20,30 @@ func Request(r *http.Request) {
 			h.Set(name, "identity")
 		}
 	}
-	for _, name := range []string{"Range", "If-Range", "A-Im", "Sec-Websocket-Extensions"} {
+	for _, name := range []string{"Accept-Charset", "Range", "If-Range", "A-Im", "Sec-Websocket-Extensions"} {
 		h.Del(name)
+	}
+	for i, accept := range h["Accept"] {
+		h["Accept"][i] = withoutCharset(accept)
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 			h.Del(name)
 		}
 	}
+}
+
+// withoutCharset takes the charset parameters out of an Accept field.
+func withoutCharset(accept string) string {
+	if !strings.Contains(strings.ToLower(accept), "charset") {
+		return accept
+	}
+	ranges := strings.Split(accept, ",")
+	for i, r := range ranges {
+		ranges[i] = strings.Join(slices.DeleteFunc(strings.Split(r, ";"), func(parameter string) bool {
+			name, _, _ := strings.Cut(parameter, "=")
+			return strings.EqualFold(strings.TrimSpace(name), "charset")
+		}), ";")
+	}
+	return strings.Join(ranges, ",")
 }

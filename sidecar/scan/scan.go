@@ -3,7 +3,7 @@
 // for one.
 //
 // A placeholder is found as plain text, with any of its characters
-// percent-encoded or escaped as in JSON or HTML, and within base64, where it
+// percent-encoded or escaped as in JSON or HTML (match.Text has the list), and within base64, where it
 // may begin anywhere. It is compared with case. Text that goes on as a name
 // does is another name: with "stripe" known, "vault:stripe-eu" and
 // "vault:stripe.eu" are no hit, while "vault:stripe." at the end of a sentence
@@ -80,7 +80,8 @@ func (s *Scanner) Mask(text string) (masked string, count int) {
 // Reader handles the placeholders in what is read from r as stray says.
 // STRAY_LITERAL gives r itself; STRAY_REDACT replaces each by as many asterisks;
 // anything else makes Read fail with a *StrayError before the byte that
-// completes a placeholder is handed out.
+// completes a placeholder is handed out. A placeholder after which r is silent
+// for a while counts as whole.
 func (s *Scanner) Reader(r io.ReadCloser, stray api.Stray) io.ReadCloser {
 	found := func(id int, _ []byte) error { return &StrayError{Placeholder: s.placeholders[id]} }
 	switch {
@@ -89,10 +90,7 @@ func (s *Scanner) Reader(r io.ReadCloser, stray api.Stray) io.ReadCloser {
 	case stray == api.Stray_STRAY_REDACT:
 		found = func(_ int, text []byte) error { mask(text); return nil }
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{s.set.NewReader(r, found), r}
+	return s.set.NewReader(r, found)
 }
 
 func mask(text []byte) {

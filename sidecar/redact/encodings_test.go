@@ -1,0 +1,135 @@
+package redact
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"sallyport/control/api"
+)
+
+func wide(s string, order binary.AppendByteOrder) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(s)) {
+		b = order.AppendUint16(b, unit)
+	}
+	return string(b)
+}
+
+// folded breaks s into lines of n bytes.
+func folded(s string, n int, end string) string {
+	var lines []string
+	for ; len(s) > n; s = s[n:] {
+		lines = append(lines, s[:n])
+	}
+	return strings.Join(append(lines, s), end)
+}
+
+func eachRune(s, format string) string {
+	var b strings.Builder
+	for _, r := range s {
+		fmt.Fprintf(&b, format, r)
+	}
+	return b.String()
+}
+
+// What honest services make of a text they echo: none of it may be left but a
+// few bits at the ends.
+func TestEncodingsOfServices(t *testing.T) {
+	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLmNo"
+	pair := base64.StdEncoding.EncodeToString([]byte("user:" + token))
+	head := "GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic " + pair + "\r\n\r\n"
+	b64 := base64.StdEncoding.EncodeToString
+	tests := map[string]string{
+		"utf-16 le":            wide(token, binary.LittleEndian),
+		"utf-16 be":            wide(token, binary.BigEndian),
+		"base64 mime":          folded(b64([]byte("some text before the token: "+token+" and after it, more")), 76, "\r\n"),
+		"base64 pem":           folded(b64([]byte("some text before the token "+token)), 64, "\n"),
+		"base64 in json":       folded(b64([]byte(token)), 60, `\n`),
+		"base64 twice":         b64([]byte(b64([]byte(token)))),
+		"base64 twice within":  b64([]byte("ab" + b64([]byte("x"+token)))),
+		"base64 url twice":     base64.URLEncoding.EncodeToString([]byte(base64.URLEncoding.EncodeToString([]byte("x" + token)))),
+		"head in base64":       b64([]byte(head)),
+		"head in hex":          hex.EncodeToString([]byte(head)),
+		"percent twice":        percent(token, "%%25%02X"),
+		"percent three times":  percent(token, "%%2525%02x"),
+		"html padded":          percent(token, "&#%07d;"),
+		"html hex padded":      percent(token, "&#x%06X;"),
+		"html no semicolon":    strings.ReplaceAll(token, "_", "&#95"),
+		"html hex no semi":     strings.ReplaceAll(token, "_", "&#x5f"),
+		"html name":            strings.ReplaceAll(token, "_", "&lowbar;"),
+		"html twice":           strings.ReplaceAll(token, "_", "&amp;#95;"),
+		"json in json":         strings.ReplaceAll(token, "_", `\\u005f`),
+		"json in json in json": strings.ReplaceAll(token, "_", `\\\\u005f`),
+		"js braces":            eachRune(token, `\u{%x}`),
+		"js padded braces":     eachRune(token, `\u{%06x}`),
+		"js hex":               percent(token, `\x%02x`),
+		"octal":                percent(token, `\%03o`),
+		"escaped punctuation":  strings.ReplaceAll(token, "_", `\_`),
+		"hex spaces":           fmt.Sprintf("% x", token),
+		"hex colons":           strings.ReplaceAll(fmt.Sprintf("% X", token), " ", ":"),
+		"hex lines":            folded(hex.EncodeToString([]byte(token)), 60, "\n"),
+	}
+	p := Compile(api.Material{Username: "user", Token: []byte(token)}, [][]byte{[]byte("Basic " + pair)})
+	for name, s := range tests {
+		for _, cut := range []int{1, len(s) / 3, len(s) / 2, len(s) - 1} {
+			source := reads{"<" + s[:cut], s[cut:] + ">"}
+			resp := response("")
+			resp.Body = struct {
+				*reads
+				nopCloser
+			}{&source, nopCloser{}}
+			r := p.Redactor()
+			if err := r.Response(resp); err != nil {
+				t.Fatal(err)
+			}
+			got := read(t, resp)
+			if r.Count() == 0 || len(got) != len(s)+2 {
+				t.Errorf("%s: not found in %q", name, got)
+				break
+			}
+			if want := len(token); strings.Count(got, "*") < want {
+				t.Errorf("%s: left most of %q", name, got)
+				break
+			}
+		}
+	}
+}
+
+type nopCloser struct{}
+
+func (nopCloser) Close() error { return nil }
+
+func TestEncodedHeaderNames(t *testing.T) {
+	token := "sk_Live_4eC39HqLyjWDarjtT1zdp7dc"
+	r := New(api.Material{Token: []byte(token)}, nil)
+	for _, name := range []string{percent(token, "%%%02X"), "x-" + strings.ReplaceAll(token, "_", "%5f") + "-y", percent(token, "%%25%02x"), percent(token, "%%2525%02x")} {
+		h := http.Header{http.CanonicalHeaderKey(name): {"v"}, "100%-Sure-That-This-Is-No-Secret-At-All-%": {"w"}}
+		if n := r.Header(h); n != 1 || len(h) != 2 || h["100%-Sure-That-This-Is-No-Secret-At-All-%"] == nil {
+			t.Errorf("%s: count %d, %v", name, n, h)
+		}
+		for k := range h {
+			if strings.Contains(k, "7") && strings.Contains(strings.ToLower(k), "%") && !strings.HasPrefix(k, "100") {
+				t.Errorf("left %s", k)
+			}
+		}
+	}
+}
+
+func TestRequestAsksForNoCharacterSet(t *testing.T) {
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "https://api.test/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Accept-Charset": {"utf-16"}, "Accept": {"text/html;level=1; Charset=utf-7;q=0.5, */*;q=0.1", "text/plain"}}
+	Request(r)
+	want := "map[Accept:[text/html;level=1;q=0.5, */*;q=0.1 text/plain] Accept-Encoding:[identity]]"
+	if got := fmt.Sprint(r.Header); got != want {
+		t.Errorf("%s", got)
+	}
+}
