@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/term"
 )
 
 const (
@@ -22,6 +26,9 @@ type logQueue struct {
 }
 
 func newLogQueue(to io.Writer) *logQueue {
+	if f, ok := to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		to = terminalWriter{f}
+	}
 	q := &logQueue{lines: make(chan []byte, logLines), closing: make(chan struct{}), done: make(chan struct{})}
 	go q.run(to)
 	return q
@@ -57,6 +64,17 @@ func (q *logQueue) write(to io.Writer, line []byte) {
 	if n := q.dropped.Swap(0); n > 0 {
 		_, _ = fmt.Fprintf(to, "level=WARN msg=\"lines of the log were dropped, as nobody read them in time\" lines=%d\n", n)
 	}
+}
+
+// terminalWriter ends lines so that they look the same on a terminal that is
+// raw, as it is while an agent has it.
+type terminalWriter struct{ *os.File }
+
+func (w terminalWriter) Write(line []byte) (int, error) {
+	if _, err := w.File.Write(bytes.ReplaceAll(line, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // Close writes what waits, unless that takes too long. Nothing may be written after.

@@ -29,6 +29,7 @@ type environment struct {
 	args           []string // as they came
 	getenv         func(string) string
 	stdout, stderr io.Writer
+	logs           io.Writer // where log writes; it never blocks
 	log            *slog.Logger
 	level          slog.Level
 }
@@ -77,7 +78,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	command.BindTo(ctx, (*context.Context)(nil))
 	queue := newLogQueue(stderr)
 	err = command.Run(&environment{
-		args: args, getenv: getenv, stdout: stdout, stderr: stderr, level: cli.LogLevel,
+		args: args, getenv: getenv, stdout: stdout, stderr: stderr, logs: queue, level: cli.LogLevel,
 		log: slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: cli.LogLevel})),
 	})
 	queue.Close()

@@ -33,8 +33,6 @@ func (*workerCmd) Run(ctx context.Context, env *environment) error {
 		if err := json.Unmarshal(w.Settings, &s); err != nil {
 			return fmt.Errorf("read the worker's settings: %w", err)
 		}
-		queue := newLogQueue(env.stderr)
-		defer queue.Close()
 		config := sidecar.Config{
 			Control:     s.Control,
 			JoinToken:   w.Token,
@@ -42,7 +40,7 @@ func (*workerCmd) Run(ctx context.Context, env *environment) error {
 			UpstreamCAs: s.UpstreamCAs,
 			ConnectTo:   s.ConnectTo,
 			Version:     version(),
-			Log:         slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: s.LogLevel})),
+			Log:         slog.New(slog.NewTextHandler(env.logs, &slog.HandlerOptions{Level: s.LogLevel})),
 			Ready:       w.Ready,
 		}
 		if err := listeners(w.Files, &config); err != nil {

@@ -12,6 +12,7 @@ import (
 // A process finds what it was given at these descriptors.
 const (
 	settingsFD = 3 // of worker and stage: JSON
+	consoleFD  = 4 // of stage: takes the other side of the sandbox's terminal
 	tokenFD    = 4 // of the worker: the join token, to its end
 	stateFD    = 5 // of the worker: its State
 	readyFD    = 6 // of the worker: takes the CA in PEM, then is closed

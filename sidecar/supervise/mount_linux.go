@@ -28,7 +28,7 @@ func mountSandbox(s *stageSettings) error {
 	}
 	steps := []func() error{
 		func() error { return mountProc(s.GIDs.First != 0) },
-		mountDev,
+		func() error { return mountDev(s) },
 		mountRun,
 		mountTemporary,
 		func() error { return bindShared(kept) },
@@ -107,7 +107,7 @@ func procMounts() ([]string, error) {
 }
 
 // mountDev mounts a /dev with the devices every program expects and none of the machine's.
-func mountDev() error {
+func mountDev(s *stageSettings) error {
 	nodes := []string{"null", "zero", "full", "random", "urandom", "tty"}
 	old := make(map[string]*os.File)
 	for _, name := range nodes {
@@ -135,7 +135,7 @@ func mountDev() error {
 			return fmt.Errorf("make the sandbox's /dev: %w", err)
 		}
 	}
-	for name, options := range map[string]string{"pts": "newinstance,ptmxmode=0666,mode=0620", "shm": "mode=1777"} {
+	for name, options := range map[string]string{"pts": "newinstance,ptmxmode=0666,mode=0620," + s.owner(), "shm": "mode=1777"} {
 		if err := os.Mkdir("/dev/"+name, 0o755); err != nil {
 			return fmt.Errorf("make the sandbox's /dev: %w", err)
 		}

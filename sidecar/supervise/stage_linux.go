@@ -32,11 +32,10 @@ type stageSettings struct {
 	UIDs, GIDs  idRange
 	CA          []byte
 	Nameservers []netip.Addr
-	Sockets     []string // of the machine, to be covered
-	Hide        []string // files and directories, to be covered
-	Share       []string // files and directories, to be kept in sight
-	Terminal    bool     // the agent gets the terminal's foreground
-	Suspend     bool     // Ctrl-Z stops init too, as somebody is there to continue it
+	Sockets     []string          // of the machine, to be covered
+	Hide        []string          // files and directories, to be covered
+	Share       []string          // files and directories, to be kept in sight
+	Terminal    *terminalSettings // nil: none
 }
 
 // Stage is PID 1 of a sandbox: it mounts what the agent may see, starts the
@@ -62,6 +61,13 @@ func Stage(ctx context.Context) (int, error) {
 	if s.UIDs.Count > 1 {
 		openPipes()
 	}
+	var terminal *agentTerminal
+	if s.Terminal != nil {
+		var err error
+		if terminal, err = openTerminal(s.Terminal); err != nil {
+			return ExitFailure, err
+		}
+	}
 	if err := loadFilter(agentPolicy()); err != nil {
 		return ExitFailure, err
 	}
@@ -73,18 +79,18 @@ func Stage(ctx context.Context) (int, error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, append(Forwarded(), unix.SIGCONT)...)
 	r := newReaper()
-	agent, status, err := s.start(r)
+	agent, status, err := s.start(r, terminal)
 	if err != nil {
 		return status, err
 	}
 	if err := dropPrivileges(); err != nil {
 		return ExitFailure, err
 	}
-	return s.attend(ctx, r, agent, signals), nil
+	return attend(ctx, r, agent, terminal, signals), nil
 }
 
 // attend stays until the agent is gone.
-func (s *stageSettings) attend(ctx context.Context, r *reaper, agent *child, signals <-chan os.Signal) int {
+func attend(ctx context.Context, r *reaper, agent *child, terminal *agentTerminal, signals <-chan os.Signal) int {
 	ctx, cancel := context.WithCancel(ctx)
 	reaped := make(chan struct{})
 	go func() {
@@ -100,36 +106,22 @@ func (s *stageSettings) attend(ctx context.Context, r *reaper, agent *child, sig
 		case <-agent.exited:
 			return exitCode(agent.status)
 		case sig := <-signals:
-			if sig == unix.SIGCONT {
-				s.resume(agent)
-			} else {
+			if sig != unix.SIGCONT {
 				_ = r.signal(agent, sig.(syscall.Signal))
+			} else if terminal != nil {
+				terminal.resume(agent)
 			}
 		case <-agent.stopped:
-			if !s.Terminal {
-				break
-			}
-			if s.Suspend {
-				// Stops init and whatever else the user's shell counts to this job.
-				_ = unix.Kill(0, unix.SIGTSTP)
-			} else {
-				s.resume(agent)
+			if terminal != nil {
+				terminal.stopped(agent)
 			}
 		}
 	}
 }
 
-// resume continues an agent that was stopped at the terminal.
-func (s *stageSettings) resume(agent *child) {
-	if s.Terminal {
-		setForeground(agent.pid)
-		_ = unix.Kill(-agent.pid, unix.SIGCONT)
-	}
-}
-
 // start runs the command as execvp(3) would, with the agent's rights: what the
 // agent may not execute is passed over.
-func (s *stageSettings) start(r *reaper) (*child, int, error) {
+func (s *stageSettings) start(r *reaper, terminal *agentTerminal) (*child, int, error) {
 	name := s.Command[0]
 	attr := &os.ProcAttr{
 		Env:   s.Env,
@@ -140,9 +132,15 @@ func (s *stageSettings) start(r *reaper) (*child, int, error) {
 			GidMappings:                s.GIDs.mapping(s.User),
 			GidMappingsEnableSetgroups: s.GIDs.Count > 1,
 			Credential:                 &syscall.Credential{Uid: s.User, Gid: s.User, NoSetGroups: s.GIDs.Count == 1},
-			Setpgid:                    s.Terminal,
-			Foreground:                 s.Terminal,
 		},
+	}
+	if terminal != nil {
+		attr.Sys.Setpgid, attr.Sys.Foreground, attr.Sys.Ctty = true, true, int(terminal.slave.Fd())
+		for fd, instead := range s.Terminal.Instead {
+			if instead {
+				attr.Files[fd] = terminal.slave
+			}
+		}
 	}
 	denied := false
 	for _, path := range s.candidates() {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,32 +56,67 @@ func connectedStream(fd int) bool {
 
 // standard are the descriptors 0 to 2 of a sandbox.
 type standard struct {
-	files [3]*os.File
-	ours  []*os.File // to be closed once the sandbox has them
-	relay *os.File   // what the agent writes to standard error; nil if it has ours
+	files   [3]*os.File
+	ours    []*os.File // to be closed once the sandbox has them
+	relay   *os.File   // what the agent writes to standard error; nil if it has ours
+	console *console   // nil without a terminal
 }
 
 // newStandard keeps from the agent what the log is written to: whoever has it
 // can read what waits in it, shut it down or make others' writes to it fail. The
-// agent writes to a pipe instead. Devices stay as they are.
+// agent writes to a pipe instead, or to a terminal of the sandbox's own. Other
+// devices stay as they are.
 func newStandard() (*standard, error) {
 	s := &standard{files: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}}
 	log, err := os.Stderr.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("look at standard error: %w", err)
 	}
-	if log.Mode()&os.ModeCharDevice != 0 {
+	if s.console, err = newConsole(); err != nil {
+		return nil, err
+	}
+	if s.console != nil {
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("start the sandbox: %w", err)
+		}
+		s.ours = append(s.ours, s.console.peer, null)
+		for fd, instead := range s.console.settings.Instead {
+			if instead {
+				s.files[fd] = null
+			}
+		}
+	}
+	if log.Mode()&os.ModeCharDevice != 0 && s.files[2] == os.Stderr {
 		return s, nil
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe for standard error: %w", err)
 	}
-	s.relay, s.ours, s.files[2] = r, []*os.File{w}, w
-	if out, err := os.Stdout.Stat(); err == nil && os.SameFile(out, log) {
+	// With a terminal there, this is what the stage itself complains to.
+	s.relay, s.ours, s.files[2] = r, append(s.ours, w), w
+	if out, err := os.Stdout.Stat(); err == nil && log.Mode()&os.ModeCharDevice == 0 && os.SameFile(out, log) {
 		s.files[1] = w
 	}
 	return s, nil
+}
+
+// terminal is what the stage is to know of it.
+func (s *standard) terminal() *terminalSettings {
+	if s.console == nil {
+		return nil
+	}
+	return &s.console.settings
+}
+
+// inherited are the stage's descriptors, the settings among them.
+func (s *standard) inherited(settings *os.File) []*os.File {
+	files := append(s.files[:], settings)
+	if s.console != nil {
+		files = append(files, s.console.peer)
+	}
+	return files
 }
 
 // started lets go of what the sandbox has now.
@@ -90,12 +126,19 @@ func (s *standard) started() {
 	}
 }
 
-// copy hands on what the agent writes until nobody is left who could write.
-func (s *standard) copy() {
+// copy hands on what the agent writes, and what is typed to it, until nobody is
+// left in the sandbox. proceed continues an agent that was stopped.
+func (s *standard) copy(proceed func()) {
+	var copying sync.WaitGroup
+	if s.console != nil {
+		s.console.proceed = proceed
+		copying.Go(s.console.run)
+	}
 	if s.relay != nil {
 		_, _ = io.Copy(os.Stderr, s.relay)
 		s.relay.Close() // a reader that went away is the agent's to know
 	}
+	copying.Wait()
 }
 
 // awaitRelay waits until all that the agent wrote was handed on, but not for

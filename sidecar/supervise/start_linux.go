@@ -148,11 +148,11 @@ func filledPipe(b []byte) (*os.File, error) {
 
 // startAgent starts the sandbox's PID 1 inside the sealed network namespace.
 func (s *supervisor) startAgent(ca []byte) (*child, error) {
-	terminal := hasForeground()
-	session, err := unix.Getsid(0)
+	standard, err := newStandard()
 	if err != nil {
-		return nil, fmt.Errorf("start the sandbox: %w", err)
+		return nil, err
 	}
+	defer standard.started()
 	sockets, err := boundSockets()
 	if err != nil {
 		return nil, err
@@ -161,23 +161,18 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		Command: s.Command, Env: agentEnviron(s.Environ), Dir: s.Dir, User: s.User,
 		UIDs: s.ids.agentUIDs, GIDs: s.ids.agentGIDs,
 		CA: ca, Nameservers: s.Nameservers, Sockets: sockets, Hide: s.Hide, Share: s.Share,
-		Terminal: terminal, Suspend: terminal && session != os.Getpid(),
+		Terminal: standard.terminal(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer settings.Close()
-	standard, err := newStandard()
-	if err != nil {
-		return nil, err
-	}
-	defer standard.started()
 	attr := &os.ProcAttr{
 		Env:   []string{},
-		Files: append(standard.files[:], settings),
+		Files: standard.inherited(settings),
 		Sys: &syscall.SysProcAttr{
 			Cloneflags: sandboxNamespaces,
-			Setsid:     !terminal,
+			Setsid:     true,
 			Pdeathsig:  unix.SIGKILL,
 		},
 	}
@@ -201,16 +196,13 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		}
 		result <- started{agent, nil}
 		<-agent.exited
-		if terminal {
-			setForeground(unix.Getpgrp())
-		}
 	})
 	r := <-result
 	if r.err == nil {
 		s.relayed = make(chan struct{})
 		go func() {
 			defer close(s.relayed)
-			standard.copy()
+			standard.copy(func() { _ = s.reaper.signal(r.agent, unix.SIGCONT) })
 		}()
 	}
 	return r.agent, r.err

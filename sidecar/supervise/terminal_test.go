@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -127,4 +128,88 @@ func TestSuspendAndContinue(t *testing.T) {
 		s.stdout.await(t, "ended-4")
 		s.wait()
 	})
+}
+
+// A process that the agent leaves behind in a session of its own, where job
+// control does not reach it, reads nothing that the user types to other programs.
+func TestAgentCannotReadTheUsersTerminal(t *testing.T) {
+	eachUser(t, func(t *testing.T, options ...option) {
+		underShell := wrapped("bash", "--norc", "--noediting", "-c",
+			`set -m; "$@"; echo stopped-$?; for i in 1 2 3 4 5 6 7 8; do read z; echo heard-$z; done; kill -KILL %1`, "bash")
+		s := startAtTerminal(t, sh(`setsid sh -c 'while read x; do echo stolen-$x; done' <&0 & echo started; exec sleep 1000`), append(options, underShell)...)
+		s.stdout.await(t, "started")
+		s.typed("\x1a")
+		s.stdout.await(t, "stopped-148")
+		for i := range 8 {
+			s.typed(fmt.Sprintf("secret%d\n", i))
+			s.stdout.await(t, fmt.Sprintf("heard-secret%d", i))
+		}
+		s.wait()
+		if strings.Contains(s.stdout.String(), "stolen") {
+			t.Errorf("the agent read what was typed to the shell:\n%s", s.stdout)
+		}
+	})
+}
+
+// In the background the terminal stays the shell's, and fg makes it the agent's.
+func TestBackground(t *testing.T) {
+	underShell := wrapped("bash", "--norc", "--noediting", "-c", `set -m; "$@" & read z; echo heard-$z; fg >/dev/null; echo ended-$?`, "bash")
+	s := startAtTerminal(t, sh("echo started; read x; echo read-$x; exit 4"), underShell)
+	s.stdout.await(t, "started")
+	s.typed("outside\n")
+	s.stdout.await(t, "heard-outside")
+	s.typed("inside\n")
+	s.stdout.await(t, "read-inside")
+	s.stdout.await(t, "ended-4")
+	s.wait()
+}
+
+func TestTerminalIsOneOfTheSandbox(t *testing.T) {
+	eachUser(t, func(t *testing.T, options ...option) {
+		s := startAtTerminal(t, sh(`trap 'stty size; exit' WINCH; tty; test -w $(tty) && echo mine; echo set; while :; do sleep 0.1; done`), options...)
+		s.stdout.await(t, "set")
+		user := int(s.stdin.(*os.File).Fd())
+		cooked := func() bool {
+			const flags = unix.ECHO | unix.ICANON | unix.ISIG
+			termios, err := unix.IoctlGetTermios(user, unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return termios.Lflag&flags == flags
+		}
+		for cooked() {
+			runtime.Gosched() // it becomes raw once the sandbox stands
+		}
+		if err := unix.IoctlSetWinsize(user, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100}); err != nil {
+			t.Fatal(err)
+		}
+		if status := s.wait(); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+		s.stdout.await(t, "40 100")
+		for _, want := range []string{"/dev/pts/0\r\n", "mine\r\n"} {
+			if !strings.Contains(s.stdout.String(), want) {
+				t.Errorf("no %q in\n%s", want, s.stdout)
+			}
+		}
+		if !cooked() {
+			t.Error("the user's terminal was left raw")
+		}
+	})
+}
+
+// Each descriptor is what it was outside: a pipe stays one.
+func TestPipeAndTerminal(t *testing.T) {
+	master, slave := terminal(t)
+	s := start(t, sh("read x; test -t 0 || echo pipe-$x; test -t 1 && echo terminal; echo whole >&2"), func(cmd *exec.Cmd) { cmd.Stdout, cmd.Stderr = slave, slave })
+	shown := newOutput()
+	go io.Copy(shown, master) // until the terminal is closed
+	fmt.Fprintln(s.stdin, "text")
+	if status := s.wait(); status != 0 {
+		t.Errorf("exit status %d: %s", status, shown)
+	}
+	shown.await(t, "whole")
+	if got := shown.String(); !strings.Contains(got, "pipe-text\r\nterminal\r\nwhole\r\n") {
+		t.Errorf("it shows %q", got)
+	}
 }
