@@ -30,7 +30,7 @@ func bootstrap(ctx context.Context, s *store.Store, dir *dataDir) error {
 	if _, err := s.GetMeta(ctx, bootstrapped); control.CodeOf(err) != control.CodeNotFound {
 		return err
 	}
-	if _, err := s.CreateTeam(ctx, firstTeam); err != nil && control.CodeOf(err) != control.CodeConflict {
+	if _, err := s.CreateTeam(ctx, firstTeam, system("team.create", firstTeam)); err != nil && control.CodeOf(err) != control.CodeConflict {
 		return fmt.Errorf("make the team %s: %w", firstTeam, err)
 	}
 	if err := firstToken(ctx, s, dir); err != nil {
@@ -48,12 +48,10 @@ func firstToken(ctx context.Context, s *store.Store, dir *dataDir) error {
 		return err
 	}
 	hash := admin.HashToken(text)
-	_, err = s.CreateToken(ctx, "", control.Token{Name: adminToken, Role: control.RoleOwner}, hash)
+	_, err = s.CreateToken(ctx, "", control.Token{Name: adminToken, Role: control.RoleOwner}, hash, system("token.create", string(control.RoleOwner)+" "+adminToken))
 	switch {
 	case err == nil:
-		return s.AppendAct(ctx, "", control.Event{
-			Time: time.Now().UTC(), Kind: "token.create", Actor: "system", Detail: string(control.RoleOwner) + " " + adminToken,
-		})
+		return nil
 	case control.CodeOf(err) != control.CodeConflict:
 		return err
 	}
@@ -66,10 +64,29 @@ func firstToken(ctx context.Context, s *store.Store, dir *dataDir) error {
 	return nil
 }
 
+// knownToken gives the place of the admin token if it still opens anything, else "".
+func knownToken(ctx context.Context, s *store.Store, dir *dataDir) string {
+	content, err := os.ReadFile(dir.file(adminTokenFile))
+	if err != nil {
+		return ""
+	}
+	if _, err := s.TokenByHash(ctx, admin.HashToken(strings.TrimSpace(string(content)))); err != nil {
+		return ""
+	}
+	return dir.file(adminTokenFile)
+}
+
+// system is the event of an act that nobody asked for.
+func system(kind, detail string) control.Event {
+	return control.Event{Kind: kind, Actor: "system", Detail: detail}
+}
+
 func readOrMakeToken(dir *dataDir) (string, error) {
 	content, err := os.ReadFile(dir.file(adminTokenFile))
-	if err == nil {
-		return strings.TrimSpace(string(content)), nil
+	if text := strings.TrimSpace(string(content)); err == nil && admin.IsToken(text) {
+		return text, nil
+	} else if err == nil {
+		return "", withHint(fmt.Errorf("%s holds no API token: it is damaged, or another file", dir.file(adminTokenFile)), "remove it, and the next start makes a new one")
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err

@@ -155,13 +155,13 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })
-	cmd.announce(env.stdout, dir, l, sidecarURL, adminTLS != nil)
+	cmd.announce(env.stdout, dir, l, sidecarURL, knownToken(ctx, p.store, dir), adminTLS != nil)
 	notifyReady(env.getenv, log)
 	return group.Wait()
 }
 
 // announce says where everything is. It never shows what is in the files.
-func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarURL string, adminTLS bool) {
+func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarURL, adminToken string, adminTLS bool) {
 	scheme := "http"
 	if adminTLS {
 		scheme = "https"
@@ -170,8 +170,8 @@ func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarUR
 	fmt.Fprintf(w, "  admin API    %s://%s\n", scheme, l.admin.Addr())
 	fmt.Fprintf(w, "  sidecar API  %s\n", sidecarURL)
 	fmt.Fprintf(w, "  metrics      http://%s/metrics\n", l.metrics.Addr())
-	if _, err := os.Stat(dir.file(adminTokenFile)); err == nil {
-		fmt.Fprintf(w, "  admin token  %s\n", dir.file(adminTokenFile))
+	if adminToken != "" {
+		fmt.Fprintf(w, "  admin token  %s\n", adminToken)
 	}
 	fmt.Fprintf(w, "  control CA   %s\n", dir.file(caFile))
 	fmt.Fprintf(w, "  key          %s (keep a copy elsewhere: without it no secret can be opened)\n", cmd.KEK)

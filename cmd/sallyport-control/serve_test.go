@@ -99,6 +99,12 @@ func TestDataSurvivesKill(t *testing.T) {
 		t.Errorf("the CA is another one (%v)", err)
 	}
 	// A token that was removed stays removed, whatever the file says.
+	if status, body := p.call(t, "DELETE", "/v1/tokens/admin", ""); status != 409 {
+		t.Fatalf("remove the last token: %d %s", status, body)
+	}
+	if status, body := p.call(t, "POST", "/v1/tokens", `{"name":"next","role":"owner"}`); status != 201 {
+		t.Fatalf("make another token: %d %s", status, body)
+	}
 	if status, body := p.call(t, "DELETE", "/v1/tokens/admin", ""); status != 204 {
 		t.Fatalf("remove the token: %d %s", status, body)
 	}
@@ -106,6 +112,9 @@ func TestDataSurvivesKill(t *testing.T) {
 	p = serve(t, dir)
 	if status, _ := p.call(t, "GET", "/v1/info", ""); status != 401 {
 		t.Errorf("a removed token came back: %d", status)
+	}
+	if strings.Contains(p.stdout.String(), "admin-token") {
+		t.Errorf("it names a token that opens nothing: %s", p.stdout)
 	}
 }
 
@@ -134,6 +143,14 @@ func TestRefusesToStart(t *testing.T) {
 		t.Errorf("a wrong sidecar URL: %s", said)
 	}
 	p.end(t, syscall.SIGTERM)
+
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "admin-token"), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said := start(t, broken).fails(t); !strings.Contains(said, "admin-token holds no API token") || !strings.Contains(said, "remove it") {
+		t.Errorf("an empty token file: %s", said)
+	}
 
 	kek := filepath.Join(dir, "kek")
 	saved := kek + ".saved"

@@ -39,28 +39,22 @@ func (s *Server) agentRoutes(api huma.API) {
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: agents + "/{agent}",
 		Summary: "Remove an agent and cut its sandboxes off",
 	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
-		if _, err := s.Store.DeleteAgent(ctx, teamOf(ctx).ID, in.Agent); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "agent.delete", in.Agent)
+		_, err := s.Store.DeleteAgent(ctx, teamOf(ctx).ID, in.Agent, act(ctx, "agent.delete", in.Agent))
+		return nil, err
 	})
 	route(s, api, huma.Operation{
 		OperationID: "pin-vault", Method: http.MethodPut, Path: agents + "/{agent}/pins/{vault}",
 		Summary: "Let an agent use a vault's credentials; pinning twice changes nothing",
 	}, func(ctx context.Context, in *pinPath) (*struct{}, error) {
-		if _, err := s.Store.Pin(ctx, teamOf(ctx).ID, in.Agent, in.Vault); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "agent.pin", in.Agent+" "+in.Vault)
+		_, err := s.Store.Pin(ctx, teamOf(ctx).ID, in.Agent, in.Vault, act(ctx, "agent.pin", in.Agent+" "+in.Vault))
+		return nil, err
 	})
 	route(s, api, huma.Operation{
 		OperationID: "unpin-vault", Method: http.MethodDelete, Path: agents + "/{agent}/pins/{vault}",
 		Summary: "Stop that at once, in running sandboxes too",
 	}, func(ctx context.Context, in *pinPath) (*struct{}, error) {
-		if _, err := s.Store.Unpin(ctx, teamOf(ctx).ID, in.Agent, in.Vault); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "agent.unpin", in.Agent+" "+in.Vault)
+		_, err := s.Store.Unpin(ctx, teamOf(ctx).ID, in.Agent, in.Vault, act(ctx, "agent.unpin", in.Agent+" "+in.Vault))
+		return nil, err
 	})
 }
 
@@ -68,9 +62,5 @@ func (s *Server) createAgent(ctx context.Context, _ *TeamPath, body *named) (*an
 	if err := control.CheckName("agent", body.Name); err != nil {
 		return nil, err
 	}
-	agent, err := s.Store.CreateAgent(ctx, teamOf(ctx).ID, body.Name)
-	if err != nil {
-		return nil, err
-	}
-	return one(agent, s.audited(ctx, teamOf(ctx).ID, "agent.create", agent.Name))
+	return one(s.Store.CreateAgent(ctx, teamOf(ctx).ID, body.Name, act(ctx, "agent.create", body.Name)))
 }

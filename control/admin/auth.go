@@ -21,6 +21,13 @@ func NewToken() string {
 	return tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 }
 
+// IsToken reports whether text has the form of what NewToken makes.
+func IsToken(text string) bool {
+	encoded, found := strings.CutPrefix(text, tokenPrefix)
+	random, err := base64.RawURLEncoding.DecodeString(encoded)
+	return found && err == nil && len(random) == 32
+}
+
 // HashToken is what is stored of a token. A plain hash is enough for a value
 // that is random and 256 bits long; to be found by it takes the whole value.
 func HashToken(text string) []byte {

@@ -55,10 +55,8 @@ func (s *Server) credentialRoutes(api huma.API) {
 	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
-		if _, err := s.Store.DeleteCredential(ctx, teamOf(ctx).ID, in.Vault, in.Credential); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "credential.delete", in.Vault+"/"+in.Credential)
+		_, err := s.Store.DeleteCredential(ctx, teamOf(ctx).ID, in.Vault, in.Credential, act(ctx, "credential.delete", in.Vault+"/"+in.Credential))
+		return nil, err
 	})
 }
 
@@ -81,11 +79,8 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	if err != nil {
 		return nil, err
 	}
-	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed)
-	if err != nil {
-		return nil, err
-	}
-	return one(c, s.audited(ctx, team, "credential.create", c.Vault+"/"+c.Name))
+	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
+	return one(c, err)
 }
 
 // seal encrypts one version of a secret of the caller's team.

@@ -23,7 +23,7 @@ func token(t *testing.T, team *controltest.Team, role control.Role) string {
 		id = team.ID
 	}
 	name := strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(text[3:30])) + "x"
-	if _, err := plane.Store.CreateToken(t.Context(), id, control.Token{Name: "t" + name, Role: role}, admin.HashToken(text)); err != nil {
+	if _, err := plane.Store.CreateToken(t.Context(), id, control.Token{Name: "t" + name, Role: role}, admin.HashToken(text), control.Event{Kind: "token.create", Actor: "system"}); err != nil {
 		t.Fatal(err)
 	}
 	return text

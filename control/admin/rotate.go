@@ -52,14 +52,11 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 		return nil, err
 	}
 	// Two rotations at once: one of them is refused and can look at the other.
-	version, revision, err := s.Store.RotateCredential(ctx, team, c.ID, c.Version, sealed)
+	version, revision, err := s.Store.RotateCredential(ctx, team, c.ID, c.Version, sealed, act(ctx, "credential.rotate", c.Vault+"/"+c.Name))
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	if err := s.audited(ctx, team, "credential.rotate", c.Vault+"/"+c.Name); err != nil {
-		return nil, err
-	}
 	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision}, start, wait))
 }
 

@@ -44,21 +44,16 @@ func (s *Server) sandboxRoutes(api huma.API) {
 		OperationID: "delete-sandbox", Method: http.MethodDelete, Path: sandboxes + "/{sandbox}",
 		Summary: "Cut a sandbox off at once",
 	}, func(ctx context.Context, in *sandboxPath) (*struct{}, error) {
-		if _, err := s.Store.RevokeSandbox(ctx, teamOf(ctx).ID, in.Sandbox); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "sandbox.revoke", in.Sandbox)
+		_, err := s.Store.RevokeSandbox(ctx, teamOf(ctx).ID, in.Sandbox, act(ctx, "sandbox.revoke", in.Sandbox))
+		return nil, err
 	})
 }
 
 func (s *Server) createSandbox(ctx context.Context, in *AgentPath) (*answer[newSandbox], error) {
 	token := s.Authority.NewJoinToken()
 	expires := time.Now().Add(identity.JoinTokenLifetime).UTC()
-	sandbox, err := s.Store.CreateSandbox(ctx, teamOf(ctx).ID, in.Agent, token.Hash(), expires)
+	sandbox, err := s.Store.CreateSandbox(ctx, teamOf(ctx).ID, in.Agent, token.Hash(), expires, act(ctx, "sandbox.create", ""))
 	if err != nil {
-		return nil, err
-	}
-	if err := s.audited(ctx, teamOf(ctx).ID, "sandbox.create", in.Agent+" "+sandbox.ID); err != nil {
 		return nil, err
 	}
 	return &answer[newSandbox]{newSandbox{

@@ -59,9 +59,5 @@ func (s *Server) createTeam(ctx context.Context, _ *struct{}, body *named) (*ans
 	if err := control.CheckName("team", body.Name); err != nil {
 		return nil, err
 	}
-	team, err := s.Store.CreateTeam(ctx, body.Name)
-	if err != nil {
-		return nil, err
-	}
-	return one(team, s.audited(ctx, team.ID, "team.create", team.Name))
+	return one(s.Store.CreateTeam(ctx, body.Name, act(ctx, "team.create", body.Name)))
 }

@@ -80,17 +80,13 @@ func (s *Server) createToken(ctx context.Context, body *wantedToken) (*answer[ne
 	team, value := teamOf(ctx), NewToken()
 	token, err := s.Store.CreateToken(ctx, team.ID, control.Token{
 		Name: body.Name, Team: team.Name, Role: body.Role, ExpiresAt: body.ExpiresAt,
-	}, HashToken(value))
+	}, HashToken(value), act(ctx, "token.create", string(body.Role)+" "+body.Name))
 	if err != nil {
 		return nil, err
 	}
-	return one(newToken{Token: token, Value: value}, s.audited(ctx, team.ID, "token.create", string(token.Role)+" "+token.Name))
+	return one(newToken{Token: token, Value: value}, nil)
 }
 
 func (s *Server) deleteToken(ctx context.Context, name string) error {
-	team := teamOf(ctx).ID
-	if err := s.Store.DeleteToken(ctx, team, name); err != nil {
-		return err
-	}
-	return s.audited(ctx, team, "token.delete", name)
+	return s.Store.DeleteToken(ctx, teamOf(ctx).ID, name, act(ctx, "token.delete", name))
 }

@@ -40,10 +40,8 @@ func (s *Server) vaultRoutes(api huma.API) {
 		OperationID: "delete-vault", Method: http.MethodDelete, Path: vaults + "/{vault}",
 		Summary: "Remove a vault: its data key is destroyed, and with it every secret in it",
 	}, func(ctx context.Context, in *VaultPath) (*struct{}, error) {
-		if _, err := s.Store.DeleteVault(ctx, teamOf(ctx).ID, in.Vault); err != nil {
-			return nil, err
-		}
-		return nil, s.audited(ctx, teamOf(ctx).ID, "vault.delete", in.Vault)
+		_, err := s.Store.DeleteVault(ctx, teamOf(ctx).ID, in.Vault, act(ctx, "vault.delete", in.Vault))
+		return nil, err
 	})
 }
 
@@ -57,9 +55,5 @@ func (s *Server) createVault(ctx context.Context, _ *TeamPath, body *named) (*an
 	if err != nil {
 		return nil, err
 	}
-	vault, err = s.Store.CreateVault(ctx, team, vault, key)
-	if err != nil {
-		return nil, err
-	}
-	return one(vault, s.audited(ctx, team, "vault.create", vault.Name))
+	return one(s.Store.CreateVault(ctx, team, vault, key, act(ctx, "vault.create", vault.Name)))
 }

@@ -96,7 +96,7 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.Owner = admin.NewToken()
-	if _, err := p.Store.CreateToken(ctx, "", control.Token{Name: "owner", Role: control.RoleOwner}, admin.HashToken(p.Owner)); err != nil {
+	if _, err := p.Store.CreateToken(ctx, "", control.Token{Name: "owner", Role: control.RoleOwner}, admin.HashToken(p.Owner), control.Event{Kind: "token.create", Actor: "system"}); err != nil {
 		return nil, err
 	}
 	p.metrics = newMetrics()

@@ -17,11 +17,14 @@ const agentRows = `
 	from agents a `
 
 // CreateAgent makes an agent with no pins.
-func (s *Store) CreateAgent(ctx context.Context, teamID, name string) (control.Agent, error) {
+func (s *Store) CreateAgent(ctx context.Context, teamID, name string, act control.Event) (control.Agent, error) {
 	agent := control.Agent{ID: NewID(), Name: name, Vaults: []string{}}
-	err := s.pool.QueryRow(ctx, `insert into agents (id, team_id, name) values ($1, $2, $3) returning created_at`,
-		agent.ID, teamID, name).Scan(&agent.CreatedAt)
-	return agent, interpret(err, fmt.Sprintf("create agent %q", name), "such team")
+	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `insert into agents (id, team_id, name) values ($1, $2, $3) returning created_at`,
+			agent.ID, teamID, name).Scan(&agent.CreatedAt)
+		return interpret(err, fmt.Sprintf("create agent %q", name), "such team")
+	})
+	return agent, err
 }
 
 // Agent gives the team's agent of that name.
@@ -39,9 +42,9 @@ func (s *Store) Agents(ctx context.Context, teamID string, page Page) (agents []
 }
 
 // DeleteAgent deletes an agent with its pins and sandboxes.
-func (s *Store) DeleteAgent(ctx context.Context, teamID, name string) (revision int64, err error) {
+func (s *Store) DeleteAgent(ctx context.Context, teamID, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("agent %q", name)
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `delete from agents where team_id = $1 and name = $2`, teamID, name)
 		return must(tag, err, "delete "+what, what)
 	})
@@ -50,8 +53,8 @@ func (s *Store) DeleteAgent(ctx context.Context, teamID, name string) (revision 
 // Pin lets the agent use the vault's credentials; pinning again changes nothing.
 // It is CodeConflict if the agent would then have two credentials for one host
 // pattern, since there would be no telling which to use.
-func (s *Store) Pin(ctx context.Context, teamID, agent, vault string) (revision int64, err error) {
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+func (s *Store) Pin(ctx context.Context, teamID, agent, vault string, act control.Event) (revision int64, err error) {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		agentID, vaultID, err := agentAndVault(ctx, tx, teamID, agent, vault)
 		if err != nil {
 			return err
@@ -65,8 +68,8 @@ func (s *Store) Pin(ctx context.Context, teamID, agent, vault string) (revision 
 }
 
 // Unpin takes the vault's credentials from the agent.
-func (s *Store) Unpin(ctx context.Context, teamID, agent, vault string) (revision int64, err error) {
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+func (s *Store) Unpin(ctx context.Context, teamID, agent, vault string, act control.Event) (revision int64, err error) {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		agentID, vaultID, err := agentAndVault(ctx, tx, teamID, agent, vault)
 		if err != nil {
 			return err

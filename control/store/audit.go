@@ -13,13 +13,6 @@ import (
 	"sallyport/control"
 )
 
-// AppendAct stores an act of an admin or of the system. teamID "" is the installation itself.
-func (s *Store) AppendAct(ctx context.Context, teamID string, e control.Event) error {
-	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		return appendEvents(ctx, tx, orInstallation(teamID), record{Event: e})
-	})
-}
-
 // Events lists newest first. An event's ID counts those of its team. teamID "" is the installation itself.
 func (s *Store) Events(ctx context.Context, teamID string, page Page) (events []control.Event, next string, err error) {
 	before := int64(math.MaxInt64)

@@ -44,7 +44,7 @@ func parseRules(texts []string) ([]control.Rule, error) {
 // CreateCredential makes a credential with version 1 of its secret. Its ID is
 // the caller's (NewID), since the secret is sealed to it. Its hosts are stored in
 // the form of api.HostPattern.String.
-func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c control.Credential, secret control.SealedSecret) (created control.Credential, revision int64, err error) {
+func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c control.Credential, secret control.SealedSecret, act control.Event) (created control.Credential, revision int64, err error) {
 	hosts, err := normalise(c.Hosts)
 	if err != nil {
 		return created, 0, err
@@ -53,7 +53,7 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 	for i, r := range c.Inject {
 		rules[i] = r.String()
 	}
-	revision, err = s.change(ctx, teamID, func(tx pgx.Tx) error {
+	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			insert into credentials (id, team_id, vault_id, name, service, allow_http, auth, username, inject, stray, placeholders, version)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)`,
@@ -123,9 +123,9 @@ func (s *Store) Credentials(ctx context.Context, teamID, vault string, page Page
 
 // RotateCredential makes version expectVersion+1, to which secret must have been
 // sealed. It is CodeConflict unless expectVersion is the current one.
-func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret) (version, revision int64, err error) {
+func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
 	version = expectVersion + 1
-	revision, err = s.change(ctx, teamID, func(tx pgx.Tx) error {
+	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		current, err := one(ctx, tx, "such credential", pgx.RowTo[int64],
 			`select version from credentials where team_id = $1 and id = $2 for update`, teamID, credentialID)
 		if err != nil {
@@ -144,9 +144,9 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 }
 
 // DeleteCredential deletes a credential with every version of its secret.
-func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string) (revision int64, err error) {
+func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("credential %q in vault %q", name, vault)
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			delete from credentials c using vaults v
 			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)

@@ -21,7 +21,7 @@ func TestVaultAndCredential(t *testing.T) {
 	c := credential("stripe", "API.Stripe.com.", "api.stripe.com:443", "*.stripe.com:8443")
 	c.Username, c.Service, c.AllowHTTP = "me", "stripe", true
 	sealed := secret()
-	created, revision, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, c, sealed)
+	created, revision, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, c, sealed, testAct())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,11 +38,11 @@ func TestVaultAndCredential(t *testing.T) {
 	if !bytes.Equal(read.Salt, sealed.Salt) || !bytes.Equal(read.Ciphertext, sealed.Ciphertext) {
 		t.Errorf("the secret came back as %+v", read)
 	}
-	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("stripe", "other.test"), secret())
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("stripe", "other.test"), secret(), testAct())
 	wantCode(t, err, control.CodeConflict, "stripe")
-	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("none"), secret())
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("none"), secret(), testAct())
 	wantCode(t, err, control.CodeInvalid, "host")
-	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("bad", "10.0.0.1"), secret())
+	_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("bad", "10.0.0.1"), secret(), testAct())
 	wantCode(t, err, control.CodeInvalid, "10.0.0.1")
 	if f.revision() != revision {
 		t.Error("a refused change moved the revision")
@@ -52,11 +52,11 @@ func TestVaultAndCredential(t *testing.T) {
 func TestRotate(t *testing.T) {
 	f := newFixture(t)
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
-	version, revision, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret())
+	version, revision, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret(), testAct())
 	if err != nil || version != 2 || revision != f.revision() {
 		t.Fatalf("version %d, revision %d, %v", version, revision, err)
 	}
-	_, _, err = f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret())
+	_, _, err = f.RotateCredential(t.Context(), f.Team.ID, c.ID, 1, secret(), testAct())
 	wantCode(t, err, control.CodeConflict, "version 2")
 	after := got(f.Credential(t.Context(), f.Team.ID, "prod", "stripe"))(t)
 	if after.Version != 2 || !after.RotatedAt.After(c.RotatedAt) {
@@ -65,7 +65,7 @@ func TestRotate(t *testing.T) {
 
 	reused := secret()
 	reused.Salt = got(f.SealedVersion(t.Context(), f.Team.ID, c.ID, 1))(t).Salt
-	if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 2, reused); err == nil {
+	if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, 2, reused, testAct()); err == nil {
 		t.Error("a salt was used twice")
 	}
 }
@@ -75,7 +75,7 @@ func TestDeletedVaultLeavesNothing(t *testing.T) {
 	f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
 	before := f.revision()
-	if revision := got(f.DeleteVault(t.Context(), f.Team.ID, "prod"))(t); revision != before+1 {
+	if revision := got(f.DeleteVault(t.Context(), f.Team.ID, "prod", testAct()))(t); revision != before+1 {
 		t.Errorf("revision %d after %d", revision, before)
 	}
 	for _, table := range []string{"vaults", "vault_keys", "credentials", "credential_versions", "credential_hosts", "pins"} {
@@ -87,6 +87,6 @@ func TestDeletedVaultLeavesNothing(t *testing.T) {
 	if a := got(f.Agent(t.Context(), f.Team.ID, "billing"))(t); len(a.Vaults) != 0 {
 		t.Errorf("the agent still has %v", a.Vaults)
 	}
-	_, err := f.DeleteVault(t.Context(), f.Team.ID, "prod")
+	_, err := f.DeleteVault(t.Context(), f.Team.ID, "prod", testAct())
 	wantCode(t, err, control.CodeNotFound, "prod")
 }

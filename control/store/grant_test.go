@@ -32,7 +32,7 @@ func TestGrant(t *testing.T) {
 		t.Fatalf("%d events, %v", len(events), err)
 	}
 	want := control.Event{
-		ID: 1, Time: events[0].Time, Kind: "grant", Actor: "sandbox:" + b.ID, Agent: "billing", Sandbox: b.ID,
+		ID: events[0].ID, Time: events[0].Time, Kind: "grant", Actor: "sandbox:" + b.ID, Agent: "billing", Sandbox: b.ID,
 		Host: "api.stripe.com", Credential: "prod/stripe", Version: 1, Lease: lease.ID,
 	}
 	if events[0] != want || want.Time.IsZero() {
@@ -59,14 +59,14 @@ func TestRefusedGrants(t *testing.T) {
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	hidden := f.credential(f.vault("unpinned"), "hidden", "api.hidden.com")
 	rotated := f.credential(got(f.Vault(t.Context(), f.Team.ID, "prod"))(t), "rotated", "api.rotated.com")
-	if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, rotated.ID, 1, secret()); err != nil {
+	if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, rotated.ID, 1, secret(), testAct()); err != nil {
 		t.Fatal(err)
 	}
 	thief := f.another("thief")
 	foreign := thief.credential(thief.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
 	b, revoked, pending := f.sandbox("billing"), f.sandbox("billing"), f.pending("billing", "token")
-	got(f.RevokeSandbox(t.Context(), f.Team.ID, revoked.ID))(t)
+	got(f.RevokeSandbox(t.Context(), f.Team.ID, revoked.ID, testAct()))(t)
 
 	messages := make(map[string]bool)
 	for name, test := range map[string]struct {
@@ -108,11 +108,17 @@ func TestNoGrantAfterTheChange(t *testing.T) {
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
 	for name, change := range map[string]func(b control.Sandbox) error{
-		"unpin":  func(control.Sandbox) error { _, err := f.Unpin(t.Context(), f.Team.ID, "billing", "prod"); return err },
-		"revoke": func(b control.Sandbox) error { _, err := f.RevokeSandbox(t.Context(), f.Team.ID, b.ID); return err },
+		"unpin": func(control.Sandbox) error {
+			_, err := f.Unpin(t.Context(), f.Team.ID, "billing", "prod", testAct())
+			return err
+		},
+		"revoke": func(b control.Sandbox) error {
+			_, err := f.RevokeSandbox(t.Context(), f.Team.ID, b.ID, testAct())
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got(f.Pin(t.Context(), f.Team.ID, "billing", "prod"))(t)
+			got(f.Pin(t.Context(), f.Team.ID, "billing", "prod", testAct()))(t)
 			b := f.sandbox("billing")
 			granted, over := make(chan struct{}, 1), make(chan error, 1)
 			go func() {

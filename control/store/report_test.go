@@ -22,8 +22,11 @@ func reports(from, n int) []Report {
 // A sandbox that was cut off may tell what it did before, and no more.
 func TestReportsEndWithTheSandbox(t *testing.T) {
 	for name, end := range map[string]func(f *fixture, id string) error{
-		"revoked": func(f *fixture, id string) error { _, err := f.RevokeSandbox(f.t.Context(), f.Team.ID, id); return err },
-		"locked":  func(f *fixture, id string) error { return f.lockSandbox(f.t.Context(), f.Team.ID, id, "test") },
+		"revoked": func(f *fixture, id string) error {
+			_, err := f.RevokeSandbox(f.t.Context(), f.Team.ID, id, testAct())
+			return err
+		},
+		"locked": func(f *fixture, id string) error { return f.lockSandbox(f.t.Context(), f.Team.ID, id, "test") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -100,7 +103,7 @@ func TestOnlyOwnCredentialsAreNamed(t *testing.T) {
 		t.Errorf("a bound one is named %q", named)
 	}
 	got(f.grant(b.ID, bound.ID, 1))(t)
-	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod"))(t)
+	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod", testAct()))(t)
 	if named := name(6, bound.ID); named != "prod/stripe" {
 		t.Errorf("one that was leased is named %q", named)
 	}
@@ -133,7 +136,7 @@ func TestReportsLeaveConnections(t *testing.T) {
 	}
 	other, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
-	got(f.CreateTeam(other, "other"))(t)
+	got(f.CreateTeam(other, "other", testAct()))(t)
 	cancel()
 	for range flood {
 		<-done

@@ -26,11 +26,13 @@ const sandboxRows = `
 	from sandboxes s join agents a on a.id = s.agent_id `
 
 // CreateSandbox makes a pending sandbox of the agent of that name. tokenHash is
-// the SHA-256 of its join token, which expires.
-func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHash []byte, expires time.Time) (control.Sandbox, error) {
+// the SHA-256 of its join token, which expires. Agent, sandbox and detail of act
+// are filled in.
+func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHash []byte, expires time.Time, act control.Event) (control.Sandbox, error) {
 	var sandbox control.Sandbox
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		id, what := NewID(), fmt.Sprintf("agent %q", agent)
+	id, what := NewID(), fmt.Sprintf("agent %q", agent)
+	act.Agent, act.Sandbox, act.Detail = agent, id, agent+" "+id
+	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `insert into sandboxes (id, team_id, agent_id) select $1, team_id, id from agents where team_id = $2 and name = $3`, id, teamID, agent)
 		if err := must(tag, err, "create a sandbox", what); err != nil {
 			return err
@@ -66,8 +68,9 @@ func (s *Store) Sandboxes(ctx context.Context, teamID string, page Page) (sandbo
 }
 
 // RevokeSandbox cuts a sandbox off for good; doing so again changes nothing.
-func (s *Store) RevokeSandbox(ctx context.Context, teamID, sandboxID string) (revision int64, err error) {
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+func (s *Store) RevokeSandbox(ctx context.Context, teamID, sandboxID string, act control.Event) (revision int64, err error) {
+	act.Sandbox = sandboxID
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update sandboxes set state = 'revoked', ended_at = coalesce(ended_at, now()) where team_id = $1 and id = $2`, teamID, sandboxID)
 		return must(tag, err, "revoke the sandbox", "such sandbox")
 	})
@@ -78,21 +81,19 @@ var errUnchanged = errors.New("unchanged")
 
 // lockSandbox cuts off a sandbox whose identity is in two hands.
 func (s *Store) lockSandbox(ctx context.Context, teamID, sandboxID, reason string) error {
-	_, err := s.change(ctx, teamID, func(tx pgx.Tx) error {
-		var agent string
-		err := tx.QueryRow(ctx, `
-			update sandboxes s set state = 'locked', ended_at = now() from agents a
-			where a.id = s.agent_id and s.team_id = $1 and s.id = $2 and s.state in ('pending', 'enrolled') returning a.name`,
-			teamID, sandboxID).Scan(&agent)
-		if errors.Is(err, pgx.ErrNoRows) {
+	known, err := s.Sandbox(ctx, teamID, sandboxID)
+	if err != nil {
+		return err
+	}
+	act := control.Event{Kind: "sandbox.lock", Actor: "system", Agent: known.Agent, Sandbox: sandboxID, Detail: reason}
+	_, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update sandboxes set state = 'locked', ended_at = now()
+			where team_id = $1 and id = $2 and state in ('pending', 'enrolled')`, teamID, sandboxID)
+		if err == nil && tag.RowsAffected() == 0 {
 			return errUnchanged
 		}
-		if err != nil {
-			return interpret(err, "lock the sandbox", "such sandbox")
-		}
-		return appendEvents(ctx, tx, teamID, record{Event: control.Event{
-			Kind: "sandbox.lock", Actor: "system", Agent: agent, Sandbox: sandboxID, Detail: reason,
-		}})
+		return interpret(err, "lock the sandbox", "such sandbox")
 	})
 	if errors.Is(err, errUnchanged) {
 		return nil

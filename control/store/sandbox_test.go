@@ -16,7 +16,7 @@ import (
 
 func (f *fixture) pending(agent, token string) control.Sandbox {
 	f.t.Helper()
-	return got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, hash(token), time.Now().Add(time.Hour)))(f.t)
+	return got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, hash(token), time.Now().Add(time.Hour), testAct()))(f.t)
 }
 
 func (f *fixture) wantState(id string, want control.SandboxState) {
@@ -73,13 +73,13 @@ func TestJoinTokenRefusals(t *testing.T) {
 	_, err := f.ConsumeJoinToken(t.Context(), hash("unknown"))
 	wantCode(t, err, control.CodeUnauthorized)
 
-	expired := got(f.CreateSandbox(t.Context(), f.Team.ID, "billing", hash("expired"), time.Now().Add(-time.Second)))(t)
+	expired := got(f.CreateSandbox(t.Context(), f.Team.ID, "billing", hash("expired"), time.Now().Add(-time.Second), testAct()))(t)
 	_, err = f.ConsumeJoinToken(t.Context(), hash("expired"))
 	wantCode(t, err, control.CodeUnauthorized, "expired")
 	f.wantState(expired.ID, control.SandboxPending)
 
 	revoked := f.pending("billing", "revoked")
-	got(f.RevokeSandbox(t.Context(), f.Team.ID, revoked.ID))(t)
+	got(f.RevokeSandbox(t.Context(), f.Team.ID, revoked.ID, testAct()))(t)
 	_, err = f.ConsumeJoinToken(t.Context(), hash("revoked"))
 	wantCode(t, err, control.CodeUnauthorized)
 	if kinds := f.kinds(); kinds != "" {
@@ -104,7 +104,7 @@ func TestSecondUseOfJoinTokenLocks(t *testing.T) {
 	if f.revision() != before+1 || f.kinds() != "sandbox.lock" {
 		t.Errorf("revision %d after %d, events %q: want one step and one event, however often it is tried", f.revision(), before, f.kinds())
 	}
-	got(f.RevokeSandbox(t.Context(), f.Team.ID, b.ID))(t)
+	got(f.RevokeSandbox(t.Context(), f.Team.ID, b.ID, testAct()))(t)
 	_, err := f.ConsumeJoinToken(t.Context(), hash("token"))
 	wantCode(t, err, control.CodeUnauthorized)
 	f.wantState(b.ID, control.SandboxRevoked)
@@ -213,7 +213,7 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 	counts("2 1")
 	check(f.Acknowledge(ctx, second.ID, 1<<40)) // it can't run ahead of the team
 	counts("2 2")
-	if _, _, err := f.RotateCredential(ctx, f.Team.ID, c.ID, 1, secret()); err != nil {
+	if _, _, err := f.RotateCredential(ctx, f.Team.ID, c.ID, 1, secret(), testAct()); err != nil {
 		t.Fatal(err)
 	}
 	counts("2 0")
@@ -257,13 +257,13 @@ func TestSnapshot(t *testing.T) {
 	}
 	want(pending.ID, "pending")
 	want(b.ID, "enrolled prod/stripe@1")
-	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod"))(t)
+	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod", testAct()))(t)
 	want(b.ID, "enrolled")
-	got(f.Pin(t.Context(), f.Team.ID, "billing", "unpinned"))(t)
+	got(f.Pin(t.Context(), f.Team.ID, "billing", "unpinned", testAct()))(t)
 	want(b.ID, "enrolled unpinned/hidden@1")
-	got(f.RevokeSandbox(t.Context(), f.Team.ID, b.ID))(t)
+	got(f.RevokeSandbox(t.Context(), f.Team.ID, b.ID, testAct()))(t)
 	want(b.ID, "revoked")
-	got(f.DeleteAgent(t.Context(), f.Team.ID, "billing"))(t)
+	got(f.DeleteAgent(t.Context(), f.Team.ID, "billing", testAct()))(t)
 	_, err := f.Snapshot(t.Context(), b.ID)
 	wantCode(t, err, control.CodeNotFound)
 }
@@ -296,7 +296,7 @@ func TestSnapshotHasItsRevision(t *testing.T) {
 		})
 	}
 	for version := int64(1); version < 100; version++ {
-		if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, version, secret()); err != nil {
+		if _, _, err := f.RotateCredential(t.Context(), f.Team.ID, c.ID, version, secret(), testAct()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,20 +314,20 @@ func TestRevisions(t *testing.T) {
 	want := f.revision()
 	for name, change := range []func() (int64, error){
 		func() (int64, error) {
-			_, r, err := f.CreateCredential(ctx, id, v.ID, credential("a", "a.test.com"), secret())
+			_, r, err := f.CreateCredential(ctx, id, v.ID, credential("a", "a.test.com"), secret(), testAct())
 			return r, err
 		},
 		func() (int64, error) {
 			c := got(f.Credential(ctx, id, "prod", "a"))(t)
-			_, r, err := f.RotateCredential(ctx, id, c.ID, 1, secret())
+			_, r, err := f.RotateCredential(ctx, id, c.ID, 1, secret(), testAct())
 			return r, err
 		},
-		func() (int64, error) { return f.Pin(ctx, id, "billing", "prod") },
-		func() (int64, error) { return f.Unpin(ctx, id, "billing", "prod") },
-		func() (int64, error) { return f.DeleteCredential(ctx, id, "prod", "a") },
-		func() (int64, error) { return f.RevokeSandbox(ctx, id, b.ID) },
-		func() (int64, error) { return f.DeleteVault(ctx, id, "prod") },
-		func() (int64, error) { return f.DeleteAgent(ctx, id, "billing") },
+		func() (int64, error) { return f.Pin(ctx, id, "billing", "prod", testAct()) },
+		func() (int64, error) { return f.Unpin(ctx, id, "billing", "prod", testAct()) },
+		func() (int64, error) { return f.DeleteCredential(ctx, id, "prod", "a", testAct()) },
+		func() (int64, error) { return f.RevokeSandbox(ctx, id, b.ID, testAct()) },
+		func() (int64, error) { return f.DeleteVault(ctx, id, "prod", testAct()) },
+		func() (int64, error) { return f.DeleteAgent(ctx, id, "billing", testAct()) },
 	} {
 		want++
 		if r := got(change())(t); r != want || f.revision() != want {
@@ -350,11 +350,11 @@ func TestListen(t *testing.T) {
 		}
 	}
 	expect("")
-	got(f.Pin(ctx, f.Team.ID, "billing", "prod"))(t)
+	got(f.Pin(ctx, f.Team.ID, "billing", "prod", testAct()))(t)
 	expect(f.Team.ID)
-	_, err := f.Pin(ctx, f.Team.ID, "billing", "none") // rolled back, so not heard
+	_, err := f.Pin(ctx, f.Team.ID, "billing", "none", testAct()) // rolled back, so not heard
 	wantCode(t, err, control.CodeNotFound)
-	got(f.Unpin(ctx, f.Team.ID, "billing", "prod"))(t)
+	got(f.Unpin(ctx, f.Team.ID, "billing", "prod", testAct()))(t)
 	expect(f.Team.ID)
 
 	killed := got(one(ctx, f.pool, "listener", pgx.RowTo[bool],
@@ -363,7 +363,7 @@ func TestListen(t *testing.T) {
 		t.Fatal("the listener's connection was not killed")
 	}
 	expect("")
-	got(f.Pin(ctx, f.Team.ID, "billing", "prod"))(t)
+	got(f.Pin(ctx, f.Team.ID, "billing", "prod", testAct()))(t)
 	expect(f.Team.ID)
 	cancel()
 	if err := <-done; err != nil {

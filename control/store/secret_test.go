@@ -35,7 +35,7 @@ func (f sealed) sealedVault(name string) control.Vault {
 	f.t.Helper()
 	v := control.Vault{ID: NewID(), Name: name}
 	key := got(f.sealer.NewDataKey(f.t.Context(), f.Team.ID, v.ID))(f.t)
-	return got(f.CreateVault(f.t.Context(), f.Team.ID, v, key))(f.t)
+	return got(f.CreateVault(f.t.Context(), f.Team.ID, v, key, testAct()))(f.t)
 }
 
 func (f sealed) seal(v control.Vault, credentialID string, version int64, value string) control.SealedSecret {
@@ -48,7 +48,7 @@ func (f sealed) seal(v control.Vault, credentialID string, version int64, value 
 func (f sealed) add(v control.Vault, name, value string) control.Credential {
 	f.t.Helper()
 	c := credential(name, name+".example.com")
-	c, _, err := f.CreateCredential(f.t.Context(), f.Team.ID, v.ID, c, f.seal(v, c.ID, 1, value))
+	c, _, err := f.CreateCredential(f.t.Context(), f.Team.ID, v.ID, c, f.seal(v, c.ID, 1, value), testAct())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func (f sealed) add(v control.Vault, name, value string) control.Credential {
 
 func (f sealed) rotate(v control.Vault, c control.Credential, value string) {
 	f.t.Helper()
-	_, _, err := f.RotateCredential(f.t.Context(), f.Team.ID, c.ID, c.Version, f.seal(v, c.ID, c.Version+1, value))
+	_, _, err := f.RotateCredential(f.t.Context(), f.Team.ID, c.ID, c.Version, f.seal(v, c.ID, c.Version+1, value), testAct())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestShreddedVaultDoesNotOpen(t *testing.T) {
 	v := f.sealedVault("prod")
 	c := f.add(v, "stripe", "secret")
 	old := got(f.SealedVersion(t.Context(), f.Team.ID, c.ID, 1))(t)
-	got(f.DeleteVault(t.Context(), f.Team.ID, "prod"))(t)
+	got(f.DeleteVault(t.Context(), f.Team.ID, "prod", testAct()))(t)
 	_, err := f.VaultKey(t.Context(), f.Team.ID, v.ID)
 	wantCode(t, err, control.CodeNotFound)
 	again := f.sealedVault("prod") // the name comes back, the key does not
@@ -133,7 +133,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	kek := got(seal.OpenFileKEK(t.Context(), filepath.Join(t.TempDir(), "kek"), s))(t)
 	sealer := seal.New(kek)
 	defer sealer.Close()
-	f := sealed{&fixture{s, t, got(s.CreateTeam(t.Context(), "default"))(t)}, sealer}
+	f := sealed{&fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t)}, sealer}
 	v := f.sealedVault("prod")
 	c := f.add(v, "stripe", canary+"-1")
 	f.rotate(v, c, canary+"-2")

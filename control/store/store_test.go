@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -77,7 +78,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	s := newStore(t)
-	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default"))(t)}
+	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t)}
 }
 
 // got fails the test on an error: got(f())(t).
@@ -94,13 +95,27 @@ func got[T any](v T, err error) func(*testing.T) T {
 // another is the same store with another team.
 func (f *fixture) another(name string) *fixture {
 	f.t.Helper()
-	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name))(f.t)}
+	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name, testAct()))(f.t)}
+}
+
+// testAct is what every change of a test is recorded as.
+func testAct() control.Event { return control.Event{Kind: "test", Actor: "token:test"} }
+
+// Events leaves those acts out.
+func (f *fixture) Events(ctx context.Context, teamID string, page Page) ([]control.Event, string, error) {
+	events, next, err := f.Store.Events(ctx, teamID, page)
+	return slices.DeleteFunc(events, func(e control.Event) bool { return e.Kind == testAct().Kind }), next, err
+}
+
+// AppendAct records an act that changes nothing.
+func (f *fixture) AppendAct(ctx context.Context, teamID string, e control.Event) error {
+	return f.act(ctx, teamID, e, func(pgx.Tx) error { return nil })
 }
 
 func (f *fixture) vault(name string) control.Vault {
 	f.t.Helper()
 	key := control.WrappedKey{KEK: "kek", Version: 1, Blob: []byte("blob of " + name)}
-	return got(f.CreateVault(f.t.Context(), f.Team.ID, control.Vault{ID: NewID(), Name: name}, key))(f.t)
+	return got(f.CreateVault(f.t.Context(), f.Team.ID, control.Vault{ID: NewID(), Name: name}, key, testAct()))(f.t)
 }
 
 func credential(name string, hosts ...string) control.Credential {
@@ -121,7 +136,7 @@ func secret() control.SealedSecret {
 
 func (f *fixture) credential(v control.Vault, name string, hosts ...string) control.Credential {
 	f.t.Helper()
-	c, _, err := f.CreateCredential(f.t.Context(), f.Team.ID, v.ID, credential(name, hosts...), secret())
+	c, _, err := f.CreateCredential(f.t.Context(), f.Team.ID, v.ID, credential(name, hosts...), secret(), testAct())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -130,9 +145,9 @@ func (f *fixture) credential(v control.Vault, name string, hosts ...string) cont
 
 func (f *fixture) agent(name string, vaults ...string) control.Agent {
 	f.t.Helper()
-	got(f.CreateAgent(f.t.Context(), f.Team.ID, name))(f.t)
+	got(f.CreateAgent(f.t.Context(), f.Team.ID, name, testAct()))(f.t)
 	for _, v := range vaults {
-		got(f.Pin(f.t.Context(), f.Team.ID, name, v))(f.t)
+		got(f.Pin(f.t.Context(), f.Team.ID, name, v, testAct()))(f.t)
 	}
 	return got(f.Agent(f.t.Context(), f.Team.ID, name))(f.t)
 }
@@ -146,7 +161,7 @@ func hash(s string) []byte {
 func (f *fixture) sandbox(agent string) control.Sandbox {
 	f.t.Helper()
 	token := hash(NewID())
-	b := got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, token, time.Now().Add(time.Hour)))(f.t)
+	b := got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, token, time.Now().Add(time.Hour), testAct()))(f.t)
 	got(f.ConsumeJoinToken(f.t.Context(), token))(f.t)
 	if err := f.SetIdentity(f.t.Context(), b.ID, hash("key"), []byte("seal key"), "v1"); err != nil {
 		f.t.Fatal(err)
@@ -190,7 +205,7 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 		}
 	}
 	s := open(t, url)
-	got(s.CreateTeam(t.Context(), "kept"))(t)
+	got(s.CreateTeam(t.Context(), "kept", testAct()))(t)
 	got(open(t, url).Team(t.Context(), "kept"))(t)
 }
 
@@ -214,7 +229,7 @@ func TestDatabaseAway(t *testing.T) {
 func TestTeamsArePaged(t *testing.T) {
 	s := newStore(t)
 	for i := range 5 {
-		got(s.CreateTeam(t.Context(), fmt.Sprintf("team-%d", i)))(t)
+		got(s.CreateTeam(t.Context(), fmt.Sprintf("team-%d", i), testAct()))(t)
 	}
 	var names []string
 	for page := (Page{Limit: 2}); ; {
@@ -233,9 +248,9 @@ func TestTeamsArePaged(t *testing.T) {
 	if got := strings.Join(names, " "); got != "team-0 team-1 team-2 team-3 team-4" {
 		t.Errorf("listed %s", got)
 	}
-	_, err := s.CreateTeam(t.Context(), "team-0")
+	_, err := s.CreateTeam(t.Context(), "team-0", testAct())
 	wantCode(t, err, control.CodeConflict, "team-0")
-	_, err = s.CreateTeam(t.Context(), "Team 0")
+	_, err = s.CreateTeam(t.Context(), "Team 0", testAct())
 	wantCode(t, err, control.CodeInvalid)
 	_, err = s.Team(t.Context(), "team-9")
 	wantCode(t, err, control.CodeNotFound, "team-9")
@@ -248,35 +263,38 @@ func TestOtherTeamSeesNothing(t *testing.T) {
 	c := f.credential(v, "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
 	b := f.sandbox("billing")
-	got(f.CreateToken(t.Context(), f.Team.ID, control.Token{Name: "ci", Role: control.RoleAdmin}, hash("ci")))(t)
+	got(f.CreateToken(t.Context(), f.Team.ID, control.Token{Name: "ci", Role: control.RoleAdmin}, hash("ci"), testAct()))(t)
 	thief := f.another("thief")
 	thief.vault("own")
 	ctx, id := t.Context(), thief.Team.ID
 	for name, call := range map[string]func() error{
 		"Vault":       func() error { _, err := f.Vault(ctx, id, "prod"); return err },
 		"VaultKey":    func() error { _, err := f.VaultKey(ctx, id, v.ID); return err },
-		"DeleteVault": func() error { _, err := f.DeleteVault(ctx, id, "prod"); return err },
+		"DeleteVault": func() error { _, err := f.DeleteVault(ctx, id, "prod", testAct()); return err },
 		"CreateCredential": func() error {
-			_, _, err := f.CreateCredential(ctx, id, v.ID, credential("x", "x.test"), secret())
+			_, _, err := f.CreateCredential(ctx, id, v.ID, credential("x", "x.test"), secret(), testAct())
 			return err
 		},
-		"Credential":          func() error { _, err := f.Credential(ctx, id, "prod", "stripe"); return err },
-		"Credentials":         func() error { _, _, err := f.Credentials(ctx, id, "prod", Page{}); return err },
-		"Rotate":              func() error { _, _, err := f.RotateCredential(ctx, id, c.ID, 1, secret()); return err },
-		"DeleteCredential":    func() error { _, err := f.DeleteCredential(ctx, id, "prod", "stripe"); return err },
-		"SealedVersion":       func() error { _, err := f.SealedVersion(ctx, id, c.ID, 1); return err },
-		"Agent":               func() error { _, err := f.Agent(ctx, id, "billing"); return err },
-		"DeleteAgent":         func() error { _, err := f.DeleteAgent(ctx, id, "billing"); return err },
-		"Pin":                 func() error { _, err := f.Pin(ctx, id, "billing", "own"); return err },
-		"Unpin":               func() error { _, err := f.Unpin(ctx, id, "billing", "prod"); return err },
-		"CreateSandbox":       func() error { _, err := f.CreateSandbox(ctx, id, "billing", hash("x"), time.Now()); return err },
+		"Credential":       func() error { _, err := f.Credential(ctx, id, "prod", "stripe"); return err },
+		"Credentials":      func() error { _, _, err := f.Credentials(ctx, id, "prod", Page{}); return err },
+		"Rotate":           func() error { _, _, err := f.RotateCredential(ctx, id, c.ID, 1, secret(), testAct()); return err },
+		"DeleteCredential": func() error { _, err := f.DeleteCredential(ctx, id, "prod", "stripe", testAct()); return err },
+		"SealedVersion":    func() error { _, err := f.SealedVersion(ctx, id, c.ID, 1); return err },
+		"Agent":            func() error { _, err := f.Agent(ctx, id, "billing"); return err },
+		"DeleteAgent":      func() error { _, err := f.DeleteAgent(ctx, id, "billing", testAct()); return err },
+		"Pin":              func() error { _, err := f.Pin(ctx, id, "billing", "own", testAct()); return err },
+		"Unpin":            func() error { _, err := f.Unpin(ctx, id, "billing", "prod", testAct()); return err },
+		"CreateSandbox": func() error {
+			_, err := f.CreateSandbox(ctx, id, "billing", hash("x"), time.Now(), testAct())
+			return err
+		},
 		"Sandbox":             func() error { _, err := f.Sandbox(ctx, id, b.ID); return err },
-		"RevokeSandbox":       func() error { _, err := f.RevokeSandbox(ctx, id, b.ID); return err },
+		"RevokeSandbox":       func() error { _, err := f.RevokeSandbox(ctx, id, b.ID, testAct()); return err },
 		"Identity":            func() error { _, err := f.Identity(ctx, id, b.ID); return err },
 		"AppendEvents":        func() error { _, err := f.AppendEvents(ctx, id, b.ID, []Report{{Sequence: 1}}); return err },
-		"DeleteToken":         func() error { return f.DeleteToken(ctx, id, "ci") },
+		"DeleteToken":         func() error { return f.DeleteToken(ctx, id, "ci", testAct()) },
 		"an id that is none":  func() error { _, err := f.Sandbox(ctx, id, "x'; drop table teams"); return err },
-		"a team that is none": func() error { _, err := f.CreateAgent(ctx, NewID(), "x"); return err },
+		"a team that is none": func() error { _, err := f.CreateAgent(ctx, NewID(), "x", testAct()); return err },
 	} {
 		t.Run(name, func(t *testing.T) { wantCode(t, call(), control.CodeNotFound) })
 	}

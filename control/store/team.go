@@ -9,8 +9,8 @@ import (
 	"sallyport/control"
 )
 
-// CreateTeam makes a team.
-func (s *Store) CreateTeam(ctx context.Context, name string) (control.Team, error) {
+// CreateTeam makes a team, whose first event is act.
+func (s *Store) CreateTeam(ctx context.Context, name string, act control.Event) (control.Team, error) {
 	var team control.Team
 	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
 		team, err = one(ctx, tx, fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
@@ -18,8 +18,10 @@ func (s *Store) CreateTeam(ctx context.Context, name string) (control.Team, erro
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `insert into audit_heads (team_id) values ($1)`, team.ID)
-		return interpret(err, "begin the team's audit", "")
+		if _, err = tx.Exec(ctx, `insert into audit_heads (team_id) values ($1)`, team.ID); err != nil {
+			return interpret(err, "begin the team's audit", "")
+		}
+		return appendEvents(ctx, tx, team.ID, record{Event: act})
 	})
 	return team, err
 }

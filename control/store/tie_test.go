@@ -19,10 +19,13 @@ func TestTies(t *testing.T) {
 	f.credential(f.vault("wild"), "any", "*.stripe.com")
 	f.credential(f.vault("port"), "alt", "api.stripe.com:8443")
 	f.agent("billing", "prod", "wild", "port") // most specific wins, and another port is another place
-	pin := func(vault string) error { _, err := f.Pin(t.Context(), f.Team.ID, "billing", vault); return err }
+	pin := func(vault string) error {
+		_, err := f.Pin(t.Context(), f.Team.ID, "billing", vault, testAct())
+		return err
+	}
 	create := func(vault, host string) error {
 		v := got(f.Vault(t.Context(), f.Team.ID, vault))(t)
-		_, _, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("new", host), secret())
+		_, _, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("new", host), secret(), testAct())
 		return err
 	}
 
@@ -36,7 +39,7 @@ func TestTies(t *testing.T) {
 		t.Errorf("a refused change left %v at revision %d", a.Vaults, f.revision())
 	}
 
-	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod"))(t)
+	got(f.Unpin(t.Context(), f.Team.ID, "billing", "prod", testAct()))(t)
 	if err := pin("test"); err != nil {
 		t.Errorf("after the unpin: %v", err)
 	}
@@ -46,7 +49,7 @@ func TestTies(t *testing.T) {
 	if err := create("prod", "dashboard.stripe.com"); err != nil {
 		t.Errorf("a host of its own: %v", err)
 	}
-	_, err := f.Unpin(t.Context(), f.Team.ID, "billing", "prod")
+	_, err := f.Unpin(t.Context(), f.Team.ID, "billing", "prod", testAct())
 	wantCode(t, err, control.CodeNotFound, "prod", "billing")
 }
 
@@ -63,13 +66,13 @@ func TestPinRace(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range n {
 		group.Go(func() {
-			if _, err := f.Pin(t.Context(), f.Team.ID, "billing", fmt.Sprintf("vault-%d", i)); err != nil && control.CodeOf(err) != control.CodeConflict {
+			if _, err := f.Pin(t.Context(), f.Team.ID, "billing", fmt.Sprintf("vault-%d", i), testAct()); err != nil && control.CodeOf(err) != control.CodeConflict {
 				t.Error(err)
 			}
 		})
 		group.Go(func() {
 			name := fmt.Sprintf("empty-%d", i)
-			if _, err := f.Pin(t.Context(), f.Team.ID, "billing", name); err != nil {
+			if _, err := f.Pin(t.Context(), f.Team.ID, "billing", name, testAct()); err != nil {
 				t.Error(err)
 			}
 			v, err := f.Vault(t.Context(), f.Team.ID, name)
@@ -77,7 +80,7 @@ func TestPinRace(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("late", "api.example.com"), secret())
+			_, _, err = f.CreateCredential(t.Context(), f.Team.ID, v.ID, credential("late", "api.example.com"), secret(), testAct())
 			if err != nil && control.CodeOf(err) != control.CodeConflict {
 				t.Error(err)
 			}

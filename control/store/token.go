@@ -15,9 +15,9 @@ const tokenRows = `
 
 // CreateToken makes an API token with t's name, role and expiry; hash is the
 // SHA-256 of its value. teamID "" makes one for every team.
-func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token, hash []byte) (control.Token, error) {
+func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token, hash []byte, act control.Event) (control.Token, error) {
 	var created control.Token
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
 		id, what := NewID(), fmt.Sprintf("token %q", t.Name)
 		_, err := tx.Exec(ctx, `insert into tokens (id, team_id, name, role, hash, expires_at) values ($1, nullif($2, '')::uuid, $3, $4, $5, $6)`,
 			id, teamID, t.Name, t.Role, hash, t.ExpiresAt)
@@ -48,9 +48,31 @@ func (s *Store) Tokens(ctx context.Context, teamID string, page Page) (tokens []
 	return tokens, next, err
 }
 
-// DeleteToken deletes a token. teamID "" is for those for every team.
-func (s *Store) DeleteToken(ctx context.Context, teamID, name string) error {
+// DeleteToken deletes a token. teamID "" is for those for every team; of those,
+// the last owner's is not deleted (CodeConflict): nobody could make another.
+func (s *Store) DeleteToken(ctx context.Context, teamID, name string, act control.Event) error {
 	what := fmt.Sprintf("token %q", name)
-	tag, err := s.pool.Exec(ctx, `delete from tokens where team_id is not distinct from nullif($1, '')::uuid and name = $2`, teamID, name)
-	return must(tag, err, "delete "+what, what)
+	return s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		if teamID == "" {
+			if err := refuseLastOwner(ctx, tx, name); err != nil {
+				return err
+			}
+		}
+		tag, err := tx.Exec(ctx, `delete from tokens where team_id is not distinct from nullif($1, '')::uuid and name = $2`, teamID, name)
+		return must(tag, err, "delete "+what, what)
+	})
+}
+
+// refuseLastOwner locks what it counts, so that two don't delete each other's successor.
+func refuseLastOwner(ctx context.Context, tx pgx.Tx, name string) error {
+	owners, err := all(ctx, tx, "tokens", pgx.RowTo[string], `
+		select name from tokens
+		where team_id is null and role = 'owner' and (expires_at is null or expires_at > now()) order by id for update`)
+	if err != nil {
+		return err
+	}
+	if len(owners) == 1 && owners[0] == name {
+		return control.Errorf(control.CodeConflict, "the token %q is the last owner's token for every team: make another before you remove it", name)
+	}
+	return nil
 }

@@ -31,11 +31,22 @@ func (s *Store) inTx(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) 
 	return interpret(ended, "commit", "such thing")
 }
 
-// change runs f in a transaction that makes a new revision of the team. The
-// team's row is locked from the start, so changes of one team happen one after
-// another, and no reader sees the revision without the change.
-func (s *Store) change(ctx context.Context, teamID string, f func(pgx.Tx) error) (revision int64, err error) {
-	err = s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+// act runs f in a transaction and records a there, so that nothing is done
+// without an event that tells of it. teamID "" is the installation itself.
+func (s *Store) act(ctx context.Context, teamID string, a control.Event, f func(pgx.Tx) error) error {
+	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := f(tx); err != nil {
+			return err
+		}
+		return appendEvents(ctx, tx, orInstallation(teamID), record{Event: a})
+	})
+}
+
+// change is act with a new revision of the team. The team's row is locked from
+// the start, so changes of one team happen one after another, and no reader sees
+// the revision without the change.
+func (s *Store) change(ctx context.Context, teamID string, a control.Event, f func(pgx.Tx) error) (revision int64, err error) {
+	err = s.act(ctx, teamID, a, func(tx pgx.Tx) error {
 		if revision, err = bump(ctx, tx, teamID); err != nil {
 			return err
 		}

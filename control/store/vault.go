@@ -11,9 +11,9 @@ import (
 
 // CreateVault makes a vault with its first data key. Its ID is the caller's
 // (NewID), since the key is sealed to it.
-func (s *Store) CreateVault(ctx context.Context, teamID string, v control.Vault, key control.WrappedKey) (control.Vault, error) {
+func (s *Store) CreateVault(ctx context.Context, teamID string, v control.Vault, key control.WrappedKey, act control.Event) (control.Vault, error) {
 	doing, what := fmt.Sprintf("create vault %q", v.Name), "such team"
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `insert into vaults (id, team_id, name) values ($1, $2, $3) returning created_at`,
 			v.ID, teamID, v.Name).Scan(&v.CreatedAt)
 		if err != nil {
@@ -42,9 +42,9 @@ func (s *Store) Vaults(ctx context.Context, teamID string, page Page) (vaults []
 
 // DeleteVault deletes a vault with its credentials and pins, and its data key,
 // without which no copy of its secrets opens.
-func (s *Store) DeleteVault(ctx context.Context, teamID, name string) (revision int64, err error) {
+func (s *Store) DeleteVault(ctx context.Context, teamID, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("vault %q", name)
-	return s.change(ctx, teamID, func(tx pgx.Tx) error {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `delete from vaults where team_id = $1 and name = $2`, teamID, name)
 		return must(tag, err, "delete "+what, what)
 	})
