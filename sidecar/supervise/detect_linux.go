@@ -57,7 +57,7 @@ func checkPrivilege() error {
 
 // trySandbox runs this program as an agent, in the network we are in.
 func trySandbox(ctx context.Context, stageArgs []string) error {
-	ids, err := chooseIDs()
+	ids, err := chooseIDs(0)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func trySandbox(ctx context.Context, stageArgs []string) error {
 }
 
 func checkIDs() error {
-	ids, err := chooseIDs()
+	ids, err := chooseIDs(0)
 	switch {
 	case err != nil:
 		return err

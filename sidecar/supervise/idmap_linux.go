@@ -2,17 +2,25 @@ package supervise
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
-	// agentFirstID is the uid and gid outside that the agent's root has, where
-	// there is a choice: far from the ids of users.
+	// agentFirstID is the uid and gid outside that the root of the first agent
+	// has, where there is a choice: far from the ids of users.
 	agentFirstID = 200000
 	agentIDCount = 65536
+	// maxSandboxes is how many sandboxes of root can have ids of their own at a time.
+	maxSandboxes = 1024
+	// claimsDir is where a file for each of them is locked.
+	claimsDir = runDir + "/sallyport"
 	// workerID is the uid and gid of the worker, where there is a choice.
 	workerID = 65532
 )
@@ -48,11 +56,39 @@ func parseIDMap(lines *bufio.Scanner) ([]idRange, error) {
 	return have, lines.Err()
 }
 
-// agentRange chooses the ids of the agent among those there are: the usual
+// claimIDs finds a number that no other sandbox of this machine has, the lowest
+// one, and keeps it until the file is closed. Where nothing can be written, as in
+// a read-only container with a sandbox to itself, everybody gets 0 and no file.
+func claimIDs(dir string) (int64, *os.File, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return 0, nil, nil
+	}
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
+		return 0, nil, fmt.Errorf("%s must be a directory that only root may write to, for the ids of sandboxes", dir)
+	}
+	for n := range int64(maxSandboxes) {
+		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("ids-%d", n)), os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return 0, nil, nil
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return n, f, nil
+		}
+		f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return 0, nil, fmt.Errorf("claim ids for the agent: lock %s: %w", f.Name(), err)
+		}
+	}
+	return 0, nil, fmt.Errorf("%d sandboxes have the ids that there are for agents", maxSandboxes)
+}
+
+// agentRange chooses the ids of the n-th agent among those there are: the usual
 // ones, else as many as there are beside root's and the worker's, else root's
 // own (a rootless sandbox has no other).
-func agentRange(have []idRange) idRange {
-	usual := idRange{agentFirstID, agentIDCount}
+func agentRange(have []idRange, n int64) idRange {
+	usual := idRange{agentFirstID + n*agentIDCount, agentIDCount}
 	best := idRange{0, 1}
 	for _, r := range have {
 		if r.contains(usual) {

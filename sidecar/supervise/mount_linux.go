@@ -118,6 +118,7 @@ func mountDev(s *stageSettings) error {
 		defer f.Close()
 		old[name] = f
 	}
+	shm := "mode=1777,size=" + strconv.FormatUint(sharedMemory(), 10)
 	const flags = unix.MS_NOSUID | unix.MS_NOEXEC
 	if err := unix.Mount("tmpfs", "/dev", "tmpfs", flags, "mode=0755,size=64k"); err != nil {
 		return fmt.Errorf("mount the sandbox's /dev: %w", err)
@@ -135,7 +136,7 @@ func mountDev(s *stageSettings) error {
 			return fmt.Errorf("make the sandbox's /dev: %w", err)
 		}
 	}
-	for name, options := range map[string]string{"pts": "newinstance,ptmxmode=0666,mode=0620," + s.owner(), "shm": "mode=1777"} {
+	for name, options := range map[string]string{"pts": "newinstance,ptmxmode=0666,mode=0620," + s.owner(), "shm": shm} {
 		if err := os.Mkdir("/dev/"+name, 0o755); err != nil {
 			return fmt.Errorf("make the sandbox's /dev: %w", err)
 		}
@@ -145,6 +146,17 @@ func mountDev(s *stageSettings) error {
 		}
 	}
 	return unix.Mount("", "/dev", "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, "mode=0755,size=64k")
+}
+
+// sharedMemory is the size of the /dev/shm outside, in bytes: a container's owner
+// may have chosen it.
+func sharedMemory() uint64 {
+	const usual, tmpfs = 64 << 20, 0x01021994 // as container engines have it; TMPFS_MAGIC
+	var fs unix.Statfs_t
+	if unix.Statfs("/dev/shm", &fs) != nil || fs.Type != tmpfs || fs.Blocks == 0 {
+		return usual
+	}
+	return fs.Blocks * uint64(fs.Bsize)
 }
 
 // mountRun mounts an empty /run: what is there belongs to processes outside,

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // A rootless agent works on its user's files, as the owner.
@@ -127,4 +130,46 @@ func TestAgentUser(t *testing.T) {
 			t.Errorf("got %q, want %q", out, want)
 		}
 	})
+}
+
+// An agent that fills memory is stopped by a bound, or killed before the sidecar.
+func TestMemoryIsBounded(t *testing.T) {
+	machine := func(path string) uint64 {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(path, &fs); err != nil {
+			t.Fatal(err)
+		}
+		return fs.Blocks * uint64(fs.Bsize)
+	}
+	var memory unix.Sysinfo_t
+	if err := unix.Sysinfo(&memory); err != nil {
+		t.Fatal(err)
+	}
+	home := publicDir(t)
+	if err := os.Chmod(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := mustRun(t, sh("cat /proc/self/oom_score_adj; echo 0 2>/dev/null >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj; stat -fc '%n %b %S' /dev/shm /run /tmp /var/tmp $HOME"), withEnv("HOME="+home))
+	lowered := "0\n" // nobody without that capability can forbid it
+	if ok, err := cap.GetProc().GetFlag(cap.Permitted, cap.SYS_RESOURCE); err == nil && ok {
+		lowered = "500\n"
+	}
+	if !strings.HasPrefix(out, "500\n"+lowered) {
+		t.Errorf("its score is not 500, or can be lowered: %q", out)
+	}
+	bounds := map[string]uint64{"/dev/shm": machine("/dev/shm"), "/run": memory.Totalram / 3, "/tmp": memory.Totalram / 3, "/var/tmp": memory.Totalram / 3, home: memory.Totalram / 3}
+	for line := range strings.Lines(out) {
+		var path string
+		var blocks, size uint64
+		if n, _ := fmt.Sscan(line, &path, &blocks, &size); n != 3 {
+			continue
+		}
+		if bound := bounds[path]; blocks*size > bound {
+			t.Errorf("%s may hold %d bytes, want %d at most", path, blocks*size, bound)
+		}
+		delete(bounds, path)
+	}
+	if len(bounds) > 0 {
+		t.Errorf("%v were not looked at:\n%s", bounds, out)
+	}
 }

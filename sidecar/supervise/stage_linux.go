@@ -23,6 +23,11 @@ const (
 	ExitNotFound      = 127
 )
 
+// oomScore makes the kernel's choice of what to kill. Without CAP_SYS_RESOURCE
+// outside, which the agent never has, it can be raised but not lowered, if it was
+// set with that capability.
+const oomScore = "500"
+
 // stageSettings is what init tells the sandbox's PID 1.
 type stageSettings struct {
 	Command     []string
@@ -51,6 +56,9 @@ func Stage(ctx context.Context) (int, error) {
 	if err := receive(&s); err != nil {
 		return ExitFailure, err
 	}
+	// When memory runs out, what runs in here goes before the sidecar. Whoever may
+	// not write this still has a sandbox.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0)
 	if err := keepPrivate(); err != nil {
 		return ExitFailure, err
 	}

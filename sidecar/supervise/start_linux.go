@@ -27,7 +27,8 @@ type ids struct {
 	agentUIDs, agentGIDs idRange
 }
 
-func chooseIDs() (ids, error) {
+// chooseIDs gives the ids of the n-th sandbox.
+func chooseIDs(n int64) (ids, error) {
 	uids, err := readIDMap("/proc/self/uid_map")
 	if err != nil {
 		return ids{}, err
@@ -36,7 +37,7 @@ func chooseIDs() (ids, error) {
 	if err != nil {
 		return ids{}, err
 	}
-	chosen := ids{agentUIDs: agentRange(uids), agentGIDs: agentRange(gids)}
+	chosen := ids{agentUIDs: agentRange(uids, n), agentGIDs: agentRange(gids, n)}
 	if hasID(uids, workerID) && hasID(gids, workerID) {
 		chosen.worker = workerID
 	}

@@ -67,7 +67,7 @@ func Run(ctx context.Context, c Config) (int, error) {
 	if err != nil {
 		return ExitFailure, err
 	}
-	defer s.state.Close()
+	defer s.close()
 	defer s.running.Wait()
 	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReaping()
@@ -79,11 +79,19 @@ func Run(ctx context.Context, c Config) (int, error) {
 	return status, err
 }
 
+func (s *supervisor) close() {
+	s.state.Close()
+	if s.claim != nil {
+		s.claim.Close()
+	}
+}
+
 type supervisor struct {
 	Config
 	reaper  *reaper
 	state   *os.File
 	ids     ids
+	claim   *os.File // keeps ids from other sandboxes; nil where that can't be
 	worker  *worker
 	running sync.WaitGroup
 	relayed chan struct{} // closed when all that the agent wrote was handed on
@@ -104,7 +112,11 @@ func newSupervisor(c Config) (*supervisor, error) {
 	if err := keepPrivate(); err != nil {
 		return nil, err
 	}
-	ids, err := chooseIDs()
+	n, claim, err := claimIDs(claimsDir)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := chooseIDs(n)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +124,7 @@ func newSupervisor(c Config) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, parent: os.Getppid()}, nil
+	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, claim: claim, parent: os.Getppid()}, nil
 }
 
 func (s *supervisor) run(ctx context.Context) (int, error) {
