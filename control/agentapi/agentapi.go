@@ -47,6 +47,9 @@ type Config struct {
 	Metrics   *Metrics
 	Log       *slog.Logger
 	Names     []string // DNS names and addresses of the listener, for its certificate
+	// Connections bounds those of sidecars at once; 0 means as many as the
+	// process may have, but for a reserve.
+	Connections int
 }
 
 // Server serves the sidecar API.
@@ -63,6 +66,9 @@ type Server struct {
 
 // New makes a Server.
 func New(c Config) *Server {
+	if c.Connections <= 0 {
+		c.Connections = connectionLimit()
+	}
 	s := &Server{
 		Config: c, hub: newHub(), limits: newLimits(), replica: store.NewID(),
 		destinations: destinations(c.Services), grace: durationpb.New(outageGrace),
@@ -84,6 +90,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withConnection,
 		HTTP2: &http.HTTP2Config{
 			// A sidecar that vanished without a word is noticed within a minute.
 			SendPingTimeout:  30 * time.Second,
@@ -106,7 +113,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	group.Go(func() error {
-		if err := server.ServeTLS(listener, "", ""); err != http.ErrServerClosed {
+		if err := server.ServeTLS(newGate(listener, s.Connections), "", ""); err != http.ErrServerClosed {
 			return err
 		}
 		return nil
@@ -125,16 +132,28 @@ func (s *Server) handler() http.Handler {
 		}),
 		connect.WithInterceptors(&border{server: s}),
 	)
-	mux.Handle(path, withDeadline(withCertificate(s.withLimits(handler))))
+	mux.Handle(path, withCalls(withDeadline(withCertificate(s.withLimits(handler)))))
 	return mux
 }
 
 func (s *Server) tlsConfig(certificate *identity.Server) *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion:     tls.VersionTLS13,
+		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: certificate.GetCertificate,
 		ClientAuth:     tls.RequireAnyClientCert,
-		// Not VerifyPeerCertificate, which resumed connections skip.
-		VerifyConnection: s.verifyConnection,
 	}
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		own := config.Clone()
+		// Not VerifyPeerCertificate, which resumed connections skip.
+		own.VerifyConnection = func(state tls.ConnectionState) error {
+			newcomer, err := s.verifyConnection(state)
+			if c, ok := hello.Conn.(*connection); ok && newcomer {
+				time.AfterFunc(newcomerFor, c.end)
+			}
+			return err
+		}
+		return own, nil
+	}
+	return config
 }

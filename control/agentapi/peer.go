@@ -53,13 +53,13 @@ func withDeadline(next http.Handler) http.Handler {
 // ours, even if its certificate expired lately, or a newcomer who has signed for
 // himself. What each may call is decided at every call, since connections outlive
 // certificates.
-func (s *Server) verifyConnection(state tls.ConnectionState) error {
+func (s *Server) verifyConnection(state tls.ConnectionState) (newcomer bool, err error) {
 	cert := state.PeerCertificates[0]
-	_, err := s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+	_, err = s.Authority.VerifySandbox(cert, identity.RenewalGrace)
 	if err != nil && identity.VerifySelfSigned(cert) == nil {
-		return nil
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 // authenticate says who may call procedure with the connection's certificate.

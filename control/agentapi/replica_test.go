@@ -15,8 +15,8 @@ import (
 )
 
 // replica serves the sidecar API a second time on the same database. stop ends
-// it and gives what Serve returned.
-func replica(t *testing.T) (url string, stop func() error) {
+// it and gives what Serve returned. connections, if given, is how many it takes.
+func replica(t *testing.T, connections ...int) (url string, stop func() error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -24,7 +24,7 @@ func replica(t *testing.T) (url string, stop func() error) {
 	}
 	server := agentapi.New(agentapi.Config{
 		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services,
-		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Names: []string{"127.0.0.1"},
+		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Names: []string{"127.0.0.1"}, Connections: append(connections, 0)[0],
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
