@@ -94,7 +94,7 @@ func (t *ipTables) loadWith(tools []*iptables.IPTables) error {
 			if there, err := tool.ChainExists(table.name, chainName); err != nil {
 				return hint(err)
 			} else if there {
-				return fmt.Errorf("%w: its table %s has the chain %s", errSealed, table.name, chainName)
+				return fmt.Errorf("its table %s has the chain %s: %w", table.name, chainName, errSealed)
 			}
 		}
 	}

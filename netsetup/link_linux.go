@@ -119,6 +119,14 @@ func (n *Namespace) raiseLoopback() error {
 	return nil
 }
 
+// removePair succeeds too when somebody else has removed it.
+func removePair(pair netlink.Link) error {
+	if err := netlink.LinkDel(pair); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the link: %w", err)
+	}
+	return nil
+}
+
 // lowerLoopback sets lo down and leaves it the given addresses.
 func lowerLoopback(lo netlink.Link, keep []netlink.Addr) error {
 	if err := netlink.LinkSetDown(lo); err != nil {
@@ -148,7 +156,7 @@ func (n *Namespace) addPair() (netlink.Link, error) {
 	if err := netlink.LinkAdd(pair); err != nil {
 		return nil, fmt.Errorf("add a veth pair: %w", err)
 	}
-	n.undo = append(n.undo, func() error { return n.Do(func() error { return netlink.LinkDel(pair) }) })
+	n.undo = append(n.undo, func() error { return n.Do(func() error { return removePair(pair) }) })
 	for _, name := range []string{linkName, peerName} {
 		link, err := netlink.LinkByName(name)
 		if err != nil {

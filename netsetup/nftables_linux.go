@@ -83,7 +83,7 @@ func (t *nfTables) load() error {
 		}
 		err := c.Flush()
 		if errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("%w: it has the table inet %s", errSealed, tableName)
+			return errSealed
 		}
 		return err
 	})
@@ -92,7 +92,7 @@ func (t *nfTables) load() error {
 func (t *nfTables) remove() error {
 	return t.do(func(c *nftables.Conn) error {
 		c.DelTable(t.table())
-		if err := c.Flush(); err != nil {
+		if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) { // somebody else did
 			return fmt.Errorf("remove the table inet %s: %w", tableName, err)
 		}
 		return nil

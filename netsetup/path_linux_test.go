@@ -65,6 +65,36 @@ func TestSealPath(t *testing.T) {
 	}
 }
 
+// TestSealPathAfterADeath: what a killed sidecar leaves is named in the refusal,
+// with what removes it.
+func TestSealPathAfterADeath(t *testing.T) {
+	path := addNetNS(t, "dead")
+	left, err := netsetup.SealPath(t.Context(), path, netsetup.Config{Backend: netsetup.NFTables})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = netsetup.SealPath(t.Context(), path, netsetup.Config{})
+	if err == nil {
+		t.Fatal("sealed twice")
+	}
+	_, after, _ := strings.Cut(err.Error(), "'")
+	command, _, ok := strings.Cut(after, "'")
+	if !ok {
+		t.Fatalf("no command in %q", err)
+	}
+	run(t, "ip", "netns", "exec", "dead", "sh", "-ec", command)
+	if err := left.Close(); err != nil {
+		t.Errorf("closing one that was cleaned up: %v", err)
+	}
+	again, err := netsetup.SealPath(t.Context(), path, netsetup.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSealPathOfAProcess seals the namespace of a running program, as attach
 // does with a container's.
 func TestSealPathOfAProcess(t *testing.T) {

@@ -27,7 +27,8 @@ type ruleset interface {
 
 const tableName = "sallyport"
 
-var errSealed = errors.New("the namespace is sealed already")
+var errSealed = fmt.Errorf("the namespace is sealed already; if the sidecar that did it was killed, run "+
+	"'ip link del %s; nft delete table inet %s' in the namespace, or restart the container", peerName, tableName)
 
 // loadRules loads the rules with the backend asked for, or the first that works.
 func (n *Namespace) loadRules(ctx context.Context, b Backend, p ports) error {
