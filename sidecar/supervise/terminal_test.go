@@ -101,7 +101,7 @@ func TestShellInTheSandboxHasJobControl(t *testing.T) {
 		s.stdout.await(t, "runs-7") // by the program, not by the terminal's echo
 		s.typed("\x1a")
 		s.stdout.await(t, "Stopped")
-		s.typed("jobs; kill -KILL %1 %2; wait; echo one-$((1+1))\n")
+		s.typed("jobs; kill -KILL %1 %2; while jobs >/dev/null; [ \"$(jobs -p)\" ]; do sleep 0.01; done; echo one-$((1+1))\n")
 		s.stdout.await(t, "one-2")
 		s.typed("exit 6\n")
 		if status := s.wait(); status != 6 {
