@@ -1,0 +1,49 @@
+package match
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestHoldsWhatAnySecretCouldBePartOf(t *testing.T) {
+	line := strings.Repeat("QUJD", 16)
+	long := strings.Repeat("x", minLimit)
+	tests := []struct {
+		secret, text string
+		held         int
+	}{
+		{"s3cr3t-value", "", 0},
+		{"s3cr3t-value", "data: hello\n\n", 0},
+		{"s3cr3t-value", "data: " + line + "\n\n", 0},
+		{"s3cr3t-value", "data: " + line + "\r\n\r\n", 0},
+		{"s3cr3t-value", "two words", 5},
+		{"s3cr3t-value", "a {\"json\":1}", 10},
+		{"s3cr3t-value", "{\"json\":1}\n", 0},
+		{"s3cr3t-value", "de ad be ", 9},
+		{"s3cr3t-value", "in 20 ", 3},
+		{"s3cr3t-value", "it is ", 0},
+		{"s3cr3t-value", line + "\r\n" + line[:8], len(line) + 10},
+		{"s3cr3t-value", line + "\n", len(line) + 1},
+		{"s3cr3t-value", line + "\r", len(line) + 1},
+		{"s3cr3t-value", "short\nAB", 2},
+		{"s3cr3t-value", "a\x00b\x00", 4},
+		{"s3cr3t-value", " " + long + long, minLimit},
+		{"correct horse battery", "a word or two\nand three", 9},
+	}
+	for _, tt := range tests {
+		b := newBlind([]Pattern{{Units: Text([]byte(tt.secret))}, {Units: Base64([]byte(tt.secret), 0)}, {Units: Hex([]byte(tt.secret))}})
+		if held := b.hold([]byte(tt.text)); held != tt.held {
+			t.Errorf("%q: holds %d bytes of %q, want %d", tt.secret, held, tt.text, tt.held)
+		}
+	}
+}
+
+// The limit leaves room for every spelling, and tells of the length its order only.
+func TestLimitOfWhatIsHeld(t *testing.T) {
+	for _, n := range []int{8, 40, 200, 256, 257, 1000, 16 << 10} {
+		b := newBlind([]Pattern{{Units: Text([]byte(strings.Repeat("k", n)))}})
+		if longest := n * len("&#0000107;"); b.limit < longest || b.limit < minLimit || b.limit&(b.limit-1) != 0 {
+			t.Errorf("%d bytes: limit %d", n, b.limit)
+		}
+	}
+}
