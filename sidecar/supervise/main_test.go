@@ -231,6 +231,11 @@ func attackAsWorker(out io.Writer) {
 	fmt.Fprintln(out, "ptrace init:", syscall.PtraceAttach(os.Getppid()))
 	_, err = os.ReadFile(fmt.Sprintf("/proc/%d/environ", os.Getppid()))
 	fmt.Fprintln(out, "environ of init:", err)
+	for _, file := range []string{"stat", "limits", "net/netstat"} { // for its metrics
+		_, err = os.ReadFile("/proc/self/" + file)
+		fmt.Fprintf(out, "own %s: %v\n", file, err)
+	}
+	fmt.Fprintln(out, "statfs:", unix.Statfs("/proc", new(unix.Statfs_t)))
 	_, err = net.Dial("udp4", "127.0.0.1:53")
 	fmt.Fprintln(out, "udp socket:", err)
 	fmt.Fprintln(out, "namespace:", unix.Unshare(unix.CLONE_NEWUSER))

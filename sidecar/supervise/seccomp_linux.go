@@ -142,7 +142,7 @@ func workerPolicy() (seccomp.Policy, error) {
 		"pipe2", "poll", "ppoll", "pread64", "pselect6", "pwrite64", "read", "readlink", "readlinkat", "readv", "recvfrom",
 		"recvmmsg", "recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
 		"rt_sigtimedwait", "sched_getaffinity", "sched_yield", "sendfile", "sendmmsg", "sendmsg", "sendto",
-		"set_robust_list", "set_tid_address", "setitimer", "setsockopt", "shutdown", "sigaltstack", "splice", "stat", "statx", "sysinfo",
+		"set_robust_list", "set_tid_address", "setitimer", "setsockopt", "shutdown", "sigaltstack", "splice", "stat", "statfs", "statx", "sysinfo",
 		"tee", "timer_create", "timer_delete", "timer_settime", "uname", "vmsplice", "write", "writev",
 	})
 	if err != nil {
