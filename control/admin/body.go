@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -43,12 +44,15 @@ func (s *secret) UnmarshalJSON(data []byte) error {
 			text[i] = 'x'
 		}
 	}()
+	if !utf8.Valid(text) {
+		return control.Errorf(control.CodeInvalid, "the secret is not UTF-8")
+	}
 	if bytes.IndexByte(text, '\\') < 0 {
-		if !utf8.Valid(text) {
-			return control.Errorf(control.CodeInvalid, "the secret is not UTF-8")
-		}
 		s.Secret = bytes.Clone(text)
 		return nil
+	}
+	if hasLoneSurrogate(text) {
+		return control.Errorf(control.CodeInvalid, "the secret has half of a surrogate pair, which is no character")
 	}
 	var unescaped string
 	if json.Unmarshal(data, &unescaped) != nil {
@@ -56,6 +60,15 @@ func (s *secret) UnmarshalJSON(data []byte) error {
 	}
 	s.Secret = control.Secret(unescaped)
 	return nil
+}
+
+// escapes of a JSON string: a surrogate pair, half of one (the group), any other.
+var escapes = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)|\\.`)
+
+// hasLoneSurrogate reports whether the string would not be decoded as it was
+// sent: half of a pair becomes U+FFFD (RFC 8259 section 8.2).
+func hasLoneSurrogate(text []byte) bool {
+	return slices.ContainsFunc(escapes.FindAllSubmatchIndex(text, -1), func(found []int) bool { return found[2] >= 0 })
 }
 
 // decode reads a request's body strictly. Its errors never quote the body.

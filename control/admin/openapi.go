@@ -25,6 +25,7 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 				Schemas:         registry,
 				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
 			},
+			Servers:  []*huma.Server{{URL: "/"}},
 			Security: []map[string][]string{{"token": {}}},
 		},
 		// No paths for documents and pages of huma's own: ours is made once, and
@@ -89,10 +90,11 @@ func route[I, O any](s *Server, api huma.API, op huma.Operation, handler func(co
 		op.DefaultStatus = http.StatusCreated
 	}
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
-	op.Responses = map[string]*huma.Response{"default": {
+	wrong := &huma.Response{
 		Description: "What was wrong (RFC 9457)",
 		Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
-	}}
+	}
+	op.Responses = map[string]*huma.Response{"4XX": wrong, "default": wrong}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {

@@ -174,3 +174,21 @@ func walk(doc map[string]any, node any, visited map[string]bool, visit func(stri
 		}
 	}
 }
+
+// Generated clients need to know where the API is and what its errors look like.
+func TestDocumentServesGenerators(t *testing.T) {
+	doc := document(t)
+	if servers := fmt.Sprint(doc["servers"]); servers != "[map[url:/]]" {
+		t.Errorf("servers: %s", servers)
+	}
+	for path, methods := range doc["paths"].(map[string]any) {
+		for method, op := range methods.(map[string]any) {
+			responses := op.(map[string]any)["responses"].(map[string]any)
+			for _, status := range []string{"4XX", "default"} {
+				if said := fmt.Sprint(responses[status]); !strings.Contains(said, "#/components/schemas/Problem") {
+					t.Errorf("%s %s answers %s with %s", method, path, status, said)
+				}
+			}
+		}
+	}
+}

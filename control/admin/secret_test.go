@@ -52,6 +52,9 @@ func TestSecretsOnlyGoIn(t *testing.T) {
 		"no JSON":                   canary,
 		"JSON and more":             `{"name":"x","service":"stripe","secret":"` + canary + `"} ` + canary,
 		"a broken escape":           `{"name":"x","service":"stripe","secret":"` + canary + `\ud800\q"}`,
+		"half a character":          `{"name":"x","service":"stripe","secret":"` + canary + `\\\ud83d"}`,
+		"its other half":            `{"name":"x","service":"stripe","secret":"` + canary + `\uDE00\ud83d"}`,
+		"broken UTF-8 and escapes":  "{\"name\":\"x\",\"service\":\"stripe\",\"secret\":\"" + canary + "\\n\xff\"}",
 		"a bare secret":             `{"name":"x","service":"stripe","secret":` + canary + `}`,
 		"a number":                  `{"name":"x","service":"stripe","secret":12345678901234567890}`,
 		"broken UTF-8":              "{\"name\":\"x\",\"service\":\"stripe\",\"secret\":\"" + canary + "\xff\"}",
@@ -167,6 +170,25 @@ func TestTokens(t *testing.T) {
 		response.Body.Close()
 		if response.StatusCode != 401 || response.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%q: %d", header, response.StatusCode)
+		}
+	}
+}
+
+// What is not refused is kept as it was sent.
+func TestEscapedSecret(t *testing.T) {
+	team := plane.NewTeam(t)
+	team.Setup(t, "sk_live_1")
+	s := team.Join(t)
+	for i, tc := range []struct{ sent, kept string }{
+		{`a\\ud83d\uFFFD\"`, "a\\ud83d\uFFFD\""},
+		{`\ud83d\uDE00`, "\U0001F600"},
+	} {
+		team.Must(t, "POST", "vaults/v/credentials/stripe/rotate", `{"secret":"`+tc.sent+`"}`, nil)
+		var c control.Credential
+		team.Must(t, "GET", "vaults/v/credentials/stripe", nil, &c)
+		m, err := s.Fetch(t.Context(), c.ID, uint64(i+2), "api.stripe.com")
+		if err != nil || string(m.Token) != tc.kept {
+			t.Errorf("%s is kept as %q, %v", tc.sent, string(m.Token), err)
 		}
 	}
 }

@@ -90,9 +90,12 @@ func agentAndVault(ctx context.Context, tx pgx.Tx, teamID, agent, vault string) 
 	return agentID, vaultID, err
 }
 
-// refuseTie looks for two credentials with the same host pattern, one of them in
+// refuseTie looks for two credentials that serve the same place, one of them in
 // the vault and both within the reach of one agent, or both in the vault. It is
 // called within change, which lets no other change of the team come between.
+//
+// A place is a host pattern, its port, and TLS or plain HTTP, as a sidecar
+// compares them: with allow_http a pattern without a port also serves port 80.
 func refuseTie(ctx context.Context, tx pgx.Tx, teamID, vaultID string) error {
 	var agent, mine, other, pattern string
 	err := tx.QueryRow(ctx, `
@@ -104,11 +107,18 @@ func refuseTie(ctx context.Context, tx pgx.Tx, teamID, vaultID string) error {
 			join pins there on there.agent_id = here.agent_id and there.vault_id <> here.vault_id
 			join agents a on a.id = here.agent_id
 			where here.team_id = $1 and here.vault_id = $2
+		), place (vault_id, credential_id, pattern, tls) as (
+			select vault_id, credential_id, pattern, true from credential_hosts
+			where vault_id in (select vault_id from reach)
+			union all
+			select h.vault_id, h.credential_id, case when h.pattern like '%:%' then h.pattern else h.pattern || ':80' end, false
+			from credential_hosts h join credentials c on c.id = h.credential_id
+			where c.allow_http and h.vault_id in (select vault_id from reach)
 		)
-		select reach.agent, mv.name || '/' || mc.name, ov.name || '/' || oc.name, mine.pattern
+		select reach.agent, mv.name || '/' || mc.name, ov.name || '/' || oc.name, mine.pattern || case when mine.tls then '' else ' (plain HTTP)' end
 		from reach
-		join credential_hosts other on other.vault_id = reach.vault_id
-		join credential_hosts mine on mine.vault_id = $2 and mine.pattern = other.pattern and mine.credential_id <> other.credential_id
+		join place other on other.vault_id = reach.vault_id
+		join place mine on mine.vault_id = $2 and mine.pattern = other.pattern and mine.tls = other.tls and mine.credential_id <> other.credential_id
 		join credentials mc on mc.id = mine.credential_id join vaults mv on mv.id = mc.vault_id
 		join credentials oc on oc.id = other.credential_id join vaults ov on ov.id = oc.vault_id
 		order by 1, 2, 3, 4 limit 1`, teamID, vaultID).Scan(&agent, &mine, &other, &pattern)

@@ -53,6 +53,35 @@ func TestTies(t *testing.T) {
 	wantCode(t, err, control.CodeNotFound, "prod", "billing")
 }
 
+// Over plain HTTP two patterns that differ may be one place.
+func TestPlainTies(t *testing.T) {
+	f := newFixture(t)
+	add := func(vault, host string, allowHTTP bool) error {
+		v := got(f.Vault(t.Context(), f.Team.ID, vault))(t)
+		c := credential("c"+NewID()[30:], host)
+		c.AllowHTTP = allowHTTP
+		_, _, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, c, secret(), testAct())
+		return err
+	}
+	f.vault("a")
+	f.vault("b")
+	f.agent("billing", "a", "b")
+	if err := add("a", "api.example.com", true); err != nil { // TLS on 443, plain on 80
+		t.Fatal(err)
+	}
+	wantCode(t, add("b", "api.example.com:80", true), control.CodeConflict, "api.example.com:80", "plain HTTP")
+	wantCode(t, add("a", "api.example.com:80", true), control.CodeConflict, "api.example.com:80", "plain HTTP")
+	for _, fine := range []struct {
+		host      string
+		allowHTTP bool
+	}{{"api.example.com:80", false}, {"api.example.com:8080", true}, {"*.example.com", true}, {"other.example.com", true}} {
+		if err := add("b", fine.host, fine.allowHTTP); err != nil {
+			t.Errorf("%+v: %v", fine, err)
+		}
+	}
+	wantCode(t, add("b", "*.example.com:80", true), control.CodeConflict, "*.example.com:80")
+}
+
 // TestPinRace pins tying vaults to one agent, and adds tying credentials to its
 // vaults, all at once.
 func TestPinRace(t *testing.T) {

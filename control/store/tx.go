@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/jackc/pgx/v5"
@@ -121,7 +122,8 @@ func interpret(err error, doing, what string) error {
 		return control.Errorf(control.CodeNotFound, "there is no %s", what)
 	case errors.As(err, &pg):
 		return interpretState(pg, err, doing, what)
-	case errors.As(err, &connect), errors.As(err, &network):
+	case errors.As(err, &connect), errors.As(err, &network), pgconn.SafeToRetry(err),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database can't be reached: try again"), err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
@@ -138,8 +140,13 @@ func interpretState(pg *pgconn.PgError, err error, doing, what string) error {
 	case serialization, deadlock, tooManyConnections:
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "%s: the database is busy: try again", doing), err)
 	}
-	if class := pg.Code[:2]; class == "08" || class == "57" { // connection, operator intervention
+	switch pg.Code[:2] {
+	case "08", "57": // connection, operator intervention
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database is not available: try again"), err)
+	case "53": // insufficient resources
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database has no room: free some, or give it more"), err)
+	case "22": // data exception, such as a NUL in a text
+		return fmt.Errorf("%w: %w", control.Errorf(control.CodeInvalid, "%s: a value can't be stored or looked for", doing), err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
