@@ -67,6 +67,9 @@ func withoutDashes(command []string) []string {
 
 // run seals a namespace, sees that it is sealed, and supervises what config says.
 func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*netsetup.Namespace, error), config supervise.Config) (err error) {
+	if len(config.Command) > 0 && config.Command[0] == "" {
+		return errors.New("the command after -- is an empty word; is a variable unset?")
+	}
 	settings, err := f.settings(env)
 	if err != nil {
 		return err

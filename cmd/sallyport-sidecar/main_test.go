@@ -39,6 +39,7 @@ func TestRefusals(t *testing.T) {
 		{"no token", []string{"init", "--control", "https://127.0.0.1:1", "--", "true"}, "--join-token-file"},
 		{"no agent", append([]string{"init"}, good...), "cmd"},
 		{"no agent after the dashes", append(append([]string{"init"}, good...), "--"), "command after --"},
+		{"empty command", append(append([]string{"init"}, good...), "--", ""), "empty word"},
 		{"plain control", []string{"init", "--control", "http://127.0.0.1:1", "--join-token-file", token, "--", "true"}, "https://"},
 		{"missing CA", append(append([]string{"init"}, good...), "--upstream-ca", "/no/such/ca", "--", "true"), "--upstream-ca"},
 		{"malformed CA", append(append([]string{"init"}, good...), "--upstream-ca", notPEM, "--", "true"), "no certificate"},

@@ -225,6 +225,17 @@ func TestStopsBeforeTheAgent(t *testing.T) {
 	})
 }
 
+// Some ways to make an image leave its root to root alone.
+func TestRootThatOthersMayNotEnter(t *testing.T) {
+	closed := wrapped("unshare", "--mount", "sh", "-ec", `mount -t tmpfs -o mode=0700 none /mnt
+		for d in bin dev etc lib lib64 proc run sbin sys tmp usr var; do mkdir /mnt/$d; mount --rbind /$d /mnt/$d; done
+		exec /usr/sbin/chroot /mnt "$@"`, "sh")
+	status, stdout, stderr := run(t, sh("echo started"), closed)
+	if status == 0 || stdout != "" || !strings.Contains(stderr, "may not enter /, whose mode is 0700") {
+		t.Errorf("exit status %d, %q, %q", status, stdout, stderr)
+	}
+}
+
 func TestServeWithoutAgent(t *testing.T) {
 	s := start(t, part{})
 	s.stderr.await(t, "ready")

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,10 +108,19 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 	w := &worker{child: child, ready: make(chan []byte, 1), readyPipe: readyPipe, life: life}
 	if err != nil {
 		w.forget()
-		return nil, fmt.Errorf("start the worker: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the worker: %w", err), s.ids.denied("/"))
 	}
 	s.running.Go(w.awaitReady)
 	return w, nil
+}
+
+// denied says whether the worker's user may not enter a directory that it must.
+func (i ids) denied(dir string) error {
+	info, err := os.Stat(dir)
+	if i.worker == 0 || err != nil || info.Mode().Perm()&0o001 != 0 {
+		return err
+	}
+	return fmt.Errorf("the worker's user, uid %d, may not enter %s, whose mode is %#o: chmod o+x it", i.worker, dir, info.Mode().Perm())
 }
 
 // awaitReady ends when the worker closes its end or forget is called.
