@@ -19,8 +19,10 @@ const tmpfsSize = "size=25%"
 // sockets above all. A sandbox has its own.
 func temporary() []string { return []string{"/tmp", "/var/tmp"} }
 
-// under reports whether path is below dir.
-func under(path, dir string) bool { return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") }
+// underAny reports whether path is below one of dirs.
+func underAny(path string, dirs []string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(path, dir+"/") })
+}
 
 // shared is a file or directory of the machine that the sandbox keeps where it is.
 type shared struct {
@@ -34,18 +36,23 @@ func openShared(s *stageSettings) ([]shared, error) {
 	if dir, err := filepath.EvalSymlinks(s.Dir); err == nil {
 		s.Dir = dir
 	}
+	paths := s.Share
+	if underAny(s.Dir, temporary()) {
+		paths = append([]string{s.Dir}, paths...)
+	}
 	var all []shared
-	for i, path := range append([]string{s.Dir}, s.Share...) {
-		if !slices.ContainsFunc(append(temporary(), runDir), func(dir string) bool { return under(path, dir) }) {
-			continue // it stays in sight anyway, or it is all of such a directory
+	for _, path := range paths {
+		if !underAny(path, append(temporary(), runDir)) {
+			continue // it stays in sight anyway
 		}
 		f, err := os.OpenFile(path, unix.O_PATH, 0)
-		if err != nil && i > 0 {
+		if err != nil && path == s.Dir {
+			continue // out of reach: the agent starts elsewhere
+		}
+		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", path, err)
 		}
-		if err == nil {
-			all = append(all, shared{path, f})
-		}
+		all = append(all, shared{path, f})
 	}
 	return all, nil
 }
@@ -102,7 +109,7 @@ func makeTarget(path string, dir bool) error {
 func makeTemporary(environ []string) error {
 	for _, name := range []string{"TMPDIR", "HOME"} {
 		path := filepath.Clean(lookup(environ, name))
-		if !slices.ContainsFunc(temporary(), func(dir string) bool { return under(path, dir) }) {
+		if !underAny(path, temporary()) {
 			continue
 		}
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -172,7 +171,7 @@ func (s *stageSettings) start(r *reaper, terminal *agentTerminal) (*child, int, 
 	if denied {
 		return nil, ExitNotExecutable, fmt.Errorf("%s: permission denied for the agent, which is uid %d on this machine", name, s.outsideID(s.UIDs))
 	}
-	if slices.ContainsFunc(temporary(), func(dir string) bool { return under(name, dir) }) {
+	if underAny(name, temporary()) {
 		return nil, ExitNotFound, fmt.Errorf("%s: command not found; the sandbox has its own /tmp and /var/tmp and sees of the machine's only the working directory, and what --share names", name)
 	}
 	return nil, ExitNotFound, fmt.Errorf("%s: command not found", name)
