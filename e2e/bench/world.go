@@ -129,6 +129,7 @@ type process struct {
 
 func (w *world) launch(name string, args ...string) (*process, error) {
 	p := &process{Cmd: exec.Command(name, args...), log: new(bytes.Buffer)}
+	p.Dir = w.dir // which a sandbox keeps in sight
 	p.Stderr = p.log
 	var err error
 	if p.stdin, err = p.StdinPipe(); err != nil {
