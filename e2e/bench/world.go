@@ -285,7 +285,7 @@ func (w *world) stamped(command []string) (time.Duration, error) {
 	begun := monotonic()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(w.ctx, command[0], command[1:]...)
-	cmd.Stderr = &stderr
+	cmd.Dir, cmd.Stderr = w.dir, &stderr
 	output, err := cmd.Output()
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, &stderr)
