@@ -45,6 +45,18 @@ func openDataDir(path string) (*dataDir, error) {
 	return &dataDir{path: path, lock: lock}, nil
 }
 
+// checkMode reports whom the directory is open to, if to others than its owner.
+func (d *dataDir) checkMode() error {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o: chmod 700 %s", d.path, mode, d.path)
+	}
+	return nil
+}
+
 func (d *dataDir) close() { d.lock.Close() }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }

@@ -27,16 +27,16 @@ import (
 const stopTimeout = 30 * time.Second
 
 type serveCmd struct {
-	DataDir       string `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
-	Database      string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
-	KEK           string `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
-	AdminListen   string `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
-	AdminCert     string `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
-	AdminKey      string `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
-	SidecarListen string `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
-	SidecarURL    string `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
-	MetricsListen string `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
-	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
+	DataDir       string  `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
+	Database      *string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
+	KEK           string  `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
+	AdminListen   string  `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
+	AdminCert     string  `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
+	AdminKey      string  `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
+	SidecarListen string  `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
+	SidecarURL    string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
+	MetricsListen string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
+	LogLevel      string  `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
 
 // Run serves until ctx ends. What it opens it closes, in the reverse order.
@@ -46,11 +46,21 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: level}))
+	if err := harden(); err != nil {
+		return err
+	}
+	if cmd.Database != nil && *cmd.Database == "" {
+		// A variable that was not set, most likely: a new database would not be what was meant.
+		return errors.New("--database or SALLYPORT_DATABASE is given, and empty: give a URL, or leave it out for a private Postgres")
+	}
 	dir, err := openDataDir(cmd.DataDir)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
+	if err := dir.checkMode(); err != nil {
+		log.Warn("the data directory is open to other users", "error", err)
+	}
 	if cmd.KEK == "" {
 		cmd.KEK = dir.file(kekFile)
 	}
@@ -100,12 +110,15 @@ type parts struct {
 
 // database gives the URL of the database, and what ends it if it is ours.
 func (cmd *serveCmd) database(ctx context.Context, dir *dataDir, log *slog.Logger) (url string, stop func(), err error) {
-	if cmd.Database != "" {
-		return cmd.Database, func() {}, nil
+	if cmd.Database != nil {
+		return *cmd.Database, func() {}, nil
 	}
 	cluster, err := embedded.Start(ctx, dir.path, log)
+	if errors.Is(err, embedded.ErrNotInstalled) {
+		return "", nil, withHint(err, "install Postgres (Debian: apt-get install postgresql), or give the URL of one with --database")
+	}
 	if err != nil {
-		return "", nil, withHint(fmt.Errorf("start the embedded Postgres: %w", err), "install Postgres (Debian: apt-get install postgresql), or give the URL of one with --database")
+		return "", nil, fmt.Errorf("start the embedded Postgres: %w", err)
 	}
 	return cluster.URL(), func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

@@ -144,6 +144,15 @@ func TestRefusesToStart(t *testing.T) {
 	}
 	p.end(t, syscall.SIGTERM)
 
+	if said := start(t, other, "--database", "").fails(t); !strings.Contains(said, "--database") || !strings.Contains(said, "empty") {
+		t.Errorf("an empty URL: %s", said)
+	}
+	t.Run("empty variable", func(t *testing.T) {
+		t.Setenv("SALLYPORT_DATABASE", "")
+		if said := start(t, other).fails(t); !strings.Contains(said, "SALLYPORT_DATABASE") {
+			t.Errorf("an empty variable: %s", said)
+		}
+	})
 	broken := t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "admin-token"), []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)

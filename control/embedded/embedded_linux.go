@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	osuser "os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,6 +29,8 @@ const (
 	user     = "sallyport"
 	database = "postgres"
 	socket   = ".s.PGSQL.5432"
+	// unfinishedPrefix begins the name of a cluster that initdb has not finished.
+	unfinishedPrefix = "data.new"
 	// maxSocketPath is the room for a path in sockaddr_un, unix(7), without its NUL.
 	maxSocketPath = 107
 	// inherited is the data directory as a child of ours sees it.
@@ -71,7 +74,7 @@ func Start(ctx context.Context, dataDir string, log *slog.Logger) (_ *Cluster, e
 			c.release()
 		}
 	}()
-	if c.owner, err = ownerOf(c.data); err != nil {
+	if c.owner, err = ownerOf(c.data, osuser.Lookup); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
@@ -142,11 +145,11 @@ func (c *Cluster) release() {
 // initialise makes the cluster beside its place and moves it there when it is
 // whole, so that one cut short is never taken for a cluster.
 func (c *Cluster) initialise(ctx context.Context, dir string) error {
-	unfinished := c.data + ".new"
-	if err := os.RemoveAll(unfinished); err != nil {
-		return fmt.Errorf("remove an unfinished cluster: %w", err)
-	}
-	if err := os.Mkdir(unfinished, 0o700); err != nil {
+	c.clearUnfinished(dir)
+	// A name of its own: what an initdb whose parent was killed still writes
+	// goes elsewhere.
+	unfinished, err := os.MkdirTemp(dir, unfinishedPrefix) // mode 0700
+	if err != nil {
 		return fmt.Errorf("make the cluster's directory: %w", err)
 	}
 	if c.owner != nil {
@@ -167,6 +170,17 @@ func (c *Cluster) initialise(ctx context.Context, dir string) error {
 		return fmt.Errorf("put the new cluster in place: %w", err)
 	}
 	return syncDir(dir)
+}
+
+// clearUnfinished removes what starts that were cut short have left. What can't
+// be removed yet, since something still writes there, is left to the next start.
+func (c *Cluster) clearUnfinished(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, unfinishedPrefix+"*")) // fails for no pattern of ours
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			c.log.Warn("an unfinished cluster remains", "path", path, "error", err)
+		}
+	}
 }
 
 // runUntil runs a short command on a thread that outlives it, and ends it with ctx.

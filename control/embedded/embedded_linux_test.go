@@ -309,7 +309,7 @@ func TestStartSaysWhatPostgresSaid(t *testing.T) {
 func TestNotInstalled(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := findBinaries(t.TempDir(), t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), "apt-get install postgresql") {
+	if !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -42,12 +42,16 @@ func findBinaries(data, debian string) (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("PostgreSQL is not installed, which keeps the data when no database is given: install it (apt-get install postgresql), or give --database URL")
+	return "", ErrNotInstalled
 }
 
+// lookup finds a user by name, as os/user.Lookup does.
+type lookup func(name string) (*osuser.User, error)
+
 // ownerOf is whom Postgres runs as: nil for ourselves, or, since it refuses to
-// run as root, the owner of its data or else the user made for it.
-func ownerOf(data string) (*syscall.Credential, error) {
+// run as root, the owner of its data or else a user made for such things. Others
+// run as nobody too, and could read all that it has.
+func ownerOf(data string, find lookup) (*syscall.Credential, error) {
 	info, err := os.Stat(data)
 	switch {
 	case err == nil:
@@ -64,8 +68,8 @@ func ownerOf(data string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := osuser.Lookup(name)
+	for _, name := range []string{"sallyport", "postgres"} {
+		u, err := find(name)
 		if err != nil {
 			continue
 		}
@@ -75,7 +79,7 @@ func ownerOf(data string) (*syscall.Credential, error) {
 			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 		}
 	}
-	return nil, errors.New("postgres does not run as root, and there is neither a user postgres nor nobody to run it as: add one, or start as another user")
+	return nil, errors.New("postgres does not run as root, and there is neither a user sallyport nor postgres to run it as: make one (useradd --system sallyport), start as another user, or give --database URL")
 }
 
 // lockDir makes us the only one who runs the cluster in dir. The lock goes with

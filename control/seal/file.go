@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FileKEK is a key-encryption key in a file of 32 bytes that only its owner reads.
@@ -56,7 +57,7 @@ func (k *FileKEK) Unwrap(_ context.Context, id string, blob, aad []byte) (key []
 
 // readKEK reads the key at path; fs.ErrNotExist is in the error's chain if there is none.
 func readKEK(path string) (*FileKEK, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would make it wait for ever
 	if err != nil {
 		return nil, fmt.Errorf("open the key-encryption key: %w", err)
 	}

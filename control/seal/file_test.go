@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"sync"
 	"testing"
 
@@ -172,6 +173,13 @@ func TestUnfitFiles(t *testing.T) {
 	}
 	if _, err := OpenFileKEK(t.Context(), t.TempDir(), newMemory()); err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("a directory: %v", err)
+	}
+	fifo := filepath.Join(t.TempDir(), "kek")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFileKEK(t.Context(), fifo, newMemory()); err == nil || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("a FIFO: %v", err)
 	}
 }
 
