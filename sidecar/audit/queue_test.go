@@ -209,8 +209,11 @@ func TestOnlyWhatWasSentIsAcknowledged(t *testing.T) {
 func TestResentUntilAcknowledged(t *testing.T) {
 	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
 		f.before = func([]*api.Event) error {
-			if f.calls%3 == 1 {
+			switch f.calls % 6 {
+			case 1:
 				return away // nothing was stored
+			case 4:
+				return connect.NewError(connect.CodeResourceExhausted, errors.New("later"))
 			}
 			return nil
 		}
