@@ -90,9 +90,15 @@ func (c *console) run() {
 	defer master.Close()
 	wakeEnd, wake, err := os.Pipe()
 	if err != nil {
-		return
+		return // closing link lets the stage go on
 	}
 	defer wakeEnd.Close()
+	if c.settings.Instead[0] {
+		c.enter() // before the agent is there
+	}
+	if _, err := c.link.Write([]byte{0}); err != nil {
+		return // the stage is gone
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	if c.settings.Instead[0] {

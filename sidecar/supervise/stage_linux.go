@@ -111,6 +111,9 @@ func attend(ctx context.Context, r *reaper, agent *child, terminal *agentTermina
 	for {
 		select {
 		case <-agent.exited:
+			if terminal != nil {
+				terminal.drain()
+			}
 			return exitCode(agent.status)
 		case sig := <-signals:
 			if sig != unix.SIGCONT {

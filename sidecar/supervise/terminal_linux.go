@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +27,9 @@ type terminalSettings struct {
 // agentTerminal is the terminal of a sandbox, in the stage. Its session is the stage's own,
 // in which the agent gets the foreground, so that a shell has job control there.
 type agentTerminal struct {
-	slave *os.File
-	init  *os.File // takes a byte when the agent was stopped; nil if init is not to be
+	slave  *os.File
+	master int      // which init has too
+	init   *os.File // takes a byte when the agent was stopped; nil if init is not to be
 }
 
 // openTerminal makes the terminal and gives its other side to init.
@@ -36,7 +38,6 @@ func openTerminal(s *terminalSettings) (*agentTerminal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the sandbox's terminal: %w", err)
 	}
-	defer unix.Close(master)
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		return nil, fmt.Errorf("unlock the sandbox's terminal: %w", err)
 	}
@@ -44,7 +45,7 @@ func openTerminal(s *terminalSettings) (*agentTerminal, error) {
 	if errno != 0 {
 		return nil, fmt.Errorf("open the sandbox's terminal: %w", errno)
 	}
-	t := &agentTerminal{slave: os.NewFile(fd, "terminal")}
+	t := &agentTerminal{slave: os.NewFile(fd, "terminal"), master: master}
 	err = errors.Join(
 		unix.IoctlSetTermios(int(fd), unix.TCSETS, &s.Termios),
 		unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &s.Size),
@@ -55,12 +56,26 @@ func openTerminal(s *terminalSettings) (*agentTerminal, error) {
 		return nil, fmt.Errorf("set up the sandbox's terminal: %w", err)
 	}
 	link := os.NewFile(consoleFD, "console")
+	_, _ = link.Read(make([]byte, 1)) // init is ready, or gone
 	if s.Suspend {
 		t.init = link
 	} else {
 		link.Close()
 	}
 	return t, nil
+}
+
+// drain waits until init has taken what was written. The kernel throws away the
+// rest when the leader of the terminal's session, which the stage is, ends.
+func (t *agentTerminal) drain() {
+	deadline := time.Now().Add(relayTimeout)
+	poll := []unix.PollFd{{Fd: int32(t.master), Events: unix.POLLIN}}
+	for time.Now().Before(deadline) {
+		if n, err := unix.Poll(poll, 0); n == 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // setForeground gives the terminal to a process group.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -177,8 +176,8 @@ func TestTerminalIsOneOfTheSandbox(t *testing.T) {
 			}
 			return termios.Lflag&flags == flags
 		}
-		for cooked() {
-			runtime.Gosched() // it becomes raw once the sandbox stands
+		if cooked() {
+			t.Error("the user's terminal is not raw")
 		}
 		if err := unix.IoctlSetWinsize(user, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100}); err != nil {
 			t.Fatal(err)
@@ -196,6 +195,15 @@ func TestTerminalIsOneOfTheSandbox(t *testing.T) {
 			t.Error("the user's terminal was left raw")
 		}
 	})
+}
+
+// The end of the agent takes nothing from what it wrote before.
+func TestLastWordsAreShown(t *testing.T) {
+	s := startAtTerminal(t, sh("seq 30000"))
+	s.stdout.await(t, "\r\n30000\r\n")
+	if status := s.wait(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
 }
 
 // Each descriptor is what it was outside: a pipe stays one.
