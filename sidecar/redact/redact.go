@@ -118,6 +118,9 @@ func (r *Redactor) Response(resp *http.Response) error {
 		if err != nil {
 			return err
 		}
+		if resp.ContentLength > 0 && len(resp.Trailer) == 0 {
+			decoded = &sized{decoded, resp.ContentLength}
+		}
 		resp.Body = r.body(resp, decoded, body)
 	}
 	dropDigests(resp.Header)
@@ -150,6 +153,22 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 		}{b, w}
 	}
 	return b
+}
+
+// sized ends with its last byte. HTTP/2 says that a body has ended only when it
+// is asked once more, and until then what is held back would have to be.
+type sized struct {
+	io.Reader
+	left int64
+}
+
+func (s *sized) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	s.left -= int64(n)
+	if s.left <= 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
 }
 
 type body struct {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"sallyport/control/api"
 )
 
 // stream is a response whose body is what is written to w. It is closed when the
@@ -126,5 +128,30 @@ func TestFrames(t *testing.T) {
 				t.Errorf("%q by %d: %d", tt.text, size, got)
 			}
 		}
+	}
+}
+
+// An HTTP/2 upstream may be silent between a body's last byte and its end.
+func TestBodyOfKnownLengthEndsWithItsLastByte(t *testing.T) {
+	never, writer := io.Pipe()
+	defer writer.Close()
+	text := "held-back-to-the-last-byte"
+	resp := &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{}, ContentLength: int64(len(text)),
+		Body: struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(strings.NewReader(text), never), never},
+	}
+	if err := New(api.Material{Token: []byte("a-token-of-some-length")}, nil).Response(resp); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(text)+1)
+	n, err := io.ReadFull(resp.Body, got)
+	if string(got[:n]) != text || err != io.ErrUnexpectedEOF {
+		t.Errorf("read %q, %v", got[:n], err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
 	}
 }
