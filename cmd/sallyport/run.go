@@ -21,6 +21,7 @@ type runCmd struct {
 	Agent      string   `required:"" placeholder:"AGENT" help:"The agent to run as."`
 	UpstreamCA []string `name:"upstream-ca" sep:"none" placeholder:"FILE" help:"PEM certificates to trust for the services the agent calls, beside the system's. May be repeated."`
 	ConnectTo  []string `sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2" help:"Connect to HOST2:PORT2 for HOST1:PORT1, as in curl. May be repeated."`
+	Share      []string `sep:"none" placeholder:"PATH" help:"A file or directory in /tmp, /var/tmp or /run that the agent needs: the sandbox has its own. May be repeated."`
 	Keep       bool     `help:"Leave the sandbox in the control plane's list when the command has ended."`
 	Sidecar    string   `placeholder:"FILE" help:"The sallyport-sidecar to start (default: the one beside this program, then the one in PATH)."`
 	Command    []string `arg:"" passthrough:"" name:"cmd" help:"The command and its arguments, after --."`
@@ -100,6 +101,9 @@ func (cmd *runCmd) sidecarArgs(c *cli, control string, command []string) []strin
 	}
 	for _, to := range cmd.ConnectTo {
 		args = append(args, "--connect-to", to)
+	}
+	for _, path := range cmd.Share {
+		args = append(args, "--share", path)
 	}
 	for _, place := range c.secretPlaces() {
 		args = append(args, "--hide", place)

@@ -104,7 +104,7 @@ func TestRunHandsOverNoSecret(t *testing.T) {
 	}
 	tokenFile := write(t, filepath.Join(data, "admin-token"), canary+"\n")
 	ca := write(t, filepath.Join(dir, "ca.pem"), "PEM")
-	cmd := f.command(t, "--token-file", tokenFile, "--upstream-ca", ca, "--connect-to", "a:443:b:8443", "--connect-to", "c:443:d:1", "--", "env")
+	cmd := f.command(t, "--token-file", tokenFile, "--upstream-ca", ca, "--connect-to", "a:443:b:8443", "--connect-to", "c:443:d:1", "--share", dir, "--", "env")
 	config := filepath.Join(dir, "config")
 	out := filepath.Join(dir, "handover")
 	cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+config, "XDG_DATA_HOME=", "SALLYPORT_TEAM=default", "SALLYPORT_ANYTHING="+canary, "HANDOVER="+out, "SEEN=1")
@@ -124,7 +124,7 @@ func TestRunHandsOverNoSecret(t *testing.T) {
 		t.Errorf("the sidecar read the join token %q", h.Token)
 	}
 	want := []string{"init", "--control", "https://127.0.0.1:8201", "--join-token-file", "/dev/fd/3",
-		"--upstream-ca", ca, "--connect-to", "a:443:b:8443", "--connect-to", "c:443:d:1",
+		"--upstream-ca", ca, "--connect-to", "a:443:b:8443", "--connect-to", "c:443:d:1", "--share", dir,
 		"--hide", filepath.Join(config, "sallyport"), "--hide", data, "--", "env"}
 	own := slices.Index(h.Args, "/var/lib/sallyport") // this machine's own, if it has one
 	if own > 0 {
