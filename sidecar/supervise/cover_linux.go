@@ -128,9 +128,10 @@ func coverSocket(fd int, path string) error {
 }
 
 // boundSockets lists the Unix sockets that have a path in the network namespace
-// of this process.
+// of the calling thread. /proc/net would be that of the first thread, which may
+// be the one that has entered the sandbox's.
 func boundSockets() ([]string, error) {
-	f, err := os.Open("/proc/net/unix")
+	f, err := os.Open("/proc/thread-self/net/unix")
 	if err != nil {
 		return nil, fmt.Errorf("list Unix sockets: %w", err)
 	}
