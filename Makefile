@@ -29,8 +29,9 @@ lint: ## formatting, vet, staticcheck, govulncheck, shellcheck, generated code, 
 	@scripts/setup lint
 	@scripts/lint
 
-bench: ## the benchmarks
+bench: build ## the benchmarks; the comparison with the floor needs root
 	go test -run='^$$' -bench=. -benchmem ./...
+	go run ./e2e/bench
 
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test
