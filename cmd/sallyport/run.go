@@ -23,6 +23,7 @@ type runCmd struct {
 	ConnectTo  []string `sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2" help:"Connect to HOST2:PORT2 for HOST1:PORT1, as in curl. May be repeated."`
 	Share      []string `sep:"none" placeholder:"PATH" help:"A file or directory in /tmp, /var/tmp or /run that the agent needs: the sandbox has its own. May be repeated."`
 	Keep       bool     `help:"Leave the sandbox in the control plane's list when the command has ended."`
+	LogLevel   string   `enum:"debug,info,warn,error" default:"warn" placeholder:"LEVEL" help:"What the sidecar tells on standard error: debug, info, warn or error."`
 	Sidecar    string   `placeholder:"FILE" help:"The sallyport-sidecar to start (default: the one beside this program, then the one in PATH)."`
 	Command    []string `arg:"" passthrough:"" name:"cmd" help:"The command and its arguments, after --."`
 }
@@ -95,7 +96,7 @@ func (cmd *runCmd) start(ctx context.Context, c *cli, sidecar string, made clien
 
 // sidecarArgs holds no secret: an argument can be read by every process.
 func (cmd *runCmd) sidecarArgs(c *cli, control string, command []string) []string {
-	args := []string{"init", "--control", control, "--join-token-file", "/dev/fd/3"}
+	args := []string{"init", "--control", control, "--join-token-file", "/dev/fd/3", "--log-level", cmd.LogLevel}
 	for _, file := range cmd.UpstreamCA {
 		args = append(args, "--upstream-ca", file)
 	}

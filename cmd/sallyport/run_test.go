@@ -123,7 +123,7 @@ func TestRunHandsOverNoSecret(t *testing.T) {
 	if h.Token != joinToken {
 		t.Errorf("the sidecar read the join token %q", h.Token)
 	}
-	want := []string{"init", "--control", "https://127.0.0.1:8201", "--join-token-file", "/dev/fd/3",
+	want := []string{"init", "--control", "https://127.0.0.1:8201", "--join-token-file", "/dev/fd/3", "--log-level", "warn",
 		"--upstream-ca", ca, "--connect-to", "a:443:b:8443", "--connect-to", "c:443:d:1", "--share", dir,
 		"--hide", filepath.Join(config, "sallyport"), "--hide", data, "--", "env"}
 	own := slices.Index(h.Args, "/var/lib/sallyport") // this machine's own, if it has one
