@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -170,6 +171,19 @@ func (w *world) mustHear(t *testing.T) {
 	if heard < len(outside) {
 		t.Fatalf("the tap outside heard %d letters, not %d", heard, len(outside))
 	}
+	w.settle(t)
+}
+
+// settle waits until the kernel has said the last of the connections that were
+// ours: their ends are exchanged after we have closed them.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	for quiet := 0; quiet < 10; quiet++ {
+		if len(w.tap.frames(t)) > 0 {
+			quiet = 0
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // mustBeQuiet fails if anything at all was sent outside.
@@ -188,9 +202,9 @@ func greetingFrom(addr netip.AddrPort) (string, error) {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
-	b := make([]byte, 100)
-	n, err := c.Read(b)
-	return string(b[:n]), err
+	// To its end: then nothing is left for the server to say but that it knows.
+	b, err := io.ReadAll(io.LimitReader(c, 100))
+	return string(b), err
 }
 
 func sendUDP(addr netip.AddrPort) error {
