@@ -66,7 +66,7 @@ type Config struct {
 	Ready func(caPEM []byte) error
 }
 
-// auditCapacity bounds the events that wait for the control plane: about 5 MiB.
+// auditCapacity bounds the events that wait for the control plane.
 const auditCapacity = 10_000
 
 // worker is the parts, joined.

@@ -28,7 +28,7 @@ const (
 	authorityLife = 397 * 24 * time.Hour
 	leafLife      = 24 * time.Hour
 	backdate      = 5 * time.Minute
-	// cachedLeaves bounds memory against a flood of names; a leaf is about 2 KiB.
+	// cachedLeaves bounds memory against a flood of names.
 	cachedLeaves = 4096
 )
 
