@@ -98,6 +98,9 @@ type responseWriter struct {
 func (w *responseWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.exchange.Status = status
+		if _, named := w.Header()["Content-Type"]; !named {
+			w.Header()["Content-Type"] = nil // else net/http guesses one
+		}
 	} else if w.interim != nil {
 		w.interim(w.Header())
 	}

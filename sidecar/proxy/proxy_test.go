@@ -194,6 +194,17 @@ func TestRequestPassesAsItWasSent(t *testing.T) {
 	}
 }
 
+func TestContentTypeIsNotMadeUp(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		fmt.Fprint(w, "text")
+	})
+	response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]
+	if got, found := response.Header["Content-Type"]; found {
+		t.Errorf("Content-Type %q", got)
+	}
+}
+
 func TestStreamsBothWays(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
