@@ -166,3 +166,21 @@ func TestStray(t *testing.T) {
 		})
 	}
 }
+
+// TestStrayRedacted masks the placeholder on its way, wherever it stands, and
+// leaves all else as it was.
+func TestStrayRedacted(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	w.Pinned("mask", token, "--host", e2e.EchoHost, "--inject", "bearer", "--stray", "redact")
+	w.Run("mask", "curl", "-sS", "-f", "-d", "text=vault:mask&rest=1", "https://"+e2e.EchoHost+"/body-masked?q=vault%3Amask&x=%zz")
+	seen := w.Nginx.Seen("/body-masked")[0]
+	if want := "text=" + strings.Repeat("*", len("vault:mask")) + "&rest=1"; seen.Body != want {
+		t.Errorf("the body arrived as %q, want %q", seen.Body, want)
+	}
+	if want := "/body-masked?q=" + strings.Repeat("*", len("vault%3Amask")) + "&x=%zz"; seen.URI != want {
+		t.Errorf("the target arrived as %q, want %q", seen.URI, want)
+	}
+	if seen.Authorization != "Bearer "+token {
+		t.Errorf("upstream got %q", seen.Authorization)
+	}
+}
