@@ -28,6 +28,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What happens where no credential is bound.
+type Action int32
+
+const (
+	Action_ACTION_UNSPECIFIED Action = 0 // as inspect
+	Action_ACTION_INSPECT     Action = 1 // end TLS, scan for placeholders, forward
+	Action_ACTION_PASSTHROUGH Action = 2 // splice the connection's bytes untouched
+	Action_ACTION_DENY        Action = 3
+)
+
+// Enum value maps for Action.
+var (
+	Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_INSPECT",
+		2: "ACTION_PASSTHROUGH",
+		3: "ACTION_DENY",
+	}
+	Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_INSPECT":     1,
+		"ACTION_PASSTHROUGH": 2,
+		"ACTION_DENY":        3,
+	}
+)
+
+func (x Action) Enum() *Action {
+	p := new(Action)
+	*p = x
+	return p
+}
+
+func (x Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_proto_enumTypes[0].Descriptor()
+}
+
+func (Action) Type() protoreflect.EnumType {
+	return &file_sidecar_proto_enumTypes[0]
+}
+
+func (x Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Action.Descriptor instead.
+func (Action) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{0}
+}
+
 // What happens to a placeholder found where no credential is injected.
 type Stray int32
 
@@ -65,11 +118,11 @@ func (x Stray) String() string {
 }
 
 func (Stray) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_proto_enumTypes[0].Descriptor()
+	return file_sidecar_proto_enumTypes[1].Descriptor()
 }
 
 func (Stray) Type() protoreflect.EnumType {
-	return &file_sidecar_proto_enumTypes[0]
+	return &file_sidecar_proto_enumTypes[1]
 }
 
 func (x Stray) Number() protoreflect.EnumNumber {
@@ -78,7 +131,7 @@ func (x Stray) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Stray.Descriptor instead.
 func (Stray) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{0}
+	return file_sidecar_proto_rawDescGZIP(), []int{1}
 }
 
 type EnrollRequest struct {
@@ -424,6 +477,7 @@ type WatchResponse struct {
 	Destinations []*Destination         `protobuf:"bytes,3,rep,name=destinations,proto3" json:"destinations,omitempty"`
 	// How long bindings may serve while the control plane can't be reached.
 	OutageGrace   *durationpb.Duration `protobuf:"bytes,4,opt,name=outage_grace,json=outageGrace,proto3" json:"outage_grace,omitempty"`
+	Policy        *Policy              `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,6 +540,145 @@ func (x *WatchResponse) GetOutageGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *WatchResponse) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// Policy is what an agent may reach beside its credentials' hosts. The first
+// rule that fits decides, default where none does. A rule that denies holds for
+// bound hosts too; a bound host is never passed through.
+type Policy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Default       Action                 `protobuf:"varint,1,opt,name=default,proto3,enum=sallyport.sidecar.v1.Action" json:"default,omitempty"`
+	Rules         []*PolicyRule          `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_sidecar_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Policy) GetDefault() Action {
+	if x != nil {
+		return x.Default
+	}
+	return Action_ACTION_UNSPECIFIED
+}
+
+func (x *Policy) GetRules() []*PolicyRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// PolicyRule fits when each of its lists does; an empty one fits anything.
+type PolicyRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        Action                 `protobuf:"varint,1,opt,name=action,proto3,enum=sallyport.sidecar.v1.Action" json:"action,omitempty"`
+	Hosts         []string               `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`         // "NAME", "*.NAME" (one label below), "**.NAME" (any number), an address or a CIDR prefix
+	Ports         []uint32               `protobuf:"varint,3,rep,packed,name=ports,proto3" json:"ports,omitempty"` // empty: 443 and 80
+	Methods       []string               `protobuf:"bytes,4,rep,name=methods,proto3" json:"methods,omitempty"`     // as HTTP spells them; not with passthrough
+	Paths         []string               `protobuf:"bytes,5,rep,name=paths,proto3" json:"paths,omitempty"`         // prefixes that end at a segment; not with passthrough
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyRule) Reset() {
+	*x = PolicyRule{}
+	mi := &file_sidecar_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyRule) ProtoMessage() {}
+
+func (x *PolicyRule) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyRule.ProtoReflect.Descriptor instead.
+func (*PolicyRule) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PolicyRule) GetAction() Action {
+	if x != nil {
+		return x.Action
+	}
+	return Action_ACTION_UNSPECIFIED
+}
+
+func (x *PolicyRule) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *PolicyRule) GetPorts() []uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *PolicyRule) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *PolicyRule) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
 // Destination is the stray policy of hosts that need no credential to have one.
 type Destination struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -497,7 +690,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_sidecar_proto_msgTypes[7]
+	mi := &file_sidecar_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +702,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[7]
+	mi := &file_sidecar_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +715,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{7}
+	return file_sidecar_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Destination) GetHosts() []string {
@@ -557,7 +750,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sidecar_proto_msgTypes[8]
+	mi := &file_sidecar_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +762,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[8]
+	mi := &file_sidecar_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +775,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{8}
+	return file_sidecar_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Binding) GetCredentialId() string {
@@ -664,7 +857,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_sidecar_proto_msgTypes[9]
+	mi := &file_sidecar_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +869,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[9]
+	mi := &file_sidecar_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +882,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{9}
+	return file_sidecar_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rule) GetPlace() isRule_Place {
@@ -774,7 +967,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sidecar_proto_msgTypes[10]
+	mi := &file_sidecar_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +979,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[10]
+	mi := &file_sidecar_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +992,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{10}
+	return file_sidecar_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FetchRequest) GetCredentialId() string {
@@ -836,7 +1029,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1041,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1054,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11}
+	return file_sidecar_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FetchResponse) GetVersion() uint64 {
@@ -908,7 +1101,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1113,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1126,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{12}
+	return file_sidecar_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportRequest) GetEvents() []*Event {
@@ -952,7 +1145,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1157,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1170,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13}
+	return file_sidecar_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportResponse) GetAcknowledged() uint64 {
@@ -997,7 +1190,7 @@ type Event struct {
 	Port          uint32                 `protobuf:"varint,5,opt,name=port,proto3" json:"port,omitempty"`
 	Method        string                 `protobuf:"bytes,6,opt,name=method,proto3" json:"method,omitempty"`
 	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`         // without its query; masked where a path rule injected into it
-	Decision      string                 `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"` // inject | inspect | refuse
+	Decision      string                 `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"` // inject | inspect | passthrough | refuse
 	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`     // error code of a refusal
 	Status        uint32                 `protobuf:"varint,10,opt,name=status,proto3" json:"status,omitempty"`
 	CredentialId  string                 `protobuf:"bytes,11,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
@@ -1015,7 +1208,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1220,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1233,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14}
+	return file_sidecar_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -1186,7 +1379,7 @@ type Rule_Header struct {
 
 func (x *Rule_Header) Reset() {
 	*x = Rule_Header{}
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1391,7 @@ func (x *Rule_Header) String() string {
 func (*Rule_Header) ProtoMessage() {}
 
 func (x *Rule_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1404,7 @@ func (x *Rule_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Header.ProtoReflect.Descriptor instead.
 func (*Rule_Header) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{9, 0}
+	return file_sidecar_proto_rawDescGZIP(), []int{11, 0}
 }
 
 func (x *Rule_Header) GetName() string {
@@ -1237,7 +1430,7 @@ type Rule_Query struct {
 
 func (x *Rule_Query) Reset() {
 	*x = Rule_Query{}
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1442,7 @@ func (x *Rule_Query) String() string {
 func (*Rule_Query) ProtoMessage() {}
 
 func (x *Rule_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1455,7 @@ func (x *Rule_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Query.ProtoReflect.Descriptor instead.
 func (*Rule_Query) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{9, 1}
+	return file_sidecar_proto_rawDescGZIP(), []int{11, 1}
 }
 
 func (x *Rule_Query) GetName() string {
@@ -1281,7 +1474,7 @@ type Rule_Path struct {
 
 func (x *Rule_Path) Reset() {
 	*x = Rule_Path{}
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1486,7 @@ func (x *Rule_Path) String() string {
 func (*Rule_Path) ProtoMessage() {}
 
 func (x *Rule_Path) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1499,7 @@ func (x *Rule_Path) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Path.ProtoReflect.Descriptor instead.
 func (*Rule_Path) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{9, 2}
+	return file_sidecar_proto_rawDescGZIP(), []int{11, 2}
 }
 
 func (x *Rule_Path) GetTemplate() string {
@@ -1325,7 +1518,7 @@ type Rule_Basic struct {
 
 func (x *Rule_Basic) Reset() {
 	*x = Rule_Basic{}
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1530,7 @@ func (x *Rule_Basic) String() string {
 func (*Rule_Basic) ProtoMessage() {}
 
 func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1543,7 @@ func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Basic.ProtoReflect.Descriptor instead.
 func (*Rule_Basic) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{9, 3}
+	return file_sidecar_proto_rawDescGZIP(), []int{11, 3}
 }
 
 var File_sidecar_proto protoreflect.FileDescriptor
@@ -1384,12 +1577,23 @@ const file_sidecar_proto_rawDesc = "" +
 	"\rRenewResponse\x12C\n" +
 	"\vcertificate\x18\x01 \x01(\v2!.sallyport.sidecar.v1.CertificateR\vcertificate\"9\n" +
 	"\fWatchRequest\x12)\n" +
-	"\x10applied_revision\x18\x01 \x01(\x04R\x0fappliedRevision\"\xeb\x01\n" +
+	"\x10applied_revision\x18\x01 \x01(\x04R\x0fappliedRevision\"\xa1\x02\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x129\n" +
 	"\bbindings\x18\x02 \x03(\v2\x1d.sallyport.sidecar.v1.BindingR\bbindings\x12E\n" +
 	"\fdestinations\x18\x03 \x03(\v2!.sallyport.sidecar.v1.DestinationR\fdestinations\x12<\n" +
-	"\foutage_grace\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\voutageGrace\"V\n" +
+	"\foutage_grace\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\voutageGrace\x124\n" +
+	"\x06policy\x18\x05 \x01(\v2\x1c.sallyport.sidecar.v1.PolicyR\x06policy\"x\n" +
+	"\x06Policy\x126\n" +
+	"\adefault\x18\x01 \x01(\x0e2\x1c.sallyport.sidecar.v1.ActionR\adefault\x126\n" +
+	"\x05rules\x18\x02 \x03(\v2 .sallyport.sidecar.v1.PolicyRuleR\x05rules\"\x9e\x01\n" +
+	"\n" +
+	"PolicyRule\x124\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1c.sallyport.sidecar.v1.ActionR\x06action\x12\x14\n" +
+	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x14\n" +
+	"\x05ports\x18\x03 \x03(\rR\x05ports\x12\x18\n" +
+	"\amethods\x18\x04 \x03(\tR\amethods\x12\x14\n" +
+	"\x05paths\x18\x05 \x03(\tR\x05paths\"V\n" +
 	"\vDestination\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x121\n" +
 	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xb2\x02\n" +
@@ -1457,7 +1661,12 @@ const file_sidecar_proto_rawDesc = "" +
 	"\n" +
 	"redactions\x18\x12 \x01(\rR\n" +
 	"redactions\x12\x1a\n" +
-	"\bprotocol\x18\x13 \x01(\tR\bprotocol*T\n" +
+	"\bprotocol\x18\x13 \x01(\tR\bprotocol*]\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eACTION_INSPECT\x10\x01\x12\x16\n" +
+	"\x12ACTION_PASSTHROUGH\x10\x02\x12\x0f\n" +
+	"\vACTION_DENY\x10\x03*T\n" +
 	"\x05Stray\x12\x15\n" +
 	"\x11STRAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSTRAY_BLOCK\x10\x01\x12\x11\n" +
@@ -1482,66 +1691,73 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 	return file_sidecar_proto_rawDescData
 }
 
-var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_sidecar_proto_goTypes = []any{
-	(Stray)(0),                    // 0: sallyport.sidecar.v1.Stray
-	(*EnrollRequest)(nil),         // 1: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 2: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 3: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 4: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 5: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 6: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 7: sallyport.sidecar.v1.WatchResponse
-	(*Destination)(nil),           // 8: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 9: sallyport.sidecar.v1.Binding
-	(*Rule)(nil),                  // 10: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 11: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 12: sallyport.sidecar.v1.FetchResponse
-	(*ReportRequest)(nil),         // 13: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 14: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 15: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 16: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 17: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 18: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Basic)(nil),            // 19: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(Action)(0),                   // 0: sallyport.sidecar.v1.Action
+	(Stray)(0),                    // 1: sallyport.sidecar.v1.Stray
+	(*EnrollRequest)(nil),         // 2: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),           // 3: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),        // 4: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),          // 5: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),         // 6: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),          // 7: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),         // 8: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                // 9: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),            // 10: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),           // 11: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),               // 12: sallyport.sidecar.v1.Binding
+	(*Rule)(nil),                  // 13: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),          // 14: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),         // 15: sallyport.sidecar.v1.FetchResponse
+	(*ReportRequest)(nil),         // 16: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),        // 17: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                 // 18: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),           // 19: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),            // 20: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),             // 21: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Basic)(nil),            // 22: sallyport.sidecar.v1.Rule.Basic
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
-	2,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	2,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	9,  // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
-	8,  // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	20, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
-	0,  // 5: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
-	10, // 6: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
-	0,  // 7: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
-	16, // 8: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
-	17, // 9: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
-	18, // 10: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
-	19, // 11: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
-	21, // 12: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	21, // 13: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	15, // 14: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	21, // 15: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	20, // 16: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	20, // 17: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	1,  // 18: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	4,  // 19: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	6,  // 20: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	11, // 21: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	13, // 22: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	3,  // 23: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	5,  // 24: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	7,  // 25: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	12, // 26: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	14, // 27: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	3,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	3,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	12, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
+	11, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
+	23, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	9,  // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
+	0,  // 6: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
+	10, // 7: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
+	0,  // 8: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
+	1,  // 9: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
+	13, // 10: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
+	1,  // 11: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
+	19, // 12: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
+	20, // 13: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
+	21, // 14: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
+	22, // 15: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
+	24, // 16: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	24, // 17: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	18, // 18: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	24, // 19: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	23, // 20: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	23, // 21: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	2,  // 22: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	5,  // 23: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	7,  // 24: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	14, // 25: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	16, // 26: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	4,  // 27: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	6,  // 28: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	8,  // 29: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	15, // 30: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	17, // 31: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	27, // [27:32] is the sub-list for method output_type
+	22, // [22:27] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -1549,7 +1765,7 @@ func file_sidecar_proto_init() {
 	if File_sidecar_proto != nil {
 		return
 	}
-	file_sidecar_proto_msgTypes[9].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[11].OneofWrappers = []any{
 		(*Rule_Header_)(nil),
 		(*Rule_Query_)(nil),
 		(*Rule_Path_)(nil),
@@ -1560,8 +1776,8 @@ func file_sidecar_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      2,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
