@@ -734,18 +734,19 @@ func (x *Destination) GetStray() Stray {
 
 // Binding is all that a sidecar knows of a credential without its secret.
 type Binding struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
-	Vault         string                 `protobuf:"bytes,2,opt,name=vault,proto3" json:"vault,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"` // its placeholder is "vault:" + name
-	Version       uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
-	Hosts         []string               `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`                           // HostPattern; ":port" where it is not 443
-	AllowHttp     bool                   `protobuf:"varint,6,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"` // may be injected into plain HTTP
-	Inject        []*Rule                `protobuf:"bytes,7,rep,name=inject,proto3" json:"inject,omitempty"`
-	Stray         Stray                  `protobuf:"varint,8,opt,name=stray,proto3,enum=sallyport.sidecar.v1.Stray" json:"stray,omitempty"`
-	Placeholders  []string               `protobuf:"bytes,9,rep,name=placeholders,proto3" json:"placeholders,omitempty"` // literals a client may hold in its place, "vault:NAME" first
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	CredentialId   string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	Vault          string                 `protobuf:"bytes,2,opt,name=vault,proto3" json:"vault,omitempty"`
+	Name           string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"` // its placeholder is "vault:" + name
+	Version        uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	Hosts          []string               `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`                           // HostPattern; ":port" where it is not 443
+	AllowHttp      bool                   `protobuf:"varint,6,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"` // may be injected into plain HTTP
+	Inject         []*Rule                `protobuf:"bytes,7,rep,name=inject,proto3" json:"inject,omitempty"`
+	Stray          Stray                  `protobuf:"varint,8,opt,name=stray,proto3,enum=sallyport.sidecar.v1.Stray" json:"stray,omitempty"`
+	Placeholders   []string               `protobuf:"bytes,9,rep,name=placeholders,proto3" json:"placeholders,omitempty"`                             // literals a client may hold in its place, "vault:NAME" first
+	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket, whose frames are not searched
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Binding) Reset() {
@@ -839,6 +840,13 @@ func (x *Binding) GetPlaceholders() []string {
 		return x.Placeholders
 	}
 	return nil
+}
+
+func (x *Binding) GetAllowWebsocket() bool {
+	if x != nil {
+		return x.AllowWebsocket
+	}
+	return false
 }
 
 // Rule says where material goes in a request.
@@ -1596,7 +1604,7 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\"V\n" +
 	"\vDestination\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x121\n" +
-	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xb2\x02\n" +
+	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xdb\x02\n" +
 	"\aBinding\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
@@ -1607,7 +1615,9 @@ const file_sidecar_proto_rawDesc = "" +
 	"allow_http\x18\x06 \x01(\bR\tallowHttp\x122\n" +
 	"\x06inject\x18\a \x03(\v2\x1a.sallyport.sidecar.v1.RuleR\x06inject\x121\n" +
 	"\x05stray\x18\b \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\x12\"\n" +
-	"\fplaceholders\x18\t \x03(\tR\fplaceholders\"\xfb\x02\n" +
+	"\fplaceholders\x18\t \x03(\tR\fplaceholders\x12'\n" +
+	"\x0fallow_websocket\x18\n" +
+	" \x01(\bR\x0eallowWebsocket\"\xfb\x02\n" +
 	"\x04Rule\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.sallyport.sidecar.v1.Rule.HeaderH\x00R\x06header\x128\n" +
 	"\x05query\x18\x02 \x01(\v2 .sallyport.sidecar.v1.Rule.QueryH\x00R\x05query\x125\n" +
