@@ -47,6 +47,7 @@ var refused = map[string]string{
 	"TE underscore":          request("Host: a.test", "Transfer_Encoding: chunked"),
 	"TE gzip":                request("Host: a.test", "Transfer-Encoding: gzip, chunked"),
 	"TE identity":            request("Host: a.test", "Transfer-Encoding: identity"),
+	"TE with a Kelvin sign":  request("Host: a.test", "Transfer-Encoding: chun\u212aed"),
 	"TE twice":               request("Host: a.test", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
 	"TE vertical tab":        request("Host: a.test", "Transfer-Encoding: \x0bchunked"),
 	"TE in HTTP/1.0":         "POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"sallyport/e2e/smuggle/vectors"
 )
 
 // seen is a request as one reader understood it.
@@ -39,7 +41,8 @@ func (s seen) String() string {
 
 // last reports whether the connection ends after the request.
 func (s seen) last() bool {
-	return s.proto == "HTTP/1.0" || strings.Contains(strings.ToLower(strings.Join(s.fields["Connection"], ",")), "close")
+	options := strings.FieldsFunc(strings.ToLower(strings.Join(s.fields["Connection"], ",")), func(r rune) bool { return strings.ContainsRune(", \t", r) })
+	return slices.Contains(options, "close") || s.proto == "HTTP/1.0" && !slices.Contains(options, "keep-alive")
 }
 
 // reference reads requests in the plainest way, which is right for those that
@@ -155,6 +158,9 @@ func FuzzAgreesWithNetHTTP(f *testing.F) {
 	}
 	for _, text := range refused {
 		f.Add([]byte(good+text+good), []byte{200, 3})
+	}
+	for _, v := range vectors.All() {
+		f.Add([]byte(v.Text), []byte{200, 3})
 	}
 	s := startServer(f)
 	f.Fuzz(func(t *testing.T, text, sizes []byte) {

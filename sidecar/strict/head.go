@@ -146,13 +146,13 @@ func (h *head) field(line []byte) *Error {
 		return h.contentLength(value)
 	case "transfer-encoding":
 		h.codings++
-		h.chunked = strings.EqualFold(string(value), "chunked")
+		h.chunked = equalFold(value, "chunked")
 	case "upgrade":
 		h.switches = true
 	case "trailer":
 		return checkTrailer(value)
 	case "expect":
-		if !strings.EqualFold(string(value), "100-continue") {
+		if !equalFold(value, "100-continue") {
 			return &Error{Status: http.StatusExpectationFailed, Code: "unsupported_expectation", Message: "the only expectation is 100-continue"}
 		}
 	}
@@ -226,6 +226,23 @@ func isToken(b []byte) bool {
 		}
 	}
 	return len(b) > 0
+}
+
+// equalFold reports whether b is lower but for the case of ASCII letters. To
+// package strings the Kelvin sign is a k.
+func equalFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func isAlphanumeric(c byte) bool {
