@@ -182,7 +182,7 @@ func (w *World) ConnectTo() []string {
 	for _, host := range []string{StripeHost, EchoHost, OtherHost, ModelHost, GitHost, PublicHost} {
 		to = append(to, fmt.Sprintf("%s:443:127.0.0.1:%d", host, w.Nginx.TLS), fmt.Sprintf("%s:80:127.0.0.1:%d", host, w.Nginx.Plain))
 	}
-	return to
+	return append(to, w.origins...)
 }
 
 // Seen gives the requests that arrived upstream and have part in their URI, once

@@ -34,6 +34,7 @@ type World struct {
 
 	t         testing.TB
 	flags     []string // of serve
+	origins   []string // --connect-to of the test's own upstreams
 	control   *Program
 	authority *authority
 	user      *user
