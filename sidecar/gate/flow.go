@@ -18,7 +18,7 @@ type Flow struct {
 	TLS      bool     // it began with a TLS ClientHello
 	SNI      string   // as the client sent it; empty if it sent none
 	ALPN     []string // as the client sent it
-	Protocol string   // the ALPN protocol agreed on; empty for none
+	Protocol string   // the ALPN protocol agreed on, or "h2" begun without TLS; empty for none
 	Accepted time.Time
 }
 

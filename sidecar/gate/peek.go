@@ -37,6 +37,10 @@ func peek(raw net.Conn, flow *Flow) (*conn, error) {
 		if err := peekHello(source, flow); err != nil {
 			return nil, err
 		}
+	} else if http2, err := peekPreface(raw, &seen); err != nil {
+		return nil, err
+	} else if http2 {
+		flow.Protocol = "h2"
 	}
 	return &conn{Conn: raw, flow: flow, peeked: bytes.NewReader(seen.Bytes()), closed: func() {}}, nil
 }
