@@ -16,6 +16,7 @@ const (
 	caFile     = trustDir + "/ca.pem"        // the sandbox's CA alone
 	bundleFile = trustDir + "/ca-bundle.pem" // the machine's bundle and the CA
 	javaFile   = trustDir + "/cacerts"       // the same as a Java trust store
+	policyFile = trustDir + "/browser.json"  // the CA as a policy of browsers
 	resolvFile = trustDir + "/resolv.conf"
 )
 
@@ -104,7 +105,11 @@ func writeTrust(ca []byte) error {
 	if err != nil {
 		return err
 	}
-	for path, content := range map[string][]byte{caFile: ca, bundleFile: bundle, javaFile: store} {
+	policy, err := browserPolicy(ca)
+	if err != nil {
+		return err
+	}
+	for path, content := range map[string][]byte{caFile: ca, bundleFile: bundle, javaFile: store, policyFile: policy} {
 		if err := os.WriteFile(path, content, 0o444); err != nil {
 			return fmt.Errorf("install trust: %w", err)
 		}
@@ -112,12 +117,16 @@ func writeTrust(ca []byte) error {
 	return nil
 }
 
-// bindTrust puts the sandbox's bundle over every one that exists.
+// bindTrust puts the sandbox's bundle over every one that exists, and its policy
+// among those of browsers.
 func bindTrust(javaHome string) error {
 	if err := bindOver(bundleFile, existing(bundlePaths())); err != nil {
 		return err
 	}
-	return bindOver(javaFile, existing(javaPaths(javaHome)))
+	if err := bindOver(javaFile, existing(javaPaths(javaHome))); err != nil {
+		return err
+	}
+	return bindPolicies()
 }
 
 // existing resolves patterns to the files behind them, each once.

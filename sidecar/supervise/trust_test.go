@@ -3,6 +3,7 @@ package supervise
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,26 @@ func TestTrustInAnImageWithoutBundle(t *testing.T) {
 	bare := wrapped("unshare", "--mount", "sh", "-c", `mount -t tmpfs none /etc/ssl && mount -t tmpfs none /usr/lib/ssl && exec "$@"`, "sh")
 	if status, stdout, stderr := run(t, p, bare); status != 0 {
 		t.Errorf("exit status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
+// A browser gets the CA by a policy, beside those that the machine has, and the
+// machine keeps no trace of it.
+func TestBrowsersGetAPolicy(t *testing.T) {
+	const made = `mount -t tmpfs none /etc/opt && cd /etc/opt && mkdir -p chrome/policies/managed edge/policies/recommended chrome_for_testing &&
+		echo '{"HomepageLocation":"x"}' >chrome/policies/managed/machine.json && ln -s machine.json chrome/policies/managed/link.json &&
+		echo y >chrome_for_testing/preferences && cd / && "$@"; status=$?; find /etc/opt -name '*sallyport*'; exit $status`
+	p := sh(`cd /etc/opt && cat chrome/policies/managed/link.json chrome_for_testing/preferences && ls edge/policies &&
+		for browser in chrome edge chrome_for_testing; do cat $browser/policies/managed/*sallyport.json; echo; done &&
+		openssl x509 -in /run/sallyport/ca.pem -outform DER | base64 -w0`)
+	lines := strings.Split(mustRun(t, p, wrapped("unshare", "--mount", "sh", "-c", made, "sh")), "\n")
+	if len(lines) != 8 || lines[7] == "" {
+		t.Fatalf("the agent saw %q", lines)
+	}
+	policy := `{"CACertificates":["` + lines[7] + `"]}`
+	want := []string{`{"HomepageLocation":"x"}`, "y", "managed", "recommended", policy, policy, policy, lines[7]}
+	if !slices.Equal(lines, want) {
+		t.Errorf("the agent saw\n%q, want\n%q", lines, want)
 	}
 }
 
