@@ -49,6 +49,9 @@ func run(args []string, out io.Writer) error {
 	requests := flags.Int("requests", 4000, "requests a round and way")
 	starts := flags.Int("starts", 21, "sandboxes started")
 	core := flags.Int("core", 0, "core that everything is pinned to; -1 for no pinning")
+	held := flags.String("way", "sidecar", "the way that -hold loads")
+	hold := flags.Duration("hold", 0, "only load one way for so long, to profile its proxy meanwhile")
+	connections := flags.Int("connections", 1, "kept connections of -hold")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -65,6 +68,9 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	defer w.close()
+	if *hold > 0 {
+		return holdWay(w, *held, *hold, *connections, out)
+	}
 	if err := measureRequests(w, *rounds, *requests, out); err != nil {
 		return err
 	}
@@ -109,6 +115,32 @@ type sample struct {
 	cpu time.Duration // of the proxy, a request
 }
 
+// holdWay loads one way and says each second or so what it costs.
+func holdWay(w *world, name string, hold time.Duration, connections int, out io.Writer) error {
+	ways, err := w.ways()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(ways, func(y way) bool { return y.name == name })
+	if i < 0 {
+		return fmt.Errorf("there is no way %q", name)
+	}
+	if _, err := ways[i].measure(connections, connections); err != nil { // so that the proxy is there
+		return err
+	}
+	fmt.Fprintln(out, "proxy's pid:", ways[i].proxies())
+	const requests = 8192
+	for end := time.Now().Add(hold); time.Now().Before(end); {
+		begun := time.Now()
+		s, err := ways[i].measure(requests, connections)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%.0f requests/s, p50 %v, p99 %v, proxy CPU a request %v\n", requests/time.Since(begun).Seconds(), s.P50, s.P99, s.cpu)
+	}
+	return nil
+}
+
 func measureRequests(w *world, rounds, requests int, out io.Writer) error {
 	ways, err := w.ways()
 	if err != nil {
@@ -117,7 +149,7 @@ func measureRequests(w *world, rounds, requests int, out io.Writer) error {
 	got := map[string][]sample{}
 	for round := range rounds + 1 { // the first warms up
 		for _, way := range ways {
-			s, err := way.measure(requests)
+			s, err := way.measure(requests, 1)
 			if err != nil {
 				return fmt.Errorf("%s: %w", way.name, err)
 			}

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"sallyport/netsetup"
 	"sallyport/sidecar/mint"
 )
@@ -37,8 +39,9 @@ func origin(args []string) error {
 	return server.ListenAndServeTLS(args[1], args[2])
 }
 
-// client asks over one kept connection as often as each line of its input says.
-// Its arguments are the address to dial and a file of authorities.
+// client asks over kept connections as each line of its input says: so many
+// requests, over so many connections. Its arguments are the address to dial and
+// a file of authorities.
 func client(args []string) error {
 	roots := x509.NewCertPool()
 	pem, err := os.ReadFile(args[1])
@@ -46,27 +49,39 @@ func client(args []string) error {
 		return err
 	}
 	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots},
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", args[0])
-		},
-	}
+	var transports []*http.Transport // one a connection
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		n, err := strconv.Atoi(lines.Text())
-		if err != nil {
+		var n, connections int
+		if _, err := fmt.Sscan(lines.Text(), &n, &connections); err != nil {
 			return err
 		}
-		took := make([]time.Duration, n)
-		for i := range took {
-			begun := time.Now()
-			if err := get(transport); err != nil {
-				return err
-			}
-			took[i] = time.Since(begun)
+		for len(transports) < connections {
+			transports = append(transports, &http.Transport{
+				TLSClientConfig: &tls.Config{RootCAs: roots},
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, "tcp", args[0])
+				},
+			})
+		}
+		took := make([]time.Duration, n/connections*connections)
+		var group errgroup.Group
+		for i, transport := range transports[:connections] {
+			group.Go(func() error {
+				for at := i; at < len(took); at += connections {
+					begun := time.Now()
+					if err := get(transport); err != nil {
+						return err
+					}
+					took[at] = time.Since(begun)
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 		slices.Sort(took)
-		if err := json.NewEncoder(os.Stdout).Encode(sample{P50: took[n/2], P99: took[n*99/100]}); err != nil {
+		if err := json.NewEncoder(os.Stdout).Encode(sample{P50: took[len(took)/2], P99: took[len(took)*99/100]}); err != nil {
 			return err
 		}
 	}

@@ -216,9 +216,9 @@ func (w *world) sandboxed(command ...string) ([]string, error) {
 		"--upstream-ca", w.path("ca.pem"), "--connect-to", host + ":443:" + w.origin, "--"}, command...), nil
 }
 
-func (y way) measure(requests int) (sample, error) {
+func (y way) measure(requests, connections int) (sample, error) {
 	before := cpu(y.proxies())
-	if _, err := fmt.Fprintln(y.client.stdin, requests); err != nil {
+	if _, err := fmt.Fprintln(y.client.stdin, requests, connections); err != nil {
 		return sample{}, err
 	}
 	if !y.client.lines.Scan() {
