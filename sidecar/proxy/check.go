@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 // checkTarget makes sure that the request is for the host the connection was
 // made for (RFC 9110 section 7.4), and gives that host's one spelling. It is
 // asked for every request, as one connection may carry several.
-func checkTarget(facts Facts, r *http.Request) (string, *Error) {
+func checkTarget(facts *Facts, r *http.Request) (string, *Error) {
 	name, port := r.Host, ""
 	if strings.Contains(name, ":") {
 		var err error
@@ -24,6 +25,11 @@ func checkTarget(facts Facts, r *http.Request) (string, *Error) {
 	if err != nil {
 		return "", Errorf(http.StatusBadRequest, "bad_host", "the Host %q: %v", r.Host, err)
 	}
+	if facts.Direct {
+		if facts.Port, err = directPort(port); err != nil {
+			return "", Errorf(http.StatusBadRequest, "bad_host", "the target's port: %v", err)
+		}
+	}
 	if port != "" && port != strconv.Itoa(int(facts.Port)) {
 		return "", Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for port %s, the connection for port %d", port, facts.Port)
 	}
@@ -34,6 +40,44 @@ func checkTarget(facts Facts, r *http.Request) (string, *Error) {
 		return "", Errorf(http.StatusBadRequest, "bad_host", "the request names two hosts")
 	}
 	return host, nil
+}
+
+// directPort is the port that a target in absolute-form names.
+func directPort(text string) (uint16, error) {
+	if text == "" {
+		return 80, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is not a port", text)
+	}
+	return uint16(n), nil
+}
+
+// connectTarget is where a CONNECT asks to be joined to (RFC 9112 section 3.2.3).
+func connectTarget(r *http.Request) (host string, port uint16, refusal *Error) {
+	name, text, err := net.SplitHostPort(r.Host)
+	if err == nil && text != "" {
+		port, err = directPort(text)
+	}
+	if err != nil || text == "" || name == "" {
+		return "", 0, Errorf(http.StatusBadRequest, "bad_target", "CONNECT needs HOST:PORT")
+	}
+	return name, port, nil
+}
+
+// takeAbsoluteForm makes a request of one that named its host in its target, as
+// clients of a proxy do (RFC 9112 section 3.2.2). Others may not.
+func takeAbsoluteForm(r *http.Request) {
+	if r.URL.Scheme == "http" && r.URL.Host != "" && r.URL.User == nil && r.URL.Opaque == "" {
+		r.RequestURI = r.RequestURI[strings.Index(r.RequestURI, "://")+3:]
+		if slash := strings.IndexAny(r.RequestURI, "/?"); slash < 0 {
+			r.RequestURI = "/"
+		} else if r.RequestURI = r.RequestURI[slash:]; r.RequestURI[0] == '?' {
+			r.RequestURI = "/" + r.RequestURI
+		}
+		r.URL.Scheme, r.URL.Host = "", ""
+	}
 }
 
 // connectionFields have no meaning in HTTP/2 and make a message malformed, RFC

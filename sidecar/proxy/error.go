@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -37,24 +39,25 @@ func Errorf(status int, code, format string, args ...any) *Error {
 	return &Error{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// write answers with the error as JSON.
-func (e *Error) write(w http.ResponseWriter, requestID string) {
-	header := w.Header()
-	clear(header)
-	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", "no-store")
-	header.Set("Sallyport-Error", e.Code)
-	if e.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
-	}
-	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": e.Code, "message": e.Message, "request_id": requestID}})
+// response is the error as an answer in JSON.
+func (e *Error) response(requestID string) *http.Response {
+	text, err := json.Marshal(map[string]any{"error": map[string]string{"code": e.Code, "message": e.Message, "request_id": requestID}})
 	if err != nil {
 		panic(fmt.Sprintf("encode a map of strings: %v", err))
 	}
-	header.Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(e.Status)
-	// The client may be gone; then nobody is left to tell.
-	_, _ = w.Write(append(body, '\n'))
+	text = append(text, '\n')
+	header := http.Header{
+		"Content-Type":    {"application/json"},
+		"Content-Length":  {strconv.Itoa(len(text))},
+		"Cache-Control":   {"no-store"},
+		"Sallyport-Error": {e.Code},
+	}
+	if e.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	return &http.Response{
+		StatusCode: e.Status, Header: header, ContentLength: int64(len(text)), Body: io.NopCloser(bytes.NewReader(text)),
+	}
 }
 
 // explain gives the answer for an error of the upstream's side.

@@ -10,9 +10,11 @@ import (
 
 // Facts are what is known of a connection before its first request.
 type Facts struct {
-	SNI  string // normalised; empty on a plain connection
-	Port uint16 // the port the client asked for
-	TLS  bool
+	SNI    string // normalised; empty on a plain connection
+	Port   uint16 // the port the client asked for
+	TLS    bool
+	HTTP2  bool // the client speaks HTTP/2
+	Direct bool // the client knows that it speaks to a proxy
 }
 
 // What was decided about a request.
@@ -63,58 +65,43 @@ func newExchange(facts Facts, r *http.Request) *Exchange {
 	}
 }
 
-// countedBody counts what is read of a request's body, and keeps why it broke off. The transport may read it
-// from another goroutine than the one that serves the request.
+// countedBody counts what is read of a request's body, and keeps why it broke
+// off. It may be read from another goroutine than the one that serves the request.
 type countedBody struct {
 	io.ReadCloser
-	n   atomic.Uint64
-	err atomic.Pointer[error] // the first, but the end
+	c       client
+	expects bool // the client waits to be told to go on
+	n       atomic.Uint64
+	done    atomic.Bool
+	err     atomic.Pointer[error] // the first, but the end
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
+	if b.expects {
+		b.expects = false
+		b.c.interim(http.StatusContinue, nil)
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(uint64(n))
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		b.done.Store(true)
+	case err != nil:
 		b.err.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }
 
+// Close leaves the rest unread; whoever owns the connection sees to it.
+func (b *countedBody) Close() error { return nil }
+
 // fault is what went wrong with reading the body, if anything did.
 func (b *countedBody) fault() error {
+	if b == nil {
+		return nil
+	}
 	if err := b.err.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
-
-// responseWriter fills the exchange from what is written to the client.
-type responseWriter struct {
-	http.ResponseWriter
-	exchange *Exchange
-	interim  func(http.Header) // redacts the header of a 1xx
-}
-
-func (w *responseWriter) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		w.exchange.Status = status
-		if _, named := w.Header()["Content-Type"]; !named {
-			w.Header()["Content-Type"] = nil // else net/http guesses one
-		}
-	} else if w.interim != nil {
-		w.interim(w.Header())
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *responseWriter) Write(p []byte) (int, error) {
-	if w.exchange.Status == 0 {
-		w.exchange.Status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.exchange.ResponseBytes += uint64(n)
-	return n, err
-}
-
-// Unwrap lets http.ResponseController reach Flush and Hijack.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -12,5 +12,5 @@ func WithFacts(ctx context.Context, facts Facts) context.Context {
 
 // SetUpstreamTime sets the clock that upstream certificates are checked by.
 func (s *Server) SetUpstreamTime(now func() time.Time) {
-	s.upstreams.transport(poolKey{}).TLSClientConfig.Time = now
+	s.upstreams.now = now
 }

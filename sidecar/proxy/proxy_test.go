@@ -209,6 +209,9 @@ func TestStreamsBothWays(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Trailer", "X-Sum")
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
 		lines := bufio.NewScanner(r.Body)
 		for lines.Scan() {
 			fmt.Fprintf(w, "data: %s\n\n", lines.Text())
@@ -524,11 +527,21 @@ func TestClientThatLeavesEndsTheUpstreamRequest(t *testing.T) {
 	}
 }
 
-func TestUpstreamHTTP2(t *testing.T) {
-	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
-	response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]
-	if body, _ := io.ReadAll(response.Body); string(body) != "HTTP/2.0" {
-		t.Errorf("the upstream was spoken to in %s", body)
+// TestUpstreamProtocol has a client of HTTP/1.1 before upstreams that speak one
+// protocol or both.
+func TestUpstreamProtocol(t *testing.T) {
+	for want, offered := range map[string][]string{
+		"HTTP/1.1": {"h2", "http/1.1"},
+		"HTTP/2.0": {"h2"},
+	} {
+		w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
+		w.upstream.TLS.NextProtos = offered
+		for range 2 {
+			response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]
+			if body, _ := io.ReadAll(response.Body); string(body) != want {
+				t.Errorf("an upstream of %v was spoken to in %s, want %s", offered, body, want)
+			}
+		}
 	}
 }
 

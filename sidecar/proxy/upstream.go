@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +17,19 @@ import (
 
 // DialFunc connects to a host by name. It resolves and checks by itself.
 type DialFunc func(ctx context.Context, host string, port uint16) (net.Conn, error)
+
+const (
+	handshakeTimeout = 15 * time.Second
+	// answerTimeout bounds the wait for a response's head. Models think for minutes.
+	answerTimeout  = 15 * time.Minute
+	continuePause  = time.Second // how long an upstream may take to say 100
+	idleUpstream   = 90 * time.Second
+	mostPerHost    = 256 // connections of one credential to one host; more requests wait
+	mostIdle       = 1024
+	upstreamBuffer = 16 << 10
+	// maxAnswerHead bounds the heads of a response and of the 1xx before it.
+	maxAnswerHead = 256 << 10
+)
 
 // poolKey separates upstream connections, so that none authenticated with one
 // credential or version ever serves another. The zero key serves all requests
@@ -23,59 +39,189 @@ type poolKey struct {
 	version    uint64
 }
 
-// upstreams are the outer doors: one pool of connections a poolKey.
+// place is what connections go to.
+type place struct {
+	host string
+	port uint16
+	tls  bool
+}
+
+// pool is the upstream connections of one poolKey.
+type pool struct {
+	transport *http.Transport // HTTP/2, and HTTP/1 for clients that speak HTTP/2
+	wires     wires
+}
+
+// upstreams are the outer doors.
 type upstreams struct {
-	dial  DialFunc
-	roots *x509.CertPool
+	dial    DialFunc
+	roots   *x509.CertPool
+	buffers *buffers
+	now     func() time.Time // of certificates; nil: time.Now
 
 	mu    sync.Mutex
-	pools map[poolKey]*http.Transport
+	pools map[poolKey]*pool
+	// onlyHTTP2 are the places that refused HTTP/1.1, until when that is believed.
+	onlyHTTP2 map[place]time.Time
 }
 
-func newUpstreams(dial DialFunc, roots *x509.CertPool) *upstreams {
-	return &upstreams{dial: dial, roots: roots, pools: make(map[poolKey]*http.Transport)}
+func newUpstreams(dial DialFunc, roots *x509.CertPool, buffers *buffers) *upstreams {
+	return &upstreams{dial: dial, roots: roots, buffers: buffers, pools: make(map[poolKey]*pool), onlyHTTP2: make(map[place]time.Time)}
 }
 
-func (u *upstreams) transport(key poolKey) *http.Transport {
+// roundTrip sends a request and gives the head of its response. What the client
+// speaks is tried first: whoever speaks HTTP/1.1 to the client's face does so
+// behind it too, and nothing is translated.
+func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
+	p := u.pool(poolKey{t.plan.Credential, t.plan.Version})
+	to := place{t.Host, t.Port, t.TLS}
+	if !t.HTTP2 && !u.refusesHTTP1(to) {
+		response, err := p.wires.roundTrip(ctx, to, t, out)
+		if !errors.Is(err, errOnlyHTTP2) {
+			return response, err
+		}
+		u.noteHTTP2(to)
+	}
+	return p.transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
+			t.interim(status, http.Header(header))
+			return nil
+		},
+	})))
+}
+
+func (u *upstreams) pool(key poolKey) *pool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	t := u.pools[key]
-	if t == nil {
-		t = u.newTransport()
-		u.pools[key] = t
+	p := u.pools[key]
+	if p == nil {
+		p = u.newPool()
+		u.pools[key] = p
 	}
-	return t
+	return p
 }
 
-func (u *upstreams) newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy: nil, // an inherited HTTPS_PROXY would lead the credential elsewhere
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, fmt.Errorf("read the upstream's address: %w", err)
-			}
-			n, err := strconv.ParseUint(port, 10, 16)
-			if err != nil {
-				return nil, fmt.Errorf("read the upstream's port: %w", err)
-			}
-			return u.dial(ctx, host, uint16(n))
+func (u *upstreams) newPool() *pool {
+	sessions := tls.NewLRUClientSessionCache(0)
+	p := &pool{
+		transport: &http.Transport{
+			Proxy: nil, // an inherited HTTPS_PROXY would lead the credential elsewhere
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				to, err := placeOf(address, false)
+				if err != nil {
+					return nil, err
+				}
+				return u.dial(ctx, to.host, to.port)
+			},
+			DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				to, err := placeOf(address, true)
+				if err != nil {
+					return nil, err
+				}
+				return u.connect(ctx, to, sessions, "h2", "http/1.1")
+			},
+			ForceAttemptHTTP2:      true,
+			ExpectContinueTimeout:  continuePause,
+			ResponseHeaderTimeout:  answerTimeout,
+			IdleConnTimeout:        idleUpstream,
+			MaxIdleConns:           mostIdle,
+			MaxIdleConnsPerHost:    mostPerHost, // net/http keeps 2, and pays a handshake for the rest
+			MaxConnsPerHost:        mostPerHost,
+			MaxResponseHeaderBytes: maxAnswerHead,
+			DisableCompression:     true,
+			ReadBufferSize:         upstreamBuffer,
+			WriteBufferSize:        upstreamBuffer,
 		},
-		TLSClientConfig: &tls.Config{
-			RootCAs:            u.roots,
-			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		},
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConns:          1024,
-		MaxIdleConnsPerHost:   256, // net/http keeps 2, and pays a handshake for the rest
-		DisableCompression:    true,
-		ReadBufferSize:        16 << 10,
-		WriteBufferSize:       16 << 10,
 	}
+	p.wires = wires{
+		buffers: u.buffers,
+		connect: func(ctx context.Context, to place) (net.Conn, error) {
+			return u.connect(ctx, to, sessions, "http/1.1")
+		},
+	}
+	return p
+}
+
+func placeOf(address string, secure bool) (place, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return place{}, fmt.Errorf("read the upstream's address: %w", err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return place{}, fmt.Errorf("read the upstream's port: %w", err)
+	}
+	return place{host, uint16(n), secure}, nil
+}
+
+// errOnlyHTTP2 is that of an upstream that was offered HTTP/1.1 alone.
+var errOnlyHTTP2 = errors.New("the upstream speaks HTTP/2 only")
+
+// errClientCertificate is that of an upstream that wants to know the client by a
+// certificate.
+var errClientCertificate = errors.New("the upstream asks for a client certificate")
+
+// connect dials, and verifies who answers.
+func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSessionCache, protocols ...string) (net.Conn, error) {
+	raw, err := u.dial(ctx, to.host, to.port)
+	if err != nil || !to.tls {
+		return raw, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	asked := false
+	secured := tls.Client(raw, &tls.Config{
+		ServerName:         to.host,
+		RootCAs:            u.roots,
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         protocols,
+		ClientSessionCache: sessions,
+		Time:               u.now,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked = true
+			return new(tls.Certificate), nil
+		},
+	})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		switch {
+		case isAlert(err, "no application protocol") && len(protocols) == 1:
+			return nil, errOnlyHTTP2
+		case isAlert(err, "") && asked:
+			return nil, fmt.Errorf("%w: %w", errClientCertificate, err)
+		}
+		return nil, err
+	}
+	return secured, nil
+}
+
+// isAlert reports whether the other side ended TLS by an alert with this text.
+// crypto/tls gives a peer's alert by its text alone.
+func isAlert(err error, text string) bool {
+	var alert *net.OpError
+	return errors.As(err, &alert) && alert.Op == "remote error" && (text == "" || alert.Err.Error() == "tls: "+text)
+}
+
+// beliefTime is how long an upstream that refused HTTP/1.1 is not asked again.
+const beliefTime = 10 * time.Minute
+
+func (u *upstreams) refusesHTTP1(to place) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	until, found := u.onlyHTTP2[to]
+	return found && time.Now().Before(until)
+}
+
+func (u *upstreams) noteHTTP2(to place) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	for other, until := range u.onlyHTTP2 {
+		if now.After(until) {
+			delete(u.onlyHTTP2, other)
+		}
+	}
+	u.onlyHTTP2[to] = now.Add(beliefTime)
 }
 
 // keep closes the idle connections of every credential version that is not
@@ -83,9 +229,9 @@ func (u *upstreams) newTransport() *http.Transport {
 func (u *upstreams) keep(versions map[string]uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, t := range u.pools {
+	for key, p := range u.pools {
 		if version, found := versions[key.credential]; key.credential != "" && (!found || version != key.version) {
-			t.CloseIdleConnections()
+			p.close()
 			delete(u.pools, key)
 		}
 	}
@@ -94,8 +240,13 @@ func (u *upstreams) keep(versions map[string]uint64) {
 func (u *upstreams) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, t := range u.pools {
-		t.CloseIdleConnections()
+	for key, p := range u.pools {
+		p.close()
 		delete(u.pools, key)
 	}
+}
+
+func (p *pool) close() {
+	p.transport.CloseIdleConnections()
+	p.wires.close()
 }

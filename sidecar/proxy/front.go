@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// front is a client's HTTP/1 connection. One goroutine reads a request, has it
+// carried out and reads the next. Buffers are its own only while a request is
+// under way, so that an idle connection costs little.
+type front struct {
+	server *Server
+	conn   net.Conn
+	facts  Facts
+	ctx    context.Context
+	leave  context.CancelFunc // the client is gone
+	state  atomic.Int32
+
+	in      *bufio.Reader
+	first   [1]byte // read ahead of in, to wait without a buffer
+	pending bool    // first is filled
+
+	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
+	request *http.Request
+	begun   bool // the final response has
+	last    bool // no request follows
+	taken   bool // the connection is another's now
+	watch   *time.Timer
+}
+
+const (
+	frontIdle = int32(iota)
+	frontBusy
+	frontDraining
+)
+
+const (
+	// watchDelay is how soon it is noticed that a client left, while its request
+	// waits: nobody reads from the connection then.
+	watchDelay = 100 * time.Millisecond
+	// lingerTimeout and lingerBytes bound what is read and dropped of a body that
+	// nobody wanted: a connection closed with bytes unread is reset, and the
+	// response may be lost.
+	lingerTimeout = 500 * time.Millisecond
+	lingerBytes   = 256 << 10
+)
+
+func (s *Server) serveHTTP1(ctx context.Context, c net.Conn, facts Facts) {
+	f := &front{server: s, conn: c, facts: facts}
+	f.ctx, f.leave = context.WithCancel(ctx)
+	defer f.leave()
+	f.watch = time.AfterFunc(time.Hour, f.look)
+	defer f.watch.Stop()
+	defer func() {
+		if !f.taken {
+			c.Close()
+		}
+	}()
+	if !s.fronts.add(f) {
+		return
+	}
+	defer s.fronts.remove(f)
+	for f.await() && f.serve() {
+	}
+}
+
+// await waits for the first byte of a request.
+func (f *front) await() bool {
+	if !f.state.CompareAndSwap(frontBusy, frontIdle) && f.state.Load() == frontDraining {
+		return false
+	}
+	if err := f.conn.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+		return false
+	}
+	n, _ := f.conn.Read(f.first[:])
+	f.pending = n == 1
+	return f.pending && f.state.CompareAndSwap(frontIdle, frontBusy)
+}
+
+// Read gives the client's bytes, the one that await read first.
+func (f *front) Read(p []byte) (int, error) {
+	if f.pending && len(p) > 0 {
+		p[0], f.pending = f.first[0], false
+		return 1, nil
+	}
+	return f.conn.Read(p)
+}
+
+// serve carries out one request and reports whether another may follow.
+func (f *front) serve() bool {
+	f.in = f.server.buffers.reader(f)
+	defer func() {
+		if !f.taken {
+			f.server.buffers.putReader(f.in)
+		}
+		f.in = nil
+	}()
+	r, err := f.read()
+	if err != nil {
+		return false
+	}
+	f.request, f.begun, f.last = r, false, r.Close
+	if r.Method == http.MethodConnect && f.facts.Direct {
+		f.tunnel(r)
+		return false
+	}
+	f.watch.Reset(watchDelay)
+	broken := f.server.handle(f.ctx, f, r, f.facts, r.ContentLength > 0 && int64(f.in.Buffered()) >= r.ContentLength)
+	f.watch.Stop()
+	switch {
+	case f.taken, broken != nil, f.ctx.Err() != nil:
+		return false
+	case f.last || !ended(r.Body):
+		f.linger()
+		return false
+	}
+	return true
+}
+
+// read reads a request's head. What has no meaning to net/http is answered here.
+func (f *front) read() (*http.Request, error) {
+	if err := f.conn.SetReadDeadline(time.Now().Add(headTimeout)); err != nil {
+		return nil, err
+	}
+	r, err := http.ReadRequest(f.in)
+	if err == nil {
+		return r, f.conn.SetReadDeadline(time.Time{})
+	}
+	var network net.Error
+	switch {
+	case errors.As(err, &network) && network.Timeout():
+		f.reject(Errorf(http.StatusRequestTimeout, "request_timeout", "the request's head was not complete within %v", headTimeout))
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		// The client left, or the strict reader has answered.
+	default:
+		f.reject(Errorf(http.StatusBadRequest, "malformed_request", "the request is not HTTP/1.1"))
+	}
+	return nil, err
+}
+
+// reject answers what did not become a request.
+func (f *front) reject(e *Error) {
+	f.request, f.last = &http.Request{ProtoMajor: 1, ProtoMinor: 1}, true
+	if _, err := f.respond(e.response("")); err == nil {
+		f.linger()
+	}
+}
+
+// look cancels the request under way when its client has left.
+func (f *front) look() {
+	if hasLeft(f.conn) {
+		f.leave()
+		return
+	}
+	if f.state.Load() != frontIdle && f.ctx.Err() == nil {
+		f.watch.Reset(watchDelay)
+	}
+}
+
+// linger says that nothing more is sent, and gives the client time to read.
+func (f *front) linger() {
+	half, ok := f.conn.(interface{ CloseWrite() error })
+	if !ok {
+		half, ok = netConn(f.conn).(interface{ CloseWrite() error })
+	}
+	if !ok || half.CloseWrite() != nil || f.conn.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, f.conn, lingerBytes)
+}
+
+func netConn(c net.Conn) net.Conn {
+	if wrapper, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return wrapper.NetConn()
+	}
+	return nil
+}
+
+// ended reports whether all of a body was read.
+func ended(body io.ReadCloser) bool {
+	counted, ok := body.(*countedBody)
+	return !ok || counted.done.Load()
+}
+
+func (f *front) stopBody() {
+	// A deadline can't be set only on a connection that is closed.
+	_ = f.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// detach gives the connection with what was read of it too early. It is not
+// HTTP/1 any more.
+func (f *front) detach() (net.Conn, error) {
+	if err := f.conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	if strict, ok := f.conn.(interface{ Release() }); ok {
+		strict.Release()
+	}
+	early, err := f.in.Peek(f.in.Buffered())
+	if err != nil {
+		return nil, err
+	}
+	f.taken = true
+	return &detached{Conn: f.conn, early: early}, nil
+}
+
+// detached is a connection whose next bytes were read already.
+type detached struct {
+	net.Conn
+	early []byte
+}
+
+func (d *detached) NetConn() net.Conn { return d.Conn }
+
+func (d *detached) Read(p []byte) (int, error) {
+	if len(d.early) > 0 {
+		n := copy(p, d.early)
+		d.early = d.early[n:]
+		return n, nil
+	}
+	d.early = nil
+	return d.Conn.Read(p)
+}
+
+// tunnel joins a direct connection to the host it names.
+func (f *front) tunnel(r *http.Request) {
+	host, port, refusal := connectTarget(r)
+	if refusal != nil {
+		f.reject(refusal)
+		return
+	}
+	if _, err := io.WriteString(f.conn, "HTTP/1.1 200 Connection Established\r\n\r\n"); err != nil {
+		return
+	}
+	c, err := f.detach()
+	if err != nil {
+		return
+	}
+	f.server.fronts.remove(f)
+	f.server.config.Tunnel(f.ctx, c, host, port)
+}

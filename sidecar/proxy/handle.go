@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// client is the inner door's end of one exchange.
+type client interface {
+	// interim passes a 1xx on; the last one may come from another goroutine.
+	interim(status int, header http.Header)
+	// respond passes a final response on, streaming, and counts its body's bytes.
+	respond(*http.Response) (int64, error)
+	// upgrade passes a 101 on and gives what the connection carries from then on.
+	upgrade(*http.Response) (io.ReadWriteCloser, error)
+	// stopBody makes reads of the request's body fail.
+	stopBody()
+}
+
+// travel is an exchange on its way.
+type travel struct {
+	*Exchange
+	client client
+	plan   *Plan
+	body   *countedBody // nil for none
+	ready  bool         // the body was received already
+	upload chan error   // gives the end of sending the body, where that has a goroutine of its own
+	// release lets go of an upstream connection that changed its protocol.
+	release func()
+	err     error
+}
+
+// errBroken ends an exchange whose response has begun and can't be completed.
+var errBroken = errors.New("the response broke off")
+
+// handle carries out one request. It returns errBroken when the client must see
+// that the response is not whole.
+func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Facts, ready bool) (err error) {
+	t := &travel{Exchange: newExchange(facts, r), client: c, ready: ready}
+	if r.Body != nil && r.Body != http.NoBody {
+		t.body = &countedBody{ReadCloser: r.Body, c: c, expects: r.ProtoMajor == 1 && r.Header.Get("Expect") != ""}
+		r.Body = t.body
+	}
+	defer func() { s.finish(t) }()
+	if err := s.prepare(ctx, r, t); err != nil {
+		t.Decision = Refuse
+		return s.refuse(t, err)
+	}
+	return s.forward(ctx, r, t)
+}
+
+// finish waits for what the exchange has begun, and records it.
+func (s *Server) finish(t *travel) {
+	if t.upload != nil {
+		select {
+		case <-t.upload:
+		default:
+			t.client.stopBody()
+			<-t.upload
+		}
+	}
+	if t.release != nil {
+		t.release()
+	}
+	if t.body != nil {
+		t.RequestBytes = t.body.n.Load()
+	}
+	t.Duration = time.Since(t.Start)
+	if t.plan != nil && t.plan.Release != nil {
+		t.plan.Release(t.Exchange)
+	}
+	s.config.Finish(t.Exchange, t.err)
+}
+
+// prepare decides about a request without sending anything.
+func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error {
+	t.Host = t.SNI
+	if t.Direct {
+		takeAbsoluteForm(r)
+	}
+	if err := checkShape(r); err != nil {
+		return err
+	}
+	ignoreH2C(r.Header)
+	host, refusal := checkTarget(&t.Facts, r)
+	if refusal != nil {
+		return refusal
+	}
+	t.Host = host
+	plan, err := s.config.Plan(ctx, t.Exchange, r)
+	if err != nil {
+		return err
+	}
+	t.plan = plan
+	t.Decision, t.Credential, t.Version, t.Lease = plan.Decision, plan.Credential, plan.Version, plan.Lease
+	if plan.Credential != "" {
+		if err := checkInjected(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forward sends the request and passes its response on.
+func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error {
+	out := outgoing(ctx, r, t)
+	if t.plan.Request != nil {
+		// After the hop-by-hop fields are gone: nothing a client says there can undo it.
+		if err := t.plan.Request(out); err != nil {
+			t.Decision = Refuse
+			return s.refuse(t, err)
+		}
+	}
+	sent := time.Now()
+	response, err := s.upstreams.roundTrip(ctx, t, out)
+	t.Upstream = time.Since(sent)
+	if err != nil {
+		return s.fail(t, err)
+	}
+	defer response.Body.Close()
+	upgraded := response.StatusCode == http.StatusSwitchingProtocols
+	if !upgraded {
+		removeHopByHop(response.Header)
+	}
+	// HTTP/3, which it would name, has no way out of the sandbox.
+	delete(response.Header, "Alt-Svc")
+	if t.plan.Response != nil {
+		if err := t.plan.Response(response); err != nil {
+			return s.fail(t, err)
+		}
+	}
+	t.Status = response.StatusCode
+	if upgraded {
+		return s.upgrade(t, out, response)
+	}
+	n, err := t.client.respond(response)
+	t.ResponseBytes = uint64(n)
+	if err != nil {
+		t.Reason, t.err = "broken_off", fmt.Errorf("%w: %T", errBroken, errors.Unwrap(err))
+		return errBroken
+	}
+	return nil
+}
+
+// refuse answers in the upstream's place.
+func (s *Server) refuse(t *travel, err error) error {
+	answer := s.explain(t.Exchange, err)
+	t.err, t.Reason, t.Status = answer, answer.Code, answer.Status
+	if _, err := t.client.respond(answer.response(t.ID)); err != nil {
+		return errBroken // the client may be gone; then nobody is left to tell
+	}
+	return nil
+}
+
+// fail answers where the request could not be carried out.
+func (s *Server) fail(t *travel, err error) error {
+	if fault := t.body.fault(); fault != nil {
+		err = fault // what was made of it afterwards tells less
+	}
+	var ours *Error
+	if known := s.config.Explain(t.Exchange, err); errors.As(err, &ours) || known != nil && known.Status < http.StatusInternalServerError {
+		t.Decision = Refuse // the request is to blame, not the upstream
+	}
+	return s.refuse(t, err)
+}
+
+// interim passes a 1xx on.
+func (t *travel) interim(status int, header http.Header) {
+	if status == http.StatusContinue {
+		return // told when the body is asked for
+	}
+	removeHopByHop(header)
+	delete(header, "Alt-Svc")
+	if t.plan.Interim != nil {
+		t.plan.Interim(header)
+	}
+	t.client.interim(status, header)
+}
+
+// hopByHop are the fields of one connection, RFC 9110 section 7.6.1. Trailer is
+// written anew where a body has trailers.
+var hopByHop = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+func removeHopByHop(h http.Header) {
+	for _, value := range h["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				h.Del(name)
+			}
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}

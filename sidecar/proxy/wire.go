@@ -1,0 +1,297 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// wire is one HTTP/1.1 connection to an upstream. It carries one exchange at a
+// time, which has it to itself.
+type wire struct {
+	pool *wires
+	end  *terminal
+	conn net.Conn
+	raw  net.Conn // below TLS
+
+	in        *bufio.Reader // only during an exchange
+	head      int           // bytes that heads may still have; -1 outside of one
+	served    int           // exchanges before this one
+	heard     bool          // the upstream has answered something in this exchange
+	idleSince time.Time
+}
+
+func newWire(conn net.Conn, pool *wires, end *terminal) *wire {
+	w := &wire{pool: pool, end: end, conn: conn, raw: conn, head: -1}
+	if below := netConn(conn); below != nil {
+		w.raw = below
+	}
+	return w
+}
+
+// drop closes the connection; its exchange has no use for it any more.
+func (w *wire) drop() {
+	w.conn.Close()
+	w.release()
+	<-w.end.slots
+}
+
+func (w *wire) release() {
+	if w.in != nil {
+		w.pool.buffers.putReader(w.in)
+		w.in = nil
+	}
+}
+
+var errLongHead = errors.New("the head of the response is too long")
+
+// Read reads from the upstream, as much as a head may have.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.head < 0 {
+		return w.conn.Read(p)
+	}
+	if w.head == 0 {
+		return 0, errLongHead
+	}
+	n, err := w.conn.Read(p[:min(len(p), w.head)])
+	w.head -= n
+	w.heard = w.heard || n > 0
+	return n, err
+}
+
+// roundTrip sends a request and reads the head of its response. After an error
+// the connection is of no use.
+func (w *wire) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
+	x := &exchange{wire: w, travel: t, proceed: make(chan struct{})}
+	x.stop = context.AfterFunc(ctx, func() { w.conn.Close() })
+	w.in, w.head, w.heard = w.pool.buffers.reader(w), maxAnswerHead, false
+	response, err := x.send(out)
+	if err != nil {
+		x.stop()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	return response, nil
+}
+
+// exchange is one request and its response on a wire.
+type exchange struct {
+	*wire
+	travel   *travel
+	stop     func() bool   // of ending with the context
+	proceed  chan struct{} // closed when the upstream wants the body
+	once     atomic.Bool   // proceed is closed
+	unwanted atomic.Bool   // without the body being asked for
+	sent     bool          // all of the request
+	finished bool
+}
+
+func (x *exchange) send(out *http.Request) (*http.Response, error) {
+	if out.Body == nil || x.travel.ready {
+		if err := x.write(out, out.Body); err != nil {
+			return nil, fmt.Errorf("send the request: %w", err)
+		}
+		x.sent = true
+		return x.receive(out)
+	}
+	x.travel.upload = make(chan error, 1)
+	body := &eager{ReadCloser: out.Body, exchange: x, wait: out.Header.Get("Expect") != ""}
+	go func() {
+		err := x.write(out, body)
+		x.travel.upload <- err
+		if body.failed {
+			x.conn.Close() // so that half a request is not taken for a whole one
+		}
+	}()
+	response, err := x.receive(out)
+	if err != nil {
+		select {
+		case sent := <-x.travel.upload:
+			x.travel.upload <- sent
+			if sent != nil {
+				err = sent // the cause of what was received
+			}
+		default:
+		}
+	}
+	x.answered()
+	return response, err
+}
+
+// answered ends the wait for a word that will not come.
+func (x *exchange) answered() {
+	if x.once.CompareAndSwap(false, true) {
+		x.unwanted.Store(true)
+		close(x.proceed)
+	}
+}
+
+// permit lets the body go.
+func (x *exchange) permit() {
+	if x.once.CompareAndSwap(false, true) {
+		close(x.proceed)
+	}
+}
+
+// write sends a request with a body.
+func (x *exchange) write(out *http.Request, body io.ReadCloser) error {
+	w := x.pool.buffers.request(x.conn)
+	defer x.pool.buffers.putRequest(w)
+	if e, ok := body.(*eager); ok {
+		e.flush = w.Flush
+	}
+	request := *out
+	request.Body = body
+	if err := request.Write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// eager is a body that comes over time: what was written so far is sent before
+// more is waited for.
+type eager struct {
+	io.ReadCloser
+	exchange *exchange
+	flush    func() error
+	wait     bool // for the upstream to ask for it
+	failed   bool // it can't be read to its end
+}
+
+var errUnwanted = errors.New("the upstream answered without the body")
+
+func (e *eager) Read(p []byte) (int, error) {
+	if err := e.flush(); err != nil {
+		return 0, err
+	}
+	if e.wait {
+		e.wait = false
+		select {
+		case <-e.exchange.proceed:
+		case <-time.After(continuePause):
+		}
+		if e.exchange.unwanted.Load() {
+			e.failed = true
+			return 0, errUnwanted
+		}
+	}
+	n, err := e.ReadCloser.Read(p)
+	e.failed = err != nil && err != io.EOF
+	return n, err
+}
+
+// receive reads the head of the final response, and passes on those before it.
+func (x *exchange) receive(out *http.Request) (*http.Response, error) {
+	if err := x.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return nil, err
+	}
+	for {
+		response, err := http.ReadResponse(x.in, out)
+		if err != nil {
+			return nil, fmt.Errorf("read the response: %w", err)
+		}
+		if response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
+			return response, x.begin(response)
+		}
+		if response.StatusCode == http.StatusContinue {
+			x.permit()
+		}
+		x.travel.interim(response.StatusCode, response.Header)
+	}
+}
+
+// begin makes the body of a response the owner of the exchange.
+func (x *exchange) begin(response *http.Response) error {
+	x.head = -1
+	if err := x.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		response.Body = &switched{x}
+		x.travel.release = func() { x.finish(false) }
+		return nil
+	}
+	body := &wireBody{ReadCloser: response.Body, exchange: x, reusable: !response.Close}
+	if response.Body == http.NoBody {
+		body.end(true)
+	} else {
+		response.Body = body
+	}
+	return nil
+}
+
+// finish gives the connection back, if nothing of the exchange is left on it.
+func (x *exchange) finish(reusable bool) {
+	if x.finished {
+		return
+	}
+	x.finished = true
+	if x.travel.upload != nil && reusable {
+		select {
+		case err := <-x.travel.upload:
+			x.sent = err == nil
+			x.travel.upload <- err
+		default:
+		}
+	}
+	if !x.stop() || !reusable || !x.sent || x.in.Buffered() > 0 || x.early() {
+		x.drop()
+		return
+	}
+	x.release()
+	x.served++
+	x.pool.put(x.wire)
+}
+
+// early reports whether TLS has bytes after the response that nobody asked for.
+func (x *exchange) early() bool {
+	if x.conn == x.raw {
+		return false
+	}
+	if err := x.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return true
+	}
+	var b [1]byte
+	n, err := x.conn.Read(b[:])
+	var timeout net.Error
+	return n > 0 || !errors.As(err, &timeout) || !timeout.Timeout() || x.conn.SetReadDeadline(time.Time{}) != nil
+}
+
+// wireBody is a response's body. Its end, or Close, ends the exchange.
+type wireBody struct {
+	io.ReadCloser
+	exchange *exchange
+	reusable bool
+}
+
+func (b *wireBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.end(err == io.EOF)
+	}
+	return n, err
+}
+
+func (b *wireBody) Close() error {
+	b.end(false)
+	return nil
+}
+
+func (b *wireBody) end(whole bool) { b.exchange.finish(whole && b.reusable) }
+
+// switched is what a connection carries after a 101. Close ends it, but whoever
+// is reading then still has its buffer, so the exchange is finished later.
+type switched struct{ exchange *exchange }
+
+func (s *switched) Read(p []byte) (int, error)  { return s.exchange.in.Read(p) }
+func (s *switched) Write(p []byte) (int, error) { return s.exchange.conn.Write(p) }
+
+func (s *switched) Close() error { return s.exchange.conn.Close() }

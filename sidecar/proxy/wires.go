@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// wires are the HTTP/1.1 connections of one pool: those that are idle, and how
+// many there may be.
+type wires struct {
+	buffers *buffers
+	connect func(context.Context, place) (net.Conn, error)
+
+	mu     sync.Mutex
+	places map[place]*terminal
+	closed bool
+	sweep  *time.Timer // runs while a wire is idle
+}
+
+// terminal is the connections to one place.
+type terminal struct {
+	slots chan struct{} // one an exchange under way
+	idle  []*wire       // the one used last is last
+}
+
+// errClosedPool is that of requests decided about before a change that took
+// their credential away.
+var errClosedPool = errors.New("the credential was changed meanwhile")
+
+// roundTrip sends a request over an idle connection or a new one. One that
+// turns out to be dead is replaced once, where that can't do a thing twice.
+func (ws *wires) roundTrip(ctx context.Context, to place, t *travel, out *http.Request) (*http.Response, error) {
+	w, err := ws.take(ctx, to, true)
+	if err != nil {
+		return nil, err
+	}
+	response, err := w.roundTrip(ctx, t, out)
+	if err == nil {
+		return response, nil
+	}
+	again := w.served > 0 && !w.heard && ctx.Err() == nil && idempotent(out.Method) && (t.body == nil || t.body.n.Load() == 0)
+	w.drop()
+	if !again || t.upload != nil {
+		return nil, err
+	}
+	if w, err = ws.take(ctx, to, false); err != nil {
+		return nil, err
+	}
+	if response, err = w.roundTrip(ctx, t, out); err != nil {
+		w.drop()
+	}
+	return response, err
+}
+
+// take gives a connection for one exchange, which put or drop gives back.
+func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) {
+	end, err := ws.terminal(to)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case end.slots <- struct{}{}:
+	default:
+		select {
+		case end.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(handshakeTimeout):
+			return nil, &Error{Status: http.StatusServiceUnavailable, Code: "upstream_busy", RetryAfter: time.Second,
+				Message: to.host + " has as many requests under way as may be at once; try again"}
+		}
+	}
+	for reuse {
+		w := ws.popIdle(end)
+		if w == nil {
+			break
+		}
+		if !unasked(w.raw) {
+			return w, nil
+		}
+		w.conn.Close()
+	}
+	conn, err := ws.connect(ctx, to)
+	if err != nil {
+		<-end.slots
+		return nil, err
+	}
+	return newWire(conn, ws, end), nil
+}
+
+func (ws *wires) terminal(to place) (*terminal, error) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		return nil, errClosedPool
+	}
+	end := ws.places[to]
+	if end == nil {
+		if ws.places == nil {
+			ws.places = make(map[place]*terminal)
+		}
+		end = &terminal{slots: make(chan struct{}, mostPerHost)}
+		ws.places[to] = end
+	}
+	return end, nil
+}
+
+func (ws *wires) popIdle(end *terminal) *wire {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	n := len(end.idle)
+	if n == 0 {
+		return nil
+	}
+	w := end.idle[n-1]
+	end.idle[n-1] = nil
+	end.idle = end.idle[:n-1]
+	return w
+}
+
+// put keeps a connection whose exchange is complete for the next.
+func (ws *wires) put(w *wire) {
+	ws.mu.Lock()
+	keep := !ws.closed
+	if keep {
+		w.idleSince = time.Now()
+		w.end.idle = append(w.end.idle, w)
+		if ws.sweep == nil {
+			ws.sweep = time.AfterFunc(idleUpstream/3, ws.expire)
+		}
+	}
+	ws.mu.Unlock()
+	<-w.end.slots
+	if !keep {
+		w.conn.Close()
+	}
+}
+
+// expire closes what has been idle for too long, and forgets places without
+// connections.
+func (ws *wires) expire() {
+	var old []*wire
+	ws.mu.Lock()
+	left := 0
+	limit := time.Now().Add(-idleUpstream)
+	for to, end := range ws.places {
+		n := 0
+		for n < len(end.idle) && end.idle[n].idleSince.Before(limit) {
+			n++
+		}
+		old = append(old, end.idle[:n]...)
+		end.idle = append([]*wire(nil), end.idle[n:]...)
+		left += len(end.idle)
+		if len(end.idle) == 0 && len(end.slots) == 0 {
+			delete(ws.places, to)
+		}
+	}
+	if left > 0 && !ws.closed {
+		ws.sweep.Reset(idleUpstream / 3)
+	} else {
+		ws.sweep = nil
+	}
+	ws.mu.Unlock()
+	for _, w := range old {
+		w.conn.Close()
+	}
+}
+
+// close closes the idle connections; the others close when they would become idle.
+func (ws *wires) close() {
+	ws.mu.Lock()
+	ws.closed = true
+	var idle []*wire
+	for _, end := range ws.places {
+		idle = append(idle, end.idle...)
+		end.idle = nil
+	}
+	if ws.sweep != nil {
+		ws.sweep.Stop()
+	}
+	ws.mu.Unlock()
+	for _, w := range idle {
+		w.conn.Close()
+	}
+}
