@@ -70,7 +70,13 @@ func (w *World) PlainOriginServer(host string, handler http.Handler) *httptest.S
 // waits until it listens at a port.
 func (w *World) StartTool(name string, port int, args ...string) *Program {
 	w.t.Helper()
-	p := w.start(name, append([]string{w.tool(name)}, args...)...)
+	return w.startListening(name, port, append([]string{w.tool(name)}, args...)...)
+}
+
+// startListening starts a program outside any sandbox, and waits until it listens at a port.
+func (w *World) startListening(name string, port int, command ...string) *Program {
+	w.t.Helper()
+	p := w.start(name, command...)
 	w.Eventually(fmt.Sprintf("%s listens at port %d", name, port), func() bool {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -176,13 +177,14 @@ func (w *World) startGit() string {
 	return server.Listener.Addr().String()
 }
 
-// ConnectTo are the --connect-to values that lead to the upstreams.
+// ConnectTo are the --connect-to values that lead to the upstreams, those that
+// the test plays itself first: the first that matches counts.
 func (w *World) ConnectTo() []string {
-	var to []string
+	to := slices.Clone(w.origins)
 	for _, host := range []string{StripeHost, EchoHost, OtherHost, ModelHost, GitHost, PublicHost} {
 		to = append(to, fmt.Sprintf("%s:443:127.0.0.1:%d", host, w.Nginx.TLS), fmt.Sprintf("%s:80:127.0.0.1:%d", host, w.Nginx.Plain))
 	}
-	return append(to, w.origins...)
+	return to
 }
 
 // Seen gives the requests that arrived upstream and have part in their URI, once

@@ -1,4 +1,4 @@
-"""Usage: get.py requests|httpx URL [BEARER]: prints the status, then the body."""
+"""Usage: get.py requests|httpx|aiohttp URL [BEARER]: prints the status, then the body."""
 
 import sys
 
@@ -8,9 +8,21 @@ if library == "requests":
     import requests
 
     response = requests.get(url, headers=headers, timeout=20)
-else:
+    status, text = response.status_code, response.text
+elif library == "httpx":
     import httpx
 
     response = httpx.get(url, headers=headers, timeout=20)
-print(response.status_code)
-print(response.text)
+    status, text = response.status_code, response.text
+else:
+    import asyncio
+
+    import aiohttp
+
+    async def get():
+        async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+            return response.status, await response.text()
+
+    status, text = asyncio.run(get())
+print(status)
+print(text)
