@@ -80,29 +80,12 @@ func takeAbsoluteForm(r *http.Request) {
 	}
 }
 
-// connectionFields have no meaning in HTTP/2 and make a message malformed, RFC
-// 9113 section 8.2.2. net/http lets them by.
-var connectionFields = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}
-
 // checkShape refuses what no forwarded request may be.
 func checkShape(r *http.Request) *Error {
 	if r.Method == http.MethodConnect {
 		return Errorf(http.StatusMethodNotAllowed, "method_refused", "CONNECT has no place on an intercepted connection; dial the host itself")
 	}
-	if err := checkForm(r); err != nil {
-		return err
-	}
-	if r.ProtoMajor == 2 {
-		for _, name := range connectionFields {
-			if _, found := r.Header[name]; found {
-				return Errorf(http.StatusBadRequest, "bad_request", "the field %s has no place in HTTP/2", name)
-			}
-		}
-		if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
-			return Errorf(http.StatusBadRequest, "bad_request", "the field TE may only say \"trailers\" in HTTP/2")
-		}
-	}
-	return nil
+	return checkForm(r)
 }
 
 // checkForm refuses a target that is not a plain path with a query (RFC 9112
@@ -133,12 +116,14 @@ func ignoreH2C(header http.Header) {
 }
 
 // checkInjected refuses what would hand an injected credential back.
-func checkInjected(r *http.Request) *Error {
+func checkInjected(r *http.Request, upgrade bool) *Error {
 	switch {
 	case strings.EqualFold(r.Method, http.MethodTrace) || strings.EqualFold(r.Method, "TRACK"):
 		return Errorf(http.StatusMethodNotAllowed, "method_refused", "%s would echo the credential", r.Method)
-	case r.Header.Get("Upgrade") != "":
-		return Errorf(http.StatusNotImplemented, "upgrade_refused", "a connection that carries a credential can't change to %q, as what follows can't be redacted", r.Header.Get("Upgrade"))
+	case r.Header.Get("Upgrade") == "":
+		return nil
+	case !upgrade:
+		return Errorf(http.StatusNotImplemented, "upgrade_refused", "a connection that carries a credential can't change to %q, as what follows can't be redacted; for WebSocket the credential can allow it: --allow-websocket", r.Header.Get("Upgrade"))
 	}
-	return nil
+	return checkWebSocket(r)
 }

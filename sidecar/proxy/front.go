@@ -39,6 +39,7 @@ const (
 	frontIdle = int32(iota)
 	frontBusy
 	frontDraining
+	frontTaken // what the client ends is no request, and it may end a half of it
 )
 
 const (
@@ -155,6 +156,9 @@ func (f *front) reject(e *Error) {
 
 // look cancels the request under way when its client has left.
 func (f *front) look() {
+	if f.state.Load() == frontTaken {
+		return
+	}
 	if hasLeft(f.conn) {
 		f.leave()
 		return
@@ -208,6 +212,7 @@ func (f *front) detach() (net.Conn, error) {
 		return nil, err
 	}
 	f.taken = true
+	f.state.CompareAndSwap(frontBusy, frontTaken)
 	return &detached{Conn: f.conn, early: early}, nil
 }
 

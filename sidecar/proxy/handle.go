@@ -29,6 +29,7 @@ type travel struct {
 	plan   *Plan
 	body   *countedBody // nil for none
 	ready  bool         // the body was received already
+	socket bool         // it asked for a WebSocket by a CONNECT of HTTP/2
 	upload chan error   // gives the end of sending the body, where that has a goroutine of its own
 	// release lets go of an upstream connection that changed its protocol.
 	release func()
@@ -83,6 +84,11 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 	if t.Direct {
 		takeAbsoluteForm(r)
 	}
+	if t.HTTP2 {
+		if err := t.takeHTTP2(r); err != nil {
+			return err
+		}
+	}
 	if err := checkShape(r); err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 	t.plan = plan
 	t.Decision, t.Credential, t.Version, t.Lease = plan.Decision, plan.Credential, plan.Version, plan.Lease
 	if plan.Credential != "" {
-		if err := checkInjected(r); err != nil {
+		if err := checkInjected(r, plan.Upgrade); err != nil {
 			return err
 		}
 	}
@@ -135,8 +141,11 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 		}
 	}
 	t.Status = response.StatusCode
-	if upgraded {
+	switch {
+	case upgraded:
 		return s.upgrade(t, out, response)
+	case t.socket && response.StatusCode < 300:
+		return s.fail(t, Errorf(http.StatusBadGateway, "upgrade_failed", "%s answered the WebSocket handshake with status %d", t.Host, response.StatusCode))
 	}
 	n, err := t.client.respond(response)
 	t.ResponseBytes = uint64(n)

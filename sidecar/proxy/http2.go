@@ -9,7 +9,12 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
+
+// maxFrame is the longest frame a client may send: what RFC 9113 section 4.2 has
+// for a default. net/http keeps a buffer for the longest a connection had.
+const maxFrame = 16 << 10
 
 // http2Server serves the clients that speak HTTP/2, by net/http.
 type http2Server struct {
@@ -22,12 +27,17 @@ type http2Server struct {
 }
 
 func newHTTP2Server(s *Server, address net.Addr) *http2Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http2Server{
 		Server: &http.Server{
 			Handler:                      s,
 			ReadHeaderTimeout:            headTimeout,
 			IdleTimeout:                  idleTimeout,
-			MaxHeaderBytes:               maxHead,
+			MaxHeaderBytes:               2 * maxHead, // longer ones than maxHead are for takeHTTP2 to refuse
+			Protocols:                    protocols,
+			HTTP2:                        &http.HTTP2Config{MaxReadFrameSize: maxFrame, SendPingTimeout: pingAfter},
 			DisableGeneralOptionsHandler: true,
 			ErrorLog:                     slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -80,12 +90,63 @@ func (h *http2Server) shutdown(bound context.Context) {
 	}
 }
 
+// connectionFields have no meaning in HTTP/2 and make a message malformed, RFC
+// 9113 section 8.2.2. net/http lets them by.
+var connectionFields = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}
+
+// checkHTTP2 refuses what net/http lets by and HTTP/2 does not.
+func checkHTTP2(r *http.Request) *Error {
+	for _, name := range connectionFields {
+		if _, found := r.Header[name]; found {
+			return malformed("the field %s has no place in HTTP/2", name)
+		}
+	}
+	if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
+		return malformed("the field TE may only say \"trailers\" in HTTP/2")
+	}
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + fieldOverhead
+		}
+	}
+	if size > maxHead {
+		return Errorf(http.StatusRequestHeaderFieldsTooLarge, "head_too_long", "the request's fields have %d bytes; %d are allowed", size, maxHead)
+	}
+	return nil
+}
+
+// fieldOverhead is what a field counts beyond its text, RFC 9113 section 6.5.2.
+const fieldOverhead = 32
+
+// malformed is the answer to what is no HTTP/2. As in HTTP/1 it is the last on
+// its connection: net/http can't end the stream by a PROTOCOL_ERROR, which RFC
+// 9113 section 8.1.1 would also have.
+func malformed(format string, args ...any) *Error {
+	e := Errorf(http.StatusBadRequest, "malformed_request", format, args...)
+	e.Last = true
+	return e
+}
+
+// takeHTTP2 judges a request by what HTTP/2 adds, and makes one that HTTP/1.1 has
+// of one that it has not.
+func (t *travel) takeHTTP2(r *http.Request) *Error {
+	if err := checkHTTP2(r); err != nil {
+		return err
+	}
+	socket, err := takeConnect(r)
+	if socket {
+		t.socket, t.Method, t.body = true, r.Method, nil
+	}
+	return err
+}
+
 type factsKey struct{}
 
 // ServeHTTP carries out a request that came by HTTP/2.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	facts := r.Context().Value(factsKey{}).(Facts)
-	if err := s.handle(r.Context(), &stream{w, &s.buffers}, r, facts, false); err != nil {
+	if err := s.handle(r.Context(), &stream{w, &s.buffers, r.Body}, r, facts, false); err != nil {
 		panic(http.ErrAbortHandler) // net/http resets the stream
 	}
 }
@@ -94,6 +155,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type stream struct {
 	http.ResponseWriter
 	buffers *buffers
+	data    io.ReadCloser // of the stream
 }
 
 func (s *stream) interim(status int, header http.Header) {
@@ -160,8 +222,45 @@ func (s *stream) copy(body io.Reader) (total int64, err error) {
 	}
 }
 
-func (s *stream) upgrade(*http.Response) (io.ReadWriteCloser, error) {
-	return nil, errors.New("HTTP/2 has no upgrade")
+// upgrade answers the CONNECT that asked for the change (RFC 8441 section 5).
+func (s *stream) upgrade(response *http.Response) (io.ReadWriteCloser, error) {
+	removeHopByHop(response.Header)
+	delete(response.Header, "Sec-Websocket-Accept")
+	h := s.Header()
+	for name, values := range response.Header {
+		h[name] = values
+	}
+	s.WriteHeader(http.StatusOK)
+	controller := http.NewResponseController(s.ResponseWriter)
+	if err := controller.Flush(); err != nil {
+		return nil, fmt.Errorf("write the response: %w", err)
+	}
+	return &channel{s, controller}, nil
+}
+
+// channel is what a stream carries after its protocol changed.
+type channel struct {
+	stream     *stream
+	controller *http.ResponseController
+}
+
+func (c *channel) Read(p []byte) (int, error) { return c.stream.data.Read(p) }
+
+func (c *channel) Write(p []byte) (int, error) {
+	n, err := c.stream.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, c.controller.Flush()
+}
+
+// Close ends what is read. The end of what is written is that of the handler.
+func (c *channel) Close() error { return c.stream.data.Close() }
+
+// abort ends a Write too, that waits for the client to read.
+func (c *channel) abort() {
+	// It can't be set only on a stream that has ended.
+	_ = c.controller.SetWriteDeadline(time.Unix(1, 0))
 }
 
 // stopBody does nothing: net/http ends the body with its handler.

@@ -28,6 +28,8 @@ type Plan struct {
 	Version    uint64
 	Lease      string
 
+	Upgrade bool // a request with a credential may change to WebSocket
+
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error
 	// Response edits the upstream's answer, before any of it reaches the client.
@@ -44,6 +46,7 @@ type Config struct {
 	Plan    func(context.Context, *Exchange, *http.Request) (*Plan, error)
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
+	Opened  func(*Exchange) error         // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody
 	// Tunnel takes over a direct connection that asked by CONNECT to be joined to
 	// host and port, and returns when it is done with it.
 	Tunnel func(ctx context.Context, c net.Conn, host string, port uint16)
@@ -57,6 +60,7 @@ type Server struct {
 	config    Config
 	upstreams *upstreams
 	fronts    fronts
+	tunnels   tunnels
 	buffers   buffers
 }
 
@@ -68,5 +72,9 @@ func New(config Config) *Server {
 }
 
 // Keep drops the upstream connections of every credential version that is not
-// among the given.
-func (s *Server) Keep(versions map[string]uint64) { s.upstreams.keep(versions) }
+// among the given, and those that changed their protocol of every credential
+// that is not; all of these when versions is nil.
+func (s *Server) Keep(versions map[string]uint64) {
+	s.upstreams.keep(versions)
+	s.tunnels.keep(versions)
+}

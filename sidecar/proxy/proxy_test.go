@@ -42,6 +42,12 @@ type world struct {
 
 func newWorld(t *testing.T, handler http.HandlerFunc, options ...func(*proxy.Config)) *world {
 	t.Helper()
+	return newWorldUntil(t, t.Context(), handler, options...)
+}
+
+// newWorldUntil serves until ctx ends.
+func newWorldUntil(t *testing.T, ctx context.Context, handler http.HandlerFunc, options ...func(*proxy.Config)) *world {
+	t.Helper()
 	w := &world{finished: make(chan struct{}, 1000)}
 	w.upstream = httptest.NewUnstartedServer(handler)
 	w.upstream.EnableHTTP2 = true
@@ -57,6 +63,7 @@ func newWorld(t *testing.T, handler http.HandlerFunc, options ...func(*proxy.Con
 			return &plan, nil
 		},
 		Explain: func(*proxy.Exchange, error) *proxy.Error { return nil },
+		Opened:  func(*proxy.Exchange) error { return nil },
 		Finish: func(x *proxy.Exchange, _ error) {
 			w.mu.Lock()
 			w.exchanges = append(w.exchanges, *x)
@@ -78,7 +85,7 @@ func newWorld(t *testing.T, handler http.HandlerFunc, options ...func(*proxy.Con
 		t.Fatal(err)
 	}
 	w.address = listener.Addr().String()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := w.Serve(ctx, listener); err != nil {
@@ -347,7 +354,7 @@ func TestTargetIsAPlainPath(t *testing.T) {
 		if u, err := url.ParseRequestURI(target); err == nil {
 			r.URL = u
 		}
-		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true}))
+		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true, HTTP2: true}))
 		recorder := httptest.NewRecorder()
 		w.ServeHTTP(recorder, r)
 		if recorder.Code != 400 || recorder.Header().Get("Sallyport-Error") != "bad_target" {
@@ -500,7 +507,7 @@ func TestHTTP2FieldsOfAConnectionAreRefused(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Host, r.ProtoMajor, r.Header = "example.com", tc.proto, tc.header
-		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true}))
+		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true, HTTP2: true}))
 		recorder := httptest.NewRecorder()
 		w.ServeHTTP(recorder, r)
 		if recorder.Code != tc.want {

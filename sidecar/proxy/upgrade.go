@@ -4,38 +4,186 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// upgrade passes on what follows a 101, both ways, until either side ends.
+// upgrade passes on what follows a 101, both ways and as it is, until both sides
+// have ended.
 func (s *Server) upgrade(t *travel, out *http.Request, response *http.Response) error {
 	back, ok := response.Body.(io.ReadWriteCloser)
-	asked, given := upgradeType(out.Header), upgradeType(response.Header)
-	if !ok || asked == "" || !strings.EqualFold(asked, given) {
-		return s.fail(t, errors.New("the upstream changed to a protocol that was not asked for"))
+	if !ok || !accepts(out, response) {
+		return s.fail(t, Errorf(http.StatusBadGateway, "upgrade_failed", "%s changed the connection to something that was not asked for", t.Host))
+	}
+	joined := &tunnel{credential: t.Credential, back: back}
+	if err := s.tunnels.add(joined); err != nil {
+		return s.fail(t, err)
+	}
+	defer s.tunnels.remove(joined)
+	if s.config.Opened != nil {
+		if err := s.config.Opened(t.Exchange); err != nil {
+			return s.fail(t, err)
+		}
 	}
 	front, err := t.client.upgrade(response)
 	if err != nil {
 		t.Reason, t.err = "broken_off", fmt.Errorf("%w: %w", errBroken, err)
 		return errBroken
 	}
-	defer front.Close()
-	var sent, received atomic.Int64
-	var both sync.WaitGroup
-	both.Go(func() { pass(back, front, &sent) })
-	both.Go(func() { pass(front, back, &received) })
-	both.Wait()
-	t.RequestBytes, t.ResponseBytes = uint64(sent.Load()), uint64(received.Load())
+	joined.join(front, &s.buffers)
+	t.RequestBytes, t.ResponseBytes = joined.sent.Load(), joined.received.Load()
+	if joined.cut.Load() {
+		t.Reason, t.err = "cut_off", errCutOff
+		return errBroken
+	}
 	return nil
 }
 
-// pass copies until either side ends, and then ends both.
-func pass(to io.WriteCloser, from io.ReadCloser, count *atomic.Int64) {
-	defer to.Close()
-	defer from.Close()
-	n, _ := io.Copy(to, from) // an error of either side is its end
-	count.Store(n)
+var errCutOff = errors.New("the credential was taken away, or the sidecar is stopping")
+
+// tunnel is a connection that changed its protocol.
+type tunnel struct {
+	credential string // id; empty for none
+	back       io.ReadWriteCloser
+	front      io.ReadWriteCloser // once join has begun
+	cut        atomic.Bool
+	sent       atomic.Uint64
+	received   atomic.Uint64
+
+	mu sync.Mutex // guards front until join has begun
+}
+
+// lingerTunnel is how long a client may go on when its upstream has ended.
+const lingerTunnel = 30 * time.Second
+
+// join passes bytes on until both sides have ended, or one failed.
+func (j *tunnel) join(front io.ReadWriteCloser, b *buffers) {
+	j.mu.Lock()
+	j.front = front
+	j.mu.Unlock()
+	defer j.close()
+	if j.cut.Load() {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		if relay(j.back, front, &j.sent, b) != nil || closeWrite(j.back) != nil {
+			j.close()
+		}
+	})
+	both.Go(func() {
+		if relay(front, j.back, &j.received, b) != nil || closeWrite(front) != nil {
+			j.close()
+			return
+		}
+		defer time.AfterFunc(lingerTunnel, j.close).Stop()
+	})
+	both.Wait()
+}
+
+// close ends both sides; a relay that is under way ends too.
+func (j *tunnel) close() {
+	j.back.Close()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.front != nil {
+		j.front.Close()
+	}
+}
+
+// sever ends both sides at once.
+func (j *tunnel) sever() {
+	j.cut.Store(true)
+	j.close()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if stuck, ok := j.front.(interface{ abort() }); ok {
+		stuck.abort()
+	}
+}
+
+// relay copies until from ends, and counts.
+func relay(to io.Writer, from io.Reader, count *atomic.Uint64, b *buffers) error {
+	w := b.writer()
+	defer b.putWriter(w)
+	buffer := w.bytes[:cap(w.bytes)]
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return err
+			}
+			count.Add(uint64(n))
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// closeWrite says that nothing more is sent, where that can be said apart.
+func closeWrite(c any) error {
+	for c != nil {
+		if half, ok := c.(interface{ CloseWrite() error }); ok {
+			return half.CloseWrite()
+		}
+		wrapper, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = wrapper.NetConn()
+	}
+	return errors.ErrUnsupported
+}
+
+// CloseWrite ends what is sent to the upstream.
+func (s *switched) CloseWrite() error { return closeWrite(s.exchange.conn) }
+
+// tunnels are those that are open. They last for hours, so they end when the
+// credential that opened them is taken away; not when it has a new version.
+type tunnels struct {
+	mu     sync.Mutex
+	open   map[*tunnel]struct{}
+	serves func(credential string) bool // nil: nobody has said yet
+}
+
+func (ts *tunnels) add(j *tunnel) error {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.serves != nil && !ts.serves(j.credential) {
+		return errClosedPool
+	}
+	if ts.open == nil {
+		ts.open = make(map[*tunnel]struct{})
+	}
+	ts.open[j] = struct{}{}
+	return nil
+}
+
+func (ts *tunnels) remove(j *tunnel) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	delete(ts.open, j)
+}
+
+// keep ends every tunnel whose credential is not among the given; all of them
+// when versions is nil: then nothing is served any more.
+func (ts *tunnels) keep(versions map[string]uint64) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.serves = func(credential string) bool {
+		_, found := versions[credential]
+		return versions != nil && (found || credential == "")
+	}
+	for j := range ts.open {
+		if !ts.serves(j.credential) {
+			j.sever()
+		}
+	}
 }

@@ -27,6 +27,10 @@ const (
 	mostPerHost    = 256 // connections of one credential to one host; more requests wait
 	mostIdle       = 1024
 	upstreamBuffer = 16 << 10
+	// upstreamWindow bounds what an upstream may have sent on one HTTP/2
+	// connection that no client has read yet; net/http bounds a stream to 4 MiB.
+	upstreamWindow = 64 << 20
+	pingAfter      = 30 * time.Second // of silence, to see whether the upstream is still there
 	// maxAnswerHead bounds the heads of a response and of the 1xx before it.
 	maxAnswerHead = 256 << 10
 )
@@ -49,6 +53,7 @@ type place struct {
 // pool is the upstream connections of one poolKey.
 type pool struct {
 	transport *http.Transport // HTTP/2, and HTTP/1 for clients that speak HTTP/2
+	unsecured *http.Transport // HTTP/2 without TLS
 	wires     wires
 }
 
@@ -75,14 +80,22 @@ func newUpstreams(dial DialFunc, roots *x509.CertPool, buffers *buffers) *upstre
 func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
 	p := u.pool(poolKey{t.plan.Credential, t.plan.Version})
 	to := place{t.Host, t.Port, t.TLS}
-	if !t.HTTP2 && !u.refusesHTTP1(to) {
+	upgrade := upgradeType(out.Header) != ""
+	if upgrade || !t.HTTP2 && !u.refusesHTTP1(to) {
 		response, err := p.wires.roundTrip(ctx, to, t, out)
 		if !errors.Is(err, errOnlyHTTP2) {
 			return response, err
 		}
+		if upgrade {
+			return nil, Errorf(http.StatusBadGateway, "upgrade_failed", "%s speaks HTTP/2 only, where a connection can't change its protocol", t.Host)
+		}
 		u.noteHTTP2(to)
 	}
-	return p.transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	transport := p.transport
+	if t.HTTP2 && !t.TLS {
+		transport = p.unsecured
+	}
+	return transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
 			t.interim(status, http.Header(header))
 			return nil
@@ -133,6 +146,10 @@ func (u *upstreams) newPool() *pool {
 			WriteBufferSize:        upstreamBuffer,
 		},
 	}
+	p.transport.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: upstreamWindow, SendPingTimeout: pingAfter}
+	p.unsecured = p.transport.Clone()
+	p.unsecured.Protocols = new(http.Protocols)
+	p.unsecured.Protocols.SetUnencryptedHTTP2(true)
 	p.wires = wires{
 		buffers: u.buffers,
 		connect: func(ctx context.Context, to place) (net.Conn, error) {
@@ -248,5 +265,6 @@ func (u *upstreams) close() {
 
 func (p *pool) close() {
 	p.transport.CloseIdleConnections()
+	p.unsecured.CloseIdleConnections()
 	p.wires.close()
 }
