@@ -38,15 +38,10 @@ type world struct {
 	mu        sync.Mutex
 	exchanges []proxy.Exchange
 	finished  chan struct{}
+	stop      func(context.Context) bool // asks for the end, and says whether it came in time
 }
 
 func newWorld(t *testing.T, handler http.HandlerFunc, options ...func(*proxy.Config)) *world {
-	t.Helper()
-	return newWorldUntil(t, t.Context(), handler, options...)
-}
-
-// newWorldUntil serves until ctx ends.
-func newWorldUntil(t *testing.T, ctx context.Context, handler http.HandlerFunc, options ...func(*proxy.Config)) *world {
 	t.Helper()
 	w := &world{finished: make(chan struct{}, 1000)}
 	w.upstream = httptest.NewUnstartedServer(handler)
@@ -85,14 +80,24 @@ func newWorldUntil(t *testing.T, ctx context.Context, handler http.HandlerFunc, 
 		t.Fatal(err)
 	}
 	w.address = listener.Addr().String()
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		if err := w.Serve(ctx, listener); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	}()
+	w.stop = func(bound context.Context) bool {
+		cancel()
+		select {
+		case <-ended:
+			return true
+		case <-bound.Done():
+			return false
+		}
+	}
+	t.Cleanup(func() { w.stop(context.Background()) })
 	return w
 }
 
