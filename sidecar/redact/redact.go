@@ -24,8 +24,7 @@
 // An upstream that computes with the secret can't be redacted by anyone: one
 // that says it backwards, a byte at a time, or in two parts with a pause between
 // them, of which the first is handed out then. Nor is what flows after a 101
-// answer taken apart: there an occurrence is hidden only where it stands
-// unmasked and in one frame.
+// answer searched: its frames may be compressed, and cut anywhere.
 package redact
 
 import (
@@ -131,7 +130,7 @@ func (r *Redactor) Response(resp *http.Response) error {
 
 func hasBody(resp *http.Response) bool {
 	head := resp.Request != nil && resp.Request.Method == http.MethodHead
-	return !head && resp.Body != nil && resp.Body != http.NoBody
+	return !head && resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != nil && resp.Body != http.NoBody
 }
 
 // body masks what is read from src, and the trailers when it ends.
@@ -145,14 +144,7 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 		r.count.Add(1)
 		return nil
 	})
-	b := &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
-	if w, ok := original.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-		return struct {
-			*body
-			io.Writer
-		}{b, w}
-	}
-	return b
+	return &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
 }
 
 // sized ends with its last byte. HTTP/2 says that a body has ended only when it

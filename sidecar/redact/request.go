@@ -20,7 +20,7 @@ func Request(r *http.Request) {
 			h.Set(name, "identity")
 		}
 	}
-	for _, name := range []string{"Accept-Charset", "Range", "If-Range", "A-Im", "Sec-Websocket-Extensions"} {
+	for _, name := range []string{"Accept-Charset", "Range", "If-Range", "A-Im"} {
 		h.Del(name)
 	}
 	for i, accept := range h["Accept"] {
