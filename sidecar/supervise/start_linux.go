@@ -100,7 +100,8 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 		}
 	}
 	child, err := s.reaper.start(self, s.WorkerArgs, &os.ProcAttr{
-		Env:   workerEnviron(os.Environ()),
+		// Without this net/http refuses to carry WebSockets over HTTP/2 (RFC 8441).
+		Env:   append(workerEnviron(os.Environ()), "GODEBUG=http2xconnect=1"),
 		Dir:   "/",
 		Files: append([]*os.File{null, os.Stderr, os.Stderr, settings, tokenPipe, s.state, readyEnd, lifeEnd}, s.Files...),
 		Sys:   sys,
