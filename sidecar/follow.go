@@ -25,6 +25,11 @@ type served struct {
 	refusal  *proxy.Error
 }
 
+// nothing is served, for a reason.
+func nothing(refusal *proxy.Error) *served {
+	return &served{table: new(bind.Table), refusal: refusal}
+}
+
 var (
 	errStarting = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "starting", RetryAfter: time.Second,
 		Message: "the sidecar has not heard from the control plane yet; try again"}
@@ -48,8 +53,9 @@ func (w *worker) follow(ctx context.Context) error {
 
 // apply puts a revision in place. When it returns, the next request is decided
 // by it, and nothing obtained before can be used for one.
-func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []*api.Destination) error {
-	table, err := bind.New(bindings, destinations)
+func (w *worker) apply(m *api.WatchResponse) error {
+	revision, bindings := m.GetRevision(), m.GetBindings()
+	table, err := bind.New(bindings, m.GetDestinations(), m.GetPolicy())
 	if err != nil {
 		return err
 	}
@@ -59,7 +65,7 @@ func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []
 	}
 	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders())}
 	w.serve(versions, next)
-	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings))
+	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {
 		if err := w.config.Ready(w.ca.CertificatePEM()); err != nil {
 			w.fail(fmt.Errorf("say that the sandbox is served: %w", err))
@@ -69,10 +75,13 @@ func (w *worker) apply(revision uint64, bindings []*api.Binding, destinations []
 }
 
 // serve changes what requests are decided by, and with it which leases and
-// upstream connections may be used.
+// upstream connections may be used. What goes on without further requests and
+// would be decided otherwise now is ended.
 func (w *worker) serve(versions map[string]uint64, next *served) {
 	w.leases.Replace(versions, func() { w.served.Store(next) })
 	w.proxy.Keep(versions)
+	w.gate.Review()
+	w.upgrades.review()
 	w.hear.Do(func() { close(w.heard) })
 }
 
@@ -94,7 +103,7 @@ func (w *worker) current(ctx context.Context) *served {
 }
 
 func (w *worker) serveNothing(refusal *proxy.Error) {
-	w.serve(nil, &served{refusal: refusal})
+	w.serve(nil, nothing(refusal))
 	w.log.Warn("nothing is served", "code", refusal.Code, "reason", refusal.Message)
 }
 

@@ -28,6 +28,7 @@ type metrics struct {
 	sent        prometheus.Counter
 	received    prometheus.Counter
 	redactions  prometheus.Counter
+	spliced     *prometheus.CounterVec
 }
 
 // latencies span a cached answer on loopback to a model that thinks.
@@ -41,7 +42,7 @@ func newMetrics(w *worker) *metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_sidecar_refusals_total", Help: "Connections and requests that the sidecar answered itself, by error code."}, []string{"code"}),
 		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_sidecar_connections_total", Help: "Connections handed to the HTTP server, by the protocol agreed on."}, []string{"protocol"}),
+			Name: "sallyport_sidecar_connections_total", Help: "Connections by the protocol agreed on; those passed through are counted when they end."}, []string{"protocol"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sallyport_sidecar_request_duration_seconds", Help: "Time from a request's head to the end of its response.", Buckets: latencies}, []string{"decision"}),
 		upstream: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -52,8 +53,10 @@ func newMetrics(w *worker) *metrics {
 			Name: "sallyport_sidecar_response_bytes_total", Help: "Bytes of response bodies."}),
 		redactions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_sidecar_redactions_total", Help: "Places in responses where material was masked."}),
+		spliced: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_sidecar_passthrough_bytes_total", Help: "Bytes of connections passed through, when they have ended."}, []string{"direction"}),
 	}
-	m.registry.MustRegister(m.requests, m.refusals, m.connections, m.duration, m.upstream, m.sent, m.received, m.redactions,
+	m.registry.MustRegister(m.requests, m.refusals, m.connections, m.duration, m.upstream, m.sent, m.received, m.redactions, m.spliced,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(gauges(w)...)
 	return m
@@ -92,6 +95,12 @@ func (m *metrics) connected(flow *gate.Flow) {
 		protocol = "http/1.1"
 	}
 	m.connections.WithLabelValues(protocol).Inc()
+}
+
+func (m *metrics) passed(p gate.Passage) {
+	m.connections.WithLabelValues("passthrough").Inc()
+	m.spliced.WithLabelValues("sent").Add(float64(p.Sent))
+	m.spliced.WithLabelValues("received").Add(float64(p.Received))
 }
 
 func (m *metrics) observe(x *proxy.Exchange) {

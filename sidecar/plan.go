@@ -28,18 +28,21 @@ func facts(c net.Conn) proxy.Facts {
 
 // plan decides about one request: which credential it gets, if any, and what is
 // looked for on its way out and on the way back.
-func (w *worker) plan(ctx context.Context, x *proxy.Exchange, _ *http.Request) (*proxy.Plan, error) {
+func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	for {
 		now := w.current(ctx)
 		if now.refusal != nil {
 			return nil, now.refusal
+		}
+		if err := permit(now, x, r); err != nil {
+			return nil, err
 		}
 		binding, err := now.table.Match(x.Host, x.Port, x.TLS)
 		if err != nil {
 			return nil, err
 		}
 		if binding == nil {
-			return inspect(now, x), nil
+			return w.inspect(now, x, r), nil
 		}
 		lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
 		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
@@ -48,12 +51,12 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, _ *http.Request) (
 		if err != nil {
 			return nil, err
 		}
-		return w.use(now, binding, lease)
+		return w.use(now, binding, lease, x, r)
 	}
 }
 
 // inspect is the plan for a destination without a credential.
-func inspect(now *served, x *proxy.Exchange) *proxy.Plan {
+func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy.Plan {
 	stray := now.table.Stray(x.Host, x.Port)
 	return &proxy.Plan{
 		Decision: proxy.Inspect,
@@ -61,11 +64,12 @@ func inspect(now *served, x *proxy.Exchange) *proxy.Plan {
 			err := strayPlaceholders(out, now.scanner, stray)
 			return inClear(now, x, err)
 		},
+		Response: func(response *http.Response) error { return w.watch(response, x, r, "") },
 	}
 }
 
 // use is the plan for a destination with a credential.
-func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease) (*proxy.Plan, error) {
+func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	token := lease.Material()
 	if err := redact.Check(token); err != nil {
 		lease.Release()
@@ -92,8 +96,13 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease) (
 			redact.Request(out)
 			return inject.Apply(out, binding.GetInject(), token)
 		},
-		Response: redactor.Response,
-		Interim:  func(h http.Header) { redactor.Header(h) },
+		Response: func(response *http.Response) error {
+			if err := redactor.Response(response); err != nil {
+				return err
+			}
+			return w.watch(response, x, r, binding.GetCredentialId())
+		},
+		Interim: func(h http.Header) { redactor.Header(h) },
 		Release: func(x *proxy.Exchange) {
 			x.Redactions = redactor.Count()
 			lease.Release()

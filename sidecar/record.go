@@ -1,8 +1,8 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,25 +15,20 @@ import (
 	"sallyport/sidecar/strict"
 )
 
-// admit refuses a flow by where it goes.
-func (w *worker) admit(flow *gate.Flow) *gate.Refusal {
-	if flow.Direct {
-		return &gate.Refusal{Code: "direct", Hint: "the interception port takes redirected connections only; dial the host itself"}
-	}
-	port := flow.Original.Port()
-	if now := w.served.Load(); now.table != nil && !now.table.PortAllowed(port) || now.table == nil && port != 443 && port != 80 {
-		return &gate.Refusal{Code: "port_refused", Hint: fmt.Sprintf("to allow port %d, pin a vault with a credential for it: sallyport credential add --host HOST:%d …", port, port)}
-	}
-	return nil
-}
-
 // refused records a flow that did not become a request.
 func (w *worker) refused(flow *gate.Flow, refusal *gate.Refusal) {
 	if refusal.Code == "client_gone" || refusal.Code == "closing" {
 		return // nothing was asked for
 	}
+	hint := refusal.Hint
+	switch refusal.Code {
+	case "untrusted_ca":
+		hint += "; let it read SSL_CERT_FILE or the system's bundle, or if it pins certificates, " + w.remedy(flow)
+	case "alpn_refused", "old_tls":
+		hint += "; " + w.remedy(flow)
+	}
 	w.metrics.refusals.WithLabelValues(refusal.Code).Inc()
-	w.log.Warn("connection refused", "code", refusal.Code, "destination", flow.Original, "sni", flow.SNI, "hint", refusal.Hint)
+	w.log.Warn("connection refused", "code", refusal.Code, "destination", flow.Original, "sni", flow.SNI, "hint", hint)
 	w.refusal(flow, refusal.Code)
 }
 
@@ -45,10 +40,7 @@ func (w *worker) malformed(flow *gate.Flow, e *strict.Error) {
 }
 
 func (w *worker) refusal(flow *gate.Flow, code string) {
-	host := flow.SNI
-	if host == "" {
-		host = flow.Original.Addr().String()
-	}
+	host := cmp.Or(flow.Name, flow.SNI, flow.Original.Addr().String())
 	w.spare(&api.Event{
 		Time:     timestamppb.New(flow.Accepted),
 		Host:     host,

@@ -2,10 +2,10 @@
 // requests from the sealed namespace to the services they are for, and adds the
 // credentials there.
 //
-//	gate ─ mint          the inner door: peek, decide, end TLS
+//	gate ─ mint          the inner door: peek, decide, end TLS or pass through
 //	  └ strict           one reading of HTTP/1
 //	     └ proxy         one record a request
-//	         ├ bind      which credential, if any
+//	         ├ bind      the agent's policy; which credential, if any
 //	         ├ material  leased from the control plane
 //	         ├ inject    put where the rule says
 //	         ├ scan      placeholders, on the way out
@@ -81,6 +81,7 @@ type worker struct {
 	gate     *gate.Gate
 	proxy    *proxy.Server
 	metrics  *metrics
+	upgrades upgrades
 
 	served atomic.Pointer[served]
 	heard  chan struct{} // closed when the control plane has said what is served
@@ -105,7 +106,9 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	resolver, err := resolve.New(resolve.Config{ConnectTo: config.ConnectTo, Log: config.Log})
+	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), failed: make(chan error, 1)}
+	w.served.Store(nothing(errStarting))
+	w.resolver, err = resolve.New(resolve.Config{ConnectTo: config.ConnectTo, Ask: w.mayAsk, Log: config.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -114,16 +117,19 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		return nil, err
 	}
 	id.Log = config.Log
-	w := &worker{config: config, log: config.Log, identity: id, ca: ca, resolver: resolver, heard: make(chan struct{}), failed: make(chan error, 1)}
-	w.served.Store(&served{refusal: errStarting})
+	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
 	w.events = audit.New(id.Client(), auditCapacity, config.Log)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
 		OriginalDst: netsetup.OriginalDst,
 		Admit:       w.admit,
+		Decide:      w.decide,
+		Still:       w.still,
+		Dial:        w.dialRoute,
 		Certificate: ca.Leaf,
 		Refused:     w.refused,
+		Passed:      w.passed,
 		Log:         config.Log,
 	})
 	w.proxy = proxy.New(proxy.Config{
@@ -131,7 +137,8 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Plan:    w.plan,
 		Explain: explain,
 		Finish:  w.finish,
-		Dial:    resolver.Dial,
+		Tunnel:  w.tunnel,
+		Dial:    w.dial,
 		Roots:   roots,
 		Log:     config.Log,
 	})
@@ -221,7 +228,7 @@ func (l strictListener) Accept() (net.Conn, error) {
 	if flow.Protocol == "h2" {
 		return c, nil
 	}
-	return strict.NewConn(c, strict.Limits{Rejected: func(e *strict.Error) { l.worker.malformed(flow, e) }}), nil
+	return strict.NewConn(c, strict.Limits{Proxy: flow.Direct, Rejected: func(e *strict.Error) { l.worker.malformed(flow, e) }}), nil
 }
 
 func (l strictListener) Close() error   { return l.worker.gate.Close() }

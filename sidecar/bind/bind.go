@@ -1,5 +1,6 @@
-// Package bind decides which credential, if any, a destination gets. It knows
-// names, ports and patterns, never a secret.
+// Package bind decides which credential, if any, a destination gets, and by the
+// agent's policy what may be reached beside. It knows names, ports and patterns,
+// never a secret.
 //
 // A pattern serves one port: 443, or the one it names. A binding with
 // allow_http also serves plain HTTP, on the port its pattern names, or on 80
@@ -51,12 +52,13 @@ type choice struct {
 }
 
 // Table is a set of bindings, ready to be asked. It does not change and may be
-// used by several goroutines at once.
+// used by several goroutines at once. The zero Table has none.
 type Table struct {
 	choices      map[place]choice
 	strays       map[place]api.Stray // tls is not part of these keys
 	ports        map[uint16]bool
 	placeholders []string
+	policy       policy
 }
 
 const (
@@ -64,10 +66,15 @@ const (
 	httpPort  = 80
 )
 
-// New reads bindings and destinations. One that is malformed makes the whole
-// set unusable: the caller keeps the one it had.
-func New(bindings []*api.Binding, destinations []*api.Destination) (*Table, error) {
+// New reads bindings, destinations and a policy; none means to inspect. One that
+// is malformed makes the whole set unusable: the caller keeps the one it had.
+func New(bindings []*api.Binding, destinations []*api.Destination, rules *api.Policy) (*Table, error) {
+	p, err := newPolicy(rules)
+	if err != nil {
+		return nil, err
+	}
 	t := &Table{
+		policy:  p,
 		choices: make(map[place]choice),
 		strays:  make(map[place]api.Stray),
 		ports:   map[uint16]bool{httpsPort: true, httpPort: true},
@@ -233,9 +240,13 @@ func parent(host string) (string, bool) {
 	return rest, found && first != ""
 }
 
-// PortAllowed reports whether HTTP may be spoken to port: 443, 80, and every
-// port that a binding names.
-func (t *Table) PortAllowed(port uint16) bool { return t.ports[port] }
+// SpeaksHTTP reports whether HTTP may be spoken to port: 443, 80, and every port
+// that a binding names, or a rule for more than passing through.
+func (t *Table) SpeaksHTTP(port uint16) bool {
+	return port == httpsPort || port == httpPort || t.ports[port] || slices.ContainsFunc(t.policy.rules, func(r policyRule) bool {
+		return r.action == api.Action_ACTION_INSPECT && slices.Contains(r.ports, port)
+	})
+}
 
 // Placeholders are the literals that stand for any of the credentials, sorted.
 // The slice is the table's own.

@@ -21,7 +21,7 @@ func binding(name string, allowHTTP bool, hosts ...string) *api.Binding {
 
 func table(t testing.TB, bindings []*api.Binding, destinations ...*api.Destination) *Table {
 	t.Helper()
-	tab, err := New(bindings, destinations)
+	tab, err := New(bindings, destinations, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,14 +116,14 @@ func TestMalformedBindingFailsAll(t *testing.T) {
 	for name, breakIt := range broken {
 		b := binding("bad", false, "api.example.org")
 		breakIt(b)
-		if tab, err := New([]*api.Binding{good, b}, nil); err == nil || tab != nil {
+		if tab, err := New([]*api.Binding{good, b}, nil, nil); err == nil || tab != nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := New([]*api.Binding{nil}, nil); err == nil {
+	if _, err := New([]*api.Binding{nil}, nil, nil); err == nil {
 		t.Error("nil binding: accepted")
 	}
-	if _, err := New(nil, []*api.Destination{{Hosts: []string{"a b"}}}); err == nil {
+	if _, err := New(nil, []*api.Destination{{Hosts: []string{"a b"}}}, nil); err == nil {
 		t.Error("malformed destination: accepted")
 	}
 }
@@ -133,7 +133,7 @@ func TestPortsAndPlaceholders(t *testing.T) {
 	b.Placeholders = []string{"vault:b", "sk_test_sallyport"}
 	tab := table(t, []*api.Binding{b, a})
 	for port, want := range map[uint16]bool{443: true, 80: true, 8443: true, 22: false, 0: false} {
-		if tab.PortAllowed(port) != want {
+		if tab.SpeaksHTTP(port) != want {
 			t.Errorf("port %d: %v", port, !want)
 		}
 	}
@@ -188,7 +188,7 @@ func TestMatchAgreesWithPatterns(t *testing.T) {
 			b := binding(string(rune('a'+i)), rapid.Bool().Draw(t, "plain"), rapid.SliceOfN(pattern, 1, 3).Draw(t, "hosts")...)
 			bindings = append(bindings, b)
 		}
-		tab, err := New(bindings, nil)
+		tab, err := New(bindings, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func FuzzMatch(f *testing.F) {
 	f.Add("api.example.com.", "api.example.com:80", uint16(80), false)
 	f.Fuzz(func(t *testing.T, host, pattern string, port uint16, tls bool) {
 		b := binding("a", true, pattern)
-		tab, err := New([]*api.Binding{b}, nil)
+		tab, err := New([]*api.Binding{b}, nil, nil)
 		if err != nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // PeekAll checks that peeking takes nothing away: what is read afterwards is
@@ -16,11 +17,14 @@ func PeekAll(t *testing.T, data []byte) {
 		client.Close()
 	}()
 	defer server.Close()
-	c, err := peek(server, &Flow{})
-	if err != nil {
+	c := newConn(server, &Flow{})
+	if err := peek(c); err != nil {
 		return
 	}
 	if got, _ := io.ReadAll(c); !bytes.Equal(got, data) {
 		t.Errorf("read %q after peeking, sent %q", got, data)
 	}
 }
+
+// SetIdle changes how long a flow that is passed through may be silent.
+func (g *Gate) SetIdle(d time.Duration) { g.idle = d }

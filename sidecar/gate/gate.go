@@ -1,8 +1,10 @@
 // Package gate is the sandbox's inner door. It accepts every connection the
-// sandbox makes, sees where it wanted to go, and hands over those that may pass,
-// with TLS ended, as a net.Listener. It knows no HTTP.
+// sandbox makes, sees where it wanted to go, and hands over those that are to be
+// read, with TLS ended, as a net.Listener. Others it passes through untouched, or
+// resets. It knows no HTTP and no names.
 //
 //	accept ─ original destination ─ peek ─ decide ─┬─ end TLS ─ Listener
+//	                  └ the server speaks first ───┼─ dial ─ splice
 //	                                               └─ reset
 package gate
 
@@ -10,14 +12,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,55 +29,86 @@ type Refusal struct {
 	Hint string
 }
 
+// Route is where a flow is passed through to: a name, or the address where there
+// is none.
+type Route struct {
+	Host    string
+	Address netip.Addr
+	Port    uint16
+}
+
+// Verdict is what was decided about a flow: it is refused, or passed through to
+// a route, or, if neither is set, handed over.
+type Verdict struct {
+	Refusal *Refusal
+	Route   *Route
+}
+
 // Config is what a Gate depends on.
 type Config struct {
 	// Listener is the interception port, inside the sealed namespace.
 	Listener *net.TCPListener
 	// OriginalDst gives the address a redirected connection asked for.
 	OriginalDst func(*net.TCPConn) (dst netip.AddrPort, direct bool, err error)
-	// Admit is asked when the destination is known, before a byte is read. nil
-	// lets the flow pass.
-	Admit func(*Flow) *Refusal
+	// Admit is asked when the destination is known, before a byte is read. It may
+	// name a route, where it is not known yet whether client or server speaks
+	// first: if the server does, the flow is passed through to it.
+	Admit func(context.Context, *Flow) Verdict
+	// Decide is asked when the client has spoken. look gives the flow's first bytes,
+	// as often as it is called; they are not taken away.
+	Decide func(ctx context.Context, flow *Flow, look func() io.Reader) Verdict
+	// Still reports whether a flow that is passed through to a route may go on.
+	Still func(*Flow, Route) bool
+	// Dial connects to a route. Its refusal says why it can't.
+	Dial func(context.Context, Route) (net.Conn, *Refusal)
 	// Certificate gives the leaf for a name.
 	Certificate func(ctx context.Context, name string) (*tls.Certificate, error)
-	// Refused is told of every flow that did not pass, for logs and metrics.
+	// Refused is told of every flow that did not pass, Passed of every one that was
+	// passed through, when it has ended; for logs, metrics and audit.
 	Refused func(*Flow, *Refusal)
+	Passed  func(*Flow, Passage)
 	Log     *slog.Logger
 }
 
-// helloTimeout bounds how long a client may take to say what it wants.
-const helloTimeout = 15 * time.Second
+const (
+	// helloTimeout bounds how long a client may take to say what it wants.
+	helloTimeout = 15 * time.Second
+	// drainTimeout is how long what is passed through may go on after the end was
+	// asked for.
+	drainTimeout = 5 * time.Second
+)
 
-// Gate accepts and hands over. Serve runs it; Accept gives what passed.
+// Gate accepts and hands over. Serve runs it; Accept gives what is to be read.
 type Gate struct {
 	config Config
 	tls    *tls.Config
 	passed chan net.Conn
 	done   chan struct{}
 	once   sync.Once
+	flows  sync.WaitGroup // that are not handed over yet, or passed through
+	idle   time.Duration
 
-	mu   sync.Mutex
-	open map[*conn]struct{} // handed over and not closed yet
+	mu      sync.Mutex
+	open    map[*conn]struct{}    // handed over and not closed yet
+	passing map[*passing]struct{} // passed through
+	closing bool
 }
 
 // New makes a Gate.
 func New(config Config) *Gate {
-	g := &Gate{config: config, passed: make(chan net.Conn), done: make(chan struct{}), open: make(map[*conn]struct{})}
-	g.tls = &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return config.Certificate(hello.Context(), FlowOf(hello.Conn).SNI)
-		},
+	g := &Gate{
+		config: config, passed: make(chan net.Conn), done: make(chan struct{}), idle: idleTimeout,
+		open: make(map[*conn]struct{}), passing: make(map[*passing]struct{}),
 	}
+	g.tls = g.newTLS()
 	return g
 }
 
-// Serve accepts until ctx ends or the Gate is closed, and waits for what it began.
+// Serve accepts until ctx ends or the Gate is closed, and waits for what it
+// began. What is passed through is cut off after a while.
 func (g *Gate) Serve(ctx context.Context) error {
-	var flows sync.WaitGroup
-	defer flows.Wait()
 	ctx, cancel := context.WithCancel(ctx)
+	defer g.drain()
 	defer cancel()
 	defer g.Close()
 	stop := context.AfterFunc(ctx, func() { g.Close() })
@@ -100,23 +131,81 @@ func (g *Gate) Serve(ctx context.Context) error {
 			continue
 		}
 		delay = 0
-		flows.Go(func() { g.receive(ctx, raw) })
+		g.flows.Go(func() { g.receive(ctx, raw) })
 	}
 }
 
-// receive takes one connection as far as the Listener, or resets it.
+// drain waits for the flows, for a bounded time.
+func (g *Gate) drain() {
+	g.mu.Lock()
+	g.closing = true
+	g.mu.Unlock()
+	force := time.AfterFunc(drainTimeout, func() {
+		g.endPassing("stopping", func(*passing) bool { return true })
+	})
+	defer force.Stop()
+	g.flows.Wait()
+}
+
+// receive takes one connection to where it belongs.
 func (g *Gate) receive(ctx context.Context, raw *net.TCPConn) {
 	flow := &Flow{Accepted: time.Now(), Client: addrPort(raw.RemoteAddr())}
-	interrupt := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-	passed, refusal := g.admit(ctx, raw, flow)
-	if !interrupt() && refusal == nil {
-		refusal = &Refusal{Code: "closing", Hint: "the sidecar is stopping"}
-	}
-	if refusal != nil {
-		g.config.Refused(flow, refusal)
-		reset(raw)
+	var err error
+	flow.Original, flow.Direct, err = g.config.OriginalDst(raw)
+	if err != nil {
+		g.refuse(raw, flow, &Refusal{Code: "no_destination", Hint: err.Error()})
 		return
 	}
+	g.settle(ctx, raw, flow)
+}
+
+// Enter takes a connection that was accepted elsewhere, as if it had come from
+// the sandbox for what the flow says. It returns when the connection was handed
+// over, or has ended.
+func (g *Gate) Enter(ctx context.Context, c net.Conn, flow *Flow) {
+	g.mu.Lock()
+	if g.closing {
+		g.mu.Unlock()
+		c.Close()
+		return
+	}
+	g.flows.Add(1)
+	g.mu.Unlock()
+	defer g.flows.Done()
+	g.settle(ctx, c, flow)
+}
+
+// settle hands a connection over, passes it through, or resets it.
+func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) {
+	interrupt := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	passed, through, refusal := g.admit(ctx, newConn(raw, flow))
+	if !interrupt() && refusal == nil {
+		refusal = &Refusal{Code: "closing", Hint: "the sidecar is stopping"}
+		if through != nil {
+			through.upstream.Close()
+		}
+	}
+	if refusal == nil {
+		refusal = clearDeadline(raw)
+	}
+	switch {
+	case refusal != nil:
+		g.refuse(raw, flow, refusal)
+	case through != nil:
+		g.pass(through)
+	default:
+		g.handOver(raw, passed)
+	}
+}
+
+func (g *Gate) refuse(raw net.Conn, flow *Flow, refusal *Refusal) {
+	g.config.Refused(flow, refusal)
+	reset(raw)
+}
+
+// handOver gives a connection to whoever accepts.
+func (g *Gate) handOver(raw, passed net.Conn) {
+	g.track(passed)
 	select {
 	case g.passed <- passed:
 	case <-g.done:
@@ -125,54 +214,72 @@ func (g *Gate) receive(ctx context.Context, raw *net.TCPConn) {
 	}
 }
 
-func (g *Gate) admit(ctx context.Context, raw *net.TCPConn, flow *Flow) (net.Conn, *Refusal) {
-	var err error
-	flow.Original, flow.Direct, err = g.config.OriginalDst(raw)
-	if err != nil {
-		return nil, &Refusal{Code: "no_destination", Hint: err.Error()}
+// admit takes a connection as far as it needs a client that says what it wants.
+func (g *Gate) admit(ctx context.Context, c *conn) (net.Conn, *passing, *Refusal) {
+	verdict := g.config.Admit(ctx, c.flow)
+	if verdict.Refusal != nil {
+		return nil, nil, verdict.Refusal
 	}
-	if refusal := g.config.Admit(flow); refusal != nil {
-		return nil, refusal
+	if err := bound(ctx, c); err != nil {
+		return nil, nil, &Refusal{Code: "client_gone", Hint: err.Error()}
 	}
-	if err := raw.SetDeadline(flow.Accepted.Add(helloTimeout)); err != nil {
-		return nil, &Refusal{Code: "client_gone", Hint: err.Error()}
+	var server *upstream
+	if verdict.Route != nil {
+		var refusal *Refusal
+		if server, refusal = g.awaitFirst(ctx, c, *verdict.Route); refusal != nil {
+			return nil, nil, refusal
+		}
+		if server.spoke || len(c.early) == 0 {
+			return nil, &passing{gate: g, client: c, upstream: server}, nil
+		}
 	}
-	peeked, err := peek(raw, flow)
-	if err != nil {
-		return nil, peekRefusal(err)
+	passed, through, refusal := g.decide(ctx, c, server)
+	if server != nil && (through == nil || through.upstream != server) {
+		server.Close()
 	}
-	g.track(peeked)
-	passed, refusal := g.secure(ctx, peeked, flow)
-	if refusal == nil {
-		refusal = clearDeadline(raw)
-	}
-	if refusal != nil {
-		g.forget(peeked)
-	}
-	return passed, refusal
+	return passed, through, refusal
 }
 
-// secure ends TLS, where the client speaks it.
-func (g *Gate) secure(ctx context.Context, peeked *conn, flow *Flow) (net.Conn, *Refusal) {
-	if !flow.TLS {
-		return peeked, nil
+// bound gives the client the rest of its time to say what it wants.
+func bound(ctx context.Context, c *conn) error {
+	if err := c.SetDeadline(c.flow.Accepted.Add(helloTimeout)); err != nil {
+		return err
 	}
-	if flow.SNI == "" {
-		return nil, &Refusal{Code: "no_sni", Hint: "the client named no host in its TLS hello; connect by name, not by address"}
-	}
-	secured := tls.Server(peeked, g.tls)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, handshakeRefusal(err)
-	}
-	flow.Protocol = secured.ConnectionState().NegotiatedProtocol
-	return secured, nil
+	return ctx.Err() // whoever ended ctx may have set the deadline just before us
 }
 
-func (g *Gate) track(c *conn) {
-	c.closed = func() { g.forget(c) }
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.open[c] = struct{}{}
+// decide has the client's first bytes judged. server is what was connected to
+// already, if anything.
+func (g *Gate) decide(ctx context.Context, c *conn, server *upstream) (net.Conn, *passing, *Refusal) {
+	if err := peek(c); err != nil {
+		return nil, nil, peekRefusal(err)
+	}
+	verdict := g.config.Decide(ctx, c.flow, c.look)
+	switch {
+	case verdict.Refusal != nil:
+		return nil, nil, verdict.Refusal
+	case verdict.Route == nil:
+		passed, refusal := g.secure(ctx, c)
+		return passed, nil, refusal
+	case server == nil || server.route != *verdict.Route:
+		var refusal *Refusal
+		if server, refusal = g.connect(ctx, *verdict.Route); refusal != nil {
+			return nil, nil, refusal
+		}
+	}
+	return nil, &passing{gate: g, client: c, upstream: server}, nil
+}
+
+func (g *Gate) track(passed net.Conn) {
+	for ; passed != nil; passed = unwrap(passed) {
+		if c, ok := passed.(*conn); ok {
+			c.closed = func() { g.forget(c) }
+			g.mu.Lock()
+			g.open[c] = struct{}{}
+			g.mu.Unlock()
+			return
+		}
+	}
 }
 
 func (g *Gate) forget(c *conn) {
@@ -181,11 +288,12 @@ func (g *Gate) forget(c *conn) {
 	delete(g.open, c)
 }
 
-// Open is how many connections were handed over and are not closed yet.
+// Open is how many connections were handed over and are not closed yet, or are
+// being passed through.
 func (g *Gate) Open() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.open)
+	return len(g.open) + len(g.passing)
 }
 
 // CloseFlows closes every connection handed over, those included that changed
@@ -214,33 +322,18 @@ func peekRefusal(err error) *Refusal {
 	return &Refusal{Code: "bad_hello", Hint: err.Error()}
 }
 
-// distrust are the alerts by which a client says that it does not trust our
-// leaf. crypto/tls gives a peer's alert by its text alone.
-var distrust = []string{"bad certificate", "unknown certificate", "unknown certificate authority", "certificate unknown"}
-
-// handshakeRefusal tells a client that does not trust the sandbox's CA from any
-// other failure, since only the first has a remedy.
-func handshakeRefusal(err error) *Refusal {
-	var alert *net.OpError
-	if errors.As(err, &alert) && alert.Op == "remote error" {
-		for _, text := range distrust {
-			if strings.HasSuffix(alert.Err.Error(), text) {
-				return &Refusal{Code: "untrusted_ca", Hint: "the client does not trust the sandbox's CA; let it read SSL_CERT_FILE or the system's bundle, and turn off certificate pinning"}
-			}
-		}
-	}
-	return &Refusal{Code: "tls_failed", Hint: fmt.Sprintf("TLS handshake: %v", err)}
-}
-
 // reset ends a connection so that the client sees an error at once and nothing
 // of ours lingers.
-func reset(raw *net.TCPConn) {
-	// Both fail only where the connection is gone already.
-	_ = raw.SetLinger(0)
-	_ = raw.Close()
+func reset(c net.Conn) {
+	for inner := c; inner != nil; inner = unwrap(inner) {
+		if raw, ok := inner.(*net.TCPConn); ok {
+			_ = raw.SetLinger(0) // fails only where the connection is gone already
+		}
+	}
+	_ = c.Close()
 }
 
-// Accept gives the next connection that passed: a *tls.Conn, or the plain
+// Accept gives the next connection that is to be read: a *tls.Conn, or the plain
 // connection of a client that spoke no TLS. FlowOf tells its flow.
 func (g *Gate) Accept() (net.Conn, error) {
 	select {

@@ -24,12 +24,19 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a Gate on loopback whose every connection seems to have asked for
-// one address.
+// one address. What is not decided otherwise is handed over by its SNI.
 type world struct {
 	gate    *gate.Gate
 	roots   *x509.CertPool
 	address string
 	refused chan *gate.Refusal
+	through chan gate.Passage
+
+	mu       sync.Mutex
+	upstream string // where every route leads
+	admit    func(*gate.Flow) gate.Verdict
+	decide   func(*gate.Flow) gate.Verdict
+	still    func(*gate.Flow, gate.Route) bool
 }
 
 func newWorld(t *testing.T, port uint16) *world {
@@ -42,21 +49,48 @@ func newWorld(t *testing.T, port uint16) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{address: listener.Addr().String(), roots: x509.NewCertPool(), refused: make(chan *gate.Refusal, 100)}
+	w := &world{
+		address: listener.Addr().String(), roots: x509.NewCertPool(), refused: make(chan *gate.Refusal, 100), through: make(chan gate.Passage, 100),
+		admit:  func(*gate.Flow) gate.Verdict { return gate.Verdict{} },
+		decide: func(*gate.Flow) gate.Verdict { return gate.Verdict{} },
+		still:  func(*gate.Flow, gate.Route) bool { return true },
+	}
 	w.roots.AppendCertsFromPEM(authority.CertificatePEM())
 	w.gate = gate.New(gate.Config{
 		Listener: listener,
 		OriginalDst: func(*net.TCPConn) (netip.AddrPort, bool, error) {
 			return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), false, nil
 		},
-		Admit: func(f *gate.Flow) *gate.Refusal {
-			if p := f.Original.Port(); p != 443 && p != 80 {
-				return &gate.Refusal{Code: "port"}
+		Admit: func(_ context.Context, f *gate.Flow) gate.Verdict {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.admit(f)
+		},
+		Decide: func(_ context.Context, f *gate.Flow, _ func() io.Reader) gate.Verdict {
+			if f.Name = f.SNI; f.TLS && f.SNI == "" {
+				return gate.Verdict{Refusal: &gate.Refusal{Code: "no_sni"}}
 			}
-			return nil
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.decide(f)
+		},
+		Still: func(f *gate.Flow, r gate.Route) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.still(f, r)
+		},
+		Dial: func(context.Context, gate.Route) (net.Conn, *gate.Refusal) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			c, err := net.Dial("tcp", w.upstream)
+			if err != nil {
+				return nil, &gate.Refusal{Code: "upstream_unreachable"}
+			}
+			return c, nil
 		},
 		Certificate: authority.Leaf,
 		Refused:     func(_ *gate.Flow, r *gate.Refusal) { w.refused <- r },
+		Passed:      func(_ *gate.Flow, p gate.Passage) { w.through <- p },
 		Log:         slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -66,8 +100,19 @@ func newWorld(t *testing.T, port uint16) *world {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	t.Cleanup(func() { cancel(); w.gate.CloseFlows(); wg.Wait() })
 	return w
+}
+
+// set changes what the world decides by.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+func refusePort(*gate.Flow) gate.Verdict {
+	return gate.Verdict{Refusal: &gate.Refusal{Code: "port"}}
 }
 
 func (w *world) dial(t *testing.T) net.Conn {
@@ -191,6 +236,9 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, tc.port)
+			if tc.port == 22 {
+				w.set(func() { w.admit = refusePort })
+			}
 			c, err := net.Dial("tcp", w.address)
 			if err == nil { // the reset may already meet the dial
 				defer c.Close()

@@ -35,7 +35,7 @@ type Watcher struct {
 	Client WatchClient
 	// Apply puts a revision in place. When it fails, what was there stays and
 	// nothing is acknowledged.
-	Apply func(revision uint64, bindings []*api.Binding, destinations []*api.Destination) error
+	Apply func(*api.WatchResponse) error
 	// Revoked is called when the control plane says that the sandbox may have
 	// nothing any more.
 	Revoked func()
@@ -103,7 +103,7 @@ func (w *Watcher) follow(ctx context.Context, outage *outage, grace *time.Durati
 			return fmt.Errorf("follow the bindings: revision %d came after %d", m.GetRevision(), newest)
 		}
 		newest, *grace = m.GetRevision(), graceOf(m)
-		err = outage.over(func() error { return w.Apply(m.GetRevision(), m.GetBindings(), m.GetDestinations()) })
+		err = outage.over(func() error { return w.Apply(m) })
 		if err != nil {
 			w.Log.Error("bindings not applied; the last ones stay in place", "revision", newest, "error", err)
 			continue

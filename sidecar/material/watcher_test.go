@@ -125,7 +125,8 @@ func follow(t *testing.T, client WatchClient, fail func(uint64) error) *follower
 	r := &follower{make(chan uint64, 100), make(chan struct{}, 1), make(chan struct{}, 100), make(chan error, 1), fail}
 	w := &Watcher{
 		Client: client,
-		Apply: func(revision uint64, bindings []*api.Binding, _ []*api.Destination) error {
+		Apply: func(m *api.WatchResponse) error {
+			revision, bindings := m.GetRevision(), m.GetBindings()
 			if r.fail != nil {
 				if err := r.fail(revision); err != nil {
 					return err

@@ -30,12 +30,17 @@ type Config struct {
 	Servers    []netip.AddrPort // upstream DNS servers; empty: those of ResolvConf
 	ResolvConf string           // read once; empty: /etc/resolv.conf
 	Hosts      string           // read once; empty: /etc/hosts
-	Log        *slog.Logger     // nil: slog.Default
+	// Ask reports whether the sandbox may have a name asked for upstream; nil: any.
+	// What it may not is answered as if there were such a name, so that the client
+	// connects and is told why it can't.
+	Ask func(name string) bool
+	Log *slog.Logger // nil: slog.Default
 }
 
 // Resolver resolves and dials for one sandbox. Safe for concurrent use.
 type Resolver struct {
 	log       *slog.Logger
+	mayAsk    func(name string) bool
 	guard     guard
 	connectTo []redirect
 	hosts     map[string][]netip.Addr
@@ -56,6 +61,9 @@ func New(c Config) (*Resolver, error) {
 	}
 	if r.log == nil {
 		r.log = slog.Default()
+	}
+	if r.mayAsk = c.Ask; r.mayAsk == nil {
+		r.mayAsk = func(string) bool { return true }
 	}
 	for _, text := range c.ConnectTo {
 		redirect, err := parseConnectTo(text)

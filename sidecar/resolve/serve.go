@@ -2,10 +2,12 @@ package resolve
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +35,8 @@ const (
 // Nothing connects by these answers: the interception looks at the names that
 // clients speak. So A and AAAA are answered with the name's public addresses,
 // and with a synthetic one where there is none that the sandbox should know.
-// Names that connect-to redirects are not asked upstream at all. Other kinds of
+// Names that connect-to redirects, and those that Ask is against, are not asked
+// upstream at all. Other kinds of
 // records are never asked for, HTTPS and SVCB so that no client finds keys for
 // an encrypted ClientHello.
 func (r *Resolver) ServeDNS(ctx context.Context, packets net.PacketConn, stream net.Listener) error {
@@ -115,7 +118,7 @@ func (r *Resolver) answer(ctx context.Context, m, q *dns.Msg) int {
 	if err != nil {
 		return dns.RcodeNameError // no request could ever be for it
 	}
-	found, code := r.answerFor(ctx, question{name, asked.Qtype})
+	found, code := r.answerFor(ctx, question{name, asked.Qtype}, r.queries.Allow)
 	ttl := uint32(min(max(time.Until(found.expires), leastTTL), longestAnswer) / time.Second)
 	for _, a := range found.addresses {
 		m.Answer = append(m.Answer, record(asked, a, ttl))
@@ -124,18 +127,19 @@ func (r *Resolver) answer(ctx context.Context, m, q *dns.Msg) int {
 }
 
 // answerFor is the addresses that the sandbox is told, and the response code.
-func (r *Resolver) answerFor(ctx context.Context, q question) (answer, int) {
-	synthetic := answer{addresses: []netip.Addr{syntheticAddress(q.kind)}, expires: time.Now().Add(longestAnswer)}
+// allow is asked before a question goes upstream.
+func (r *Resolver) answerFor(ctx context.Context, q question, allow func() bool) (answer, int) {
+	synthetic := answer{addresses: []netip.Addr{syntheticAddress(q)}, expires: time.Now().Add(longestAnswer)}
 	if strings.HasSuffix("."+q.name, ".localhost") { // RFC 6761 section 6.3
 		a, _ := r.known(question{"localhost", q.kind})
 		return a, dns.RcodeSuccess
 	}
-	if r.redirected(q.name) {
+	if r.redirected(q.name) || !r.mayAsk(q.name) {
 		return synthetic, dns.RcodeSuccess
 	}
 	found, known := r.known(q)
 	if !known {
-		if len(q.name) > longestName || strings.Count(q.name, ".") >= mostLabels || !r.queries.Allow() {
+		if len(q.name) > longestName || strings.Count(q.name, ".") >= mostLabels || !allow() {
 			r.warn("DNS query of the sandbox refused: too long a name or too many queries", "name_length", len(q.name))
 			return answer{}, dns.RcodeRefused
 		}
@@ -167,12 +171,30 @@ func (r *Resolver) warn(text string, attributes ...any) {
 }
 
 // syntheticAddress belongs to nobody (RFC 2544, RFC 5180), so that a client
-// connects at all and is intercepted.
-func syntheticAddress(kind uint16) netip.Addr {
-	if kind == dns.TypeA {
-		return netip.AddrFrom4([4]byte{198, 18, 0, 1})
+// connects at all and is intercepted. Every name has one of its own, as far as
+// there are enough: of what is no TLS and no HTTP, nothing else tells for whom it is.
+func syntheticAddress(q question) netip.Addr {
+	hash := sha256.Sum256([]byte(q.name))
+	if q.kind == dns.TypeA {
+		return netip.AddrFrom4([4]byte{198, 18 | hash[0]&1, hash[1], hash[2]})
 	}
-	return netip.AddrFrom16([16]byte{0x20, 0x01, 0x00, 0x02, 15: 1})
+	a := [16]byte{0x20, 0x01, 0x00, 0x02}
+	copy(a[8:], hash[:8])
+	return netip.AddrFrom16(a)
+}
+
+// Leads reports whether a client in the sandbox that asks for name, as
+// api.NormalizeHost spells it, is led to the address a.
+func (r *Resolver) Leads(ctx context.Context, name string, a netip.Addr) bool {
+	q := question{name, dns.TypeA}
+	if a.Is6() {
+		q.kind = dns.TypeAAAA
+	}
+	if a == syntheticAddress(q) {
+		return true
+	}
+	told, _ := r.answerFor(ctx, q, func() bool { return true })
+	return slices.Contains(told.addresses, a)
 }
 
 func record(asked dns.Question, a netip.Addr, ttl uint32) dns.RR {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
@@ -46,7 +47,8 @@ func TestServeDNS(t *testing.T) {
 	zone.WriteString(`
 		a.test. 60 A 93.184.0.1
 		a.test. AAAA 2606:2800::1
-		a.test. HTTPS 1 . ech=AEX+DQBB
+		a.test. HTTPS 1 . alpn=h3,h2 ech=AEX+DQBB
+		a.test. SVCB 1 . alpn=h3 ech=AEX+DQBB
 		a.test. TXT "secret"
 		alias.test. CNAME a.test.
 		four.test. A 93.184.0.4
@@ -70,8 +72,8 @@ func TestServeDNS(t *testing.T) {
 		{"alias.test A", "alias.test.|93.184.0.1", "CNAME", true},
 		{"four.test AAAA", "NOERROR|ANSWER: 0", "", true},
 		{"absent.test A", "status: NXDOMAIN", "", true},
-		{"inner.test A", "198.18.0.1", "10.0.0.1", true},
-		{"inner.test AAAA", "2001:2::1", "fd00", true},
+		{"inner.test A", synthetic("inner.test", dns.TypeA), "10.0.0.1", true},
+		{"inner.test AAAA", synthetic("inner.test", dns.TypeAAAA), "fd00", true},
 		{"mixed.test A", "93.184.0.5|ANSWER: 1", "10.9.9.9", true},
 		{"long.test A", "ANSWER: 100|(TCP)|93.184.1.99", "", true}, // dig asks by TCP when the answer is cut
 		{"+ignore +bufsize=512 long.test A", "flags: qr tc", "ANSWER: 100", true},
@@ -84,12 +86,14 @@ func TestServeDNS(t *testing.T) {
 		{"+subnet=93.184.0.0/16 a.test A", "93.184.0.1", "CLIENT-SUBNET", true},
 
 		// Never asked upstream.
-		{"api.stripe.com A", "198.18.0.1", "", false},
-		{"api.stripe.com AAAA", "2001:2::1", "", false},
+		{"api.stripe.com A", synthetic("api.stripe.com", dns.TypeA), "", false},
+		{"api.stripe.com AAAA", synthetic("api.stripe.com", dns.TypeAAAA), "", false},
 		{"localhost A", "127.0.0.1", "", false},
 		{"x.localhost AAAA", "::1", "", false},
 		{"a.test HTTPS", "NOERROR|ANSWER: 0", "ech", false},
-		{"a.test SVCB", "NOERROR|ANSWER: 0", "", false},
+		{"a.test TYPE65", "NOERROR|ANSWER: 0", "h3", false},
+		{"_8443._https.a.test TYPE65", "NOERROR|ANSWER: 0", "ech", false},
+		{"+tcp a.test SVCB", "NOERROR|ANSWER: 0", "h3", false},
 		{"a.test TXT", "NOERROR|ANSWER: 0", "secret", false},
 		{"a.test MX", "NOERROR|ANSWER: 0", "", false},
 		{"a.test NULL", "NOERROR|ANSWER: 0", "", false},
@@ -123,6 +127,52 @@ func TestServeDNS(t *testing.T) {
 	}
 }
 
+func synthetic(name string, kind uint16) string {
+	return syntheticAddress(question{name, kind}).String()
+}
+
+// What may not be asked for upstream is answered all the same, by an address that
+// leads nowhere but to the gate.
+func TestServeDNSKeepsNamesToItself(t *testing.T) {
+	u := newUpstream(t, "allowed.test. A 93.184.0.1\nother.test. A 93.184.0.2\n")
+	r := newResolver(t, u, "")
+	r.mayAsk = func(name string) bool { return name == "allowed.test" }
+	serveSandbox(t, r)
+	for name, want := range map[string]string{
+		"allowed.test": "93.184.0.1", "other.test": synthetic("other.test", dns.TypeA),
+		"c2VjcmV0.evil.test": synthetic("c2vjcmv0.evil.test", dns.TypeA),
+	} {
+		if out := output(t, "dig @127.0.0.1 +short "+name); strings.TrimSpace(out) != want {
+			t.Errorf("dig %s: %q, want %s", name, out, want)
+		}
+	}
+	for _, q := range u.questions() {
+		if !strings.Contains(strings.ToLower(fmt.Sprint(q)), "allowed.test") {
+			t.Errorf("asked upstream: %v", q)
+		}
+	}
+}
+
+// An address tells for whom a connection is, where nothing else does.
+func TestLeads(t *testing.T) {
+	u := newUpstream(t, "a.test. A 93.184.0.1\na.test. A 93.184.0.2\nb.test. A 93.184.0.2\ninner.test. A 10.0.0.1\n")
+	r := newResolver(t, u, "", "moved.test:443:127.0.0.1:1")
+	for _, tt := range []struct {
+		name, address string
+		want          bool
+	}{
+		{"a.test", "93.184.0.1", true}, {"a.test", "93.184.0.2", true}, {"b.test", "93.184.0.2", true},
+		{"b.test", "93.184.0.1", false}, {"a.test", "2606:2800::1", false}, {"absent.test", "93.184.0.1", false},
+		{"inner.test", "10.0.0.1", false}, {"inner.test", synthetic("inner.test", dns.TypeA), true},
+		{"moved.test", synthetic("moved.test", dns.TypeA), true}, {"moved.test", synthetic("moved.test", dns.TypeAAAA), true},
+		{"moved.test", "127.0.0.1", false}, {"moved.test", synthetic("a.test", dns.TypeA), false},
+	} {
+		if got := r.Leads(t.Context(), tt.name, netip.MustParseAddr(tt.address)); got != tt.want {
+			t.Errorf("%s leads to %s: %v", tt.name, tt.address, got)
+		}
+	}
+}
+
 // libc's own resolver, as most programs in a sandbox use it.
 func TestServeDNSForLibc(t *testing.T) {
 	u := newUpstream(t, "a.test. A 93.184.0.1\na.test. AAAA 2606:2800::1\nalias.test. CNAME a.test.\n")
@@ -130,7 +180,7 @@ func TestServeDNSForLibc(t *testing.T) {
 	for name, want := range map[string][]string{
 		"a.test":         {"93.184.0.1", "2606:2800::1"},
 		"alias.test":     {"93.184.0.1", "2606:2800::1"},
-		"api.stripe.com": {"198.18.0.1", "2001:2::1"},
+		"api.stripe.com": {synthetic("api.stripe.com", dns.TypeA), synthetic("api.stripe.com", dns.TypeAAAA)},
 	} {
 		out := output(t, "getent ahosts "+name)
 		for _, address := range want {

@@ -1,0 +1,160 @@
+package sidecar
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/bind"
+	"sallyport/sidecar/gate"
+)
+
+// admit refuses a flow by its port. Where the policy passes through what a server
+// may begin, it says where to.
+func (w *worker) admit(ctx context.Context, flow *gate.Flow) gate.Verdict {
+	if flow.Direct {
+		return gate.Verdict{}
+	}
+	flow.Name = flow.Connect
+	now, port := w.current(ctx), flow.Original.Port()
+	switch {
+	case now.table.PassesPort(port) && port != 443 && port != 80:
+		if r := w.route(ctx, now, flow); r.Action == api.Action_ACTION_PASSTHROUGH {
+			return gate.Verdict{Route: gateRoute(flow, r)}
+		}
+	case !now.table.SpeaksHTTP(port):
+		return refuse("port_refused", "only 443, 80 and the ports of pinned credentials and of the agent's policy are open; %s", w.remedy(flow))
+	}
+	return gate.Verdict{}
+}
+
+// decide says what becomes of a flow whose client has spoken.
+func (w *worker) decide(ctx context.Context, flow *gate.Flow, look func() io.Reader) gate.Verdict {
+	now := w.current(ctx)
+	if flow.Direct {
+		if flow.TLS {
+			return refuse("direct", "who uses the interception port as a proxy speaks HTTP to it, not TLS: http://, not https://")
+		}
+		return gate.Verdict{}
+	}
+	if flow.TLS {
+		// What has no normal form is nobody's name.
+		flow.Name, _ = api.NormalizeHost(flow.SNI)
+		if flow.Connect != "" && flow.Name != flow.Connect {
+			return refuse("misdirected", "CONNECT was for %s, the TLS connection in it is for %q", flow.Connect, flow.SNI)
+		}
+	}
+	r := w.route(ctx, now, flow)
+	if r.Action == api.Action_ACTION_PASSTHROUGH && now.refusal == nil && !namesHost(now, flow, look()) {
+		return gate.Verdict{Route: gateRoute(flow, r)}
+	}
+	switch {
+	case flow.TLS && flow.Name != "" && now.table.SpeaksHTTP(flow.Original.Port()):
+		return gate.Verdict{} // a request is answered even if it is refused
+	case !flow.TLS && now.table.SpeaksHTTP(flow.Original.Port()) && speaksHTTP(look()):
+		return gate.Verdict{}
+	case now.refusal != nil:
+		return gate.Verdict{Refusal: &gate.Refusal{Code: now.refusal.Code, Hint: now.refusal.Message}}
+	case flow.TLS && flow.Name == "":
+		return refuse("no_sni", "the client named no host in its TLS hello; let it connect by name, or %s", w.remedy(flow))
+	case !flow.TLS && now.table.SpeaksHTTP(flow.Original.Port()):
+		return refuse("not_http", "what the client speaks is neither TLS nor HTTP; %s", w.remedy(flow))
+	case r.Rule > 0:
+		return refuse("policy_denied", "rule %d of the agent's policy denies it", r.Rule)
+	}
+	return refuse("policy_denied", "no rule of the agent's policy lets it pass; %s", w.remedy(flow))
+}
+
+// route asks the policy about a flow.
+func (w *worker) route(ctx context.Context, now *served, flow *gate.Flow) bind.Route {
+	address := flow.Original.Addr()
+	return now.table.Route(bind.Destination{
+		Host: flow.Name, Address: unnamed(flow), Port: flow.Original.Port(), TLS: flow.TLS,
+		Leads: func(name string) bool { return w.resolver.Leads(ctx, name, address) },
+	})
+}
+
+// unnamed is the address that a flow without a name is for. Of one with a name,
+// where the client was led to does not matter.
+func unnamed(flow *gate.Flow) netip.Addr {
+	if flow.Name != "" {
+		return netip.Addr{}
+	}
+	return flow.Original.Addr()
+}
+
+func gateRoute(flow *gate.Flow, r bind.Route) *gate.Route {
+	route := &gate.Route{Host: r.Host, Port: flow.Original.Port()}
+	if r.Host == "" {
+		route.Address = flow.Original.Addr()
+	}
+	return route
+}
+
+// still reports whether a flow may go on to be passed through to a route.
+func (w *worker) still(flow *gate.Flow, route gate.Route) bool {
+	now := w.served.Load()
+	if now.refusal != nil {
+		return false
+	}
+	r := now.table.Route(bind.Destination{
+		Host: flow.Name, Address: unnamed(flow), Port: route.Port, TLS: flow.TLS,
+		Leads: func(name string) bool { return name == route.Host },
+	})
+	return r.Action == api.Action_ACTION_PASSTHROUGH && *gateRoute(flow, r) == route
+}
+
+// namesHost reports whether a client without TLS speaks HTTP to a host by its
+// name, where that is read: what becomes of its requests is decided then.
+func namesHost(now *served, flow *gate.Flow, first io.Reader) bool {
+	if flow.TLS || !now.table.SpeaksHTTP(flow.Original.Port()) {
+		return false
+	}
+	if flow.Protocol == "h2" {
+		return true
+	}
+	r, err := http.ReadRequest(bufio.NewReader(first))
+	if err != nil {
+		return false
+	}
+	name, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		name = r.Host // it has no port
+	}
+	_, err = api.NormalizeHost(name)
+	return err == nil
+}
+
+// speaksHTTP reports whether the first byte may be one of a method (RFC 9110
+// section 5.6.2), or of the line ends that some send before it.
+func speaksHTTP(first io.Reader) bool {
+	var b [1]byte
+	if _, err := io.ReadFull(first, b[:]); err != nil {
+		return false
+	}
+	return b[0] == '\r' || b[0] == '\n' || b[0] > ' ' && b[0] < 0x7f && b[0] != '"' && b[0] != '('
+}
+
+// mayAsk reports whether a name may be asked for upstream: only if anything may
+// be sent to it, for a question can carry data as well.
+func (w *worker) mayAsk(name string) bool { return w.served.Load().table.Reachable(name) }
+
+func refuse(code, format string, args ...any) gate.Verdict {
+	return gate.Verdict{Refusal: &gate.Refusal{Code: code, Hint: fmt.Sprintf(format, args...)}}
+}
+
+// remedy says how a flow could be passed through.
+func (w *worker) remedy(flow *gate.Flow) string {
+	host := cmp.Or(flow.Name, flow.Original.Addr().String())
+	ports := ""
+	if port := flow.Original.Port(); port != 443 && port != 80 {
+		ports = fmt.Sprintf(" ports=%d", port)
+	}
+	return fmt.Sprintf("to pass it through unread: sallyport agent policy set %s --rule 'passthrough %s%s'", w.identity.Agent(), host, ports)
+}

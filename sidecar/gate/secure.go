@@ -1,0 +1,81 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// newTLS is how TLS is ended.
+func (g *Gate) newTLS() *tls.Config {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1", "http/1.0"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.config.Certificate(hello.Context(), FlowOf(hello.Conn).Name)
+		},
+	}
+	// A session is good for the name it was made for: crypto/tls would resume it
+	// for any, and the client would not see a certificate for the other one.
+	c.WrapSession = func(cs tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		session.Extra = append(session.Extra, []byte(cs.ServerName))
+		return c.EncryptTicket(cs, session)
+	}
+	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := c.DecryptTicket(ticket, cs)
+		if session == nil || err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(session.Extra, func(name []byte) bool { return string(name) == cs.ServerName }) {
+			return nil, nil
+		}
+		return session, nil
+	}
+	return c
+}
+
+// secure ends TLS, where the client speaks it.
+func (g *Gate) secure(ctx context.Context, c *conn) (net.Conn, *Refusal) {
+	if !c.flow.TLS {
+		return c, nil
+	}
+	secured := tls.Server(c, g.tls)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, g.handshakeRefusal(c.flow, err)
+	}
+	c.flow.Protocol = secured.ConnectionState().NegotiatedProtocol
+	return secured, nil
+}
+
+// distrust are the alerts by which a client says that it does not trust our
+// leaf: bad_certificate of GnuTLS, Go and NSS, certificate_unknown of Java,
+// unknown_ca of OpenSSL, rustls and NSS, unsupported_certificate and
+// access_denied of some that pin. crypto/tls gives a peer's alert by its text alone.
+var distrust = []string{"bad certificate", "unknown certificate", "unknown certificate authority", "unsupported certificate", "access denied"}
+
+// handshakeRefusal tells a client that does not trust the sandbox's CA from any
+// other failure, since only the first has a remedy.
+func (g *Gate) handshakeRefusal(flow *Flow, err error) *Refusal {
+	var alert *net.OpError
+	switch {
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		for _, text := range distrust {
+			if strings.HasSuffix(alert.Err.Error(), text) {
+				return &Refusal{Code: "untrusted_ca", Hint: "the client does not trust the sandbox's CA (" + alert.Err.Error() + ")"}
+			}
+		}
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return &Refusal{Code: "untrusted_ca", Hint: "the client left without a word when it had seen the certificate of the sandbox's CA, as those do that pin another"}
+	case len(flow.ALPN) > 0 && !slices.ContainsFunc(flow.ALPN, func(p string) bool { return slices.Contains(g.tls.NextProtos, p) }):
+		return &Refusal{Code: "alpn_refused", Hint: fmt.Sprintf("the client offers %q over TLS, and only HTTP/1.1 and HTTP/2 are read here", flow.ALPN)}
+	case len(flow.Versions) > 0 && slices.Max(flow.Versions) < g.tls.MinVersion:
+		return &Refusal{Code: "old_tls", Hint: fmt.Sprintf("the client speaks %s at most, and TLS 1.2 is the oldest that is read here", tls.VersionName(slices.Max(flow.Versions)))}
+	}
+	return &Refusal{Code: "tls_failed", Hint: fmt.Sprintf("TLS handshake: %v", err)}
+}
