@@ -1,14 +1,14 @@
-// Command bench measures what the sidecar adds to a request and to the start of
-// a program. All of it runs on loopback and pinned to one core, interleaved: a
-// round asks the origin directly, through the floor and through a sidecar.
+// Command bench measures what the sidecar adds to a request, a connection, a body
+// and the start of a program, beside proxies that others use. Every way asks the
+// same origin with the same client, on loopback, in interleaved rounds.
 //
 // The floor is a proxy that ends TLS and begins it anew and looks at nothing, in
 // the same sealed namespace: what any proxy that sees the bytes must cost.
+// docs/benchmarks.md says how to read what it prints.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,52 +30,169 @@ func main() {
 	}
 }
 
-func run(args []string, out io.Writer) error {
-	if len(args) > 0 {
-		switch args[0] {
-		case "origin":
-			return origin(args[1:])
-		case "floor":
-			return floor(args[1:])
-		case "client":
-			return client(args[1:])
-		case "stamp":
-			_, err := fmt.Fprintln(out, monotonic())
-			return err
+// roles are what this program is besides the one that measures, by its first argument.
+var roles = map[string]func([]string) error{
+	"origin":  originRole,
+	"sealed":  sealedRole,
+	"goproxy": goproxyRole,
+	"client":  clientRole,
+	"stamp":   func([]string) error { _, err := fmt.Println(monotonic()); return err },
+}
+
+// options are the flags.
+type options struct {
+	bin         string
+	ways        []string
+	measures    []string
+	rounds      int
+	requests    int
+	limit       time.Duration // of one round of one way
+	body        int64
+	idle        int
+	starts      int
+	rotations   int
+	cores       cores
+	out, doc    string
+	hold        time.Duration
+	connections int
+}
+
+// cores say where to run what; -1 is anywhere.
+type cores struct {
+	Load    int `json:"load"`    // client and origin
+	Proxy   int `json:"proxy"`   // what is measured
+	Control int `json:"control"` // control plane and Postgres
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.bin, "bin", "bin", "folder of the three programs")
+	ways := flags.String("ways", "", "ways to measure, by commas (default: "+strings.Join(names(allWays(), func(y way) string { return y.name }), ",")+")")
+	measures := flags.String("measures", "", "measures to take, by commas (default: "+strings.Join(names(allMeasures(), func(m measure) string { return m.name }), ",")+")")
+	flags.IntVar(&o.rounds, "rounds", 9, "rounds; those of large bodies and of idle connections are fewer")
+	flags.IntVar(&o.requests, "requests", 4000, "requests a round and way, at most")
+	flags.DurationVar(&o.limit, "limit", time.Second, "time of a round and way, at most")
+	flags.Int64Var(&o.body, "body", 1<<30, "bytes of a large body")
+	flags.IntVar(&o.idle, "idle", 10000, "idle connections, at most")
+	flags.IntVar(&o.starts, "starts", 21, "sandboxes started")
+	flags.IntVar(&o.rotations, "rotations", 9, "rotations")
+	flags.IntVar(&o.cores.Load, "core", 0, "core that everything is pinned to; -1 for no pinning")
+	proxyCore := flags.Int("proxy-core", unset, "core of the proxies, if another")
+	controlCore := flags.Int("control-core", unset, "core of the control plane and its Postgres, if another")
+	flags.StringVar(&o.out, "out", "", "folder for results.json and the plots")
+	flags.StringVar(&o.doc, "doc", "", "document whose generated part is written anew")
+	quick := flags.Bool("quick", false, "one short round of everything, to see that it works")
+	held := flags.String("way", "inject", "the way that -hold loads")
+	flags.DurationVar(&o.hold, "hold", 0, "only load one way for so long, to profile its proxy meanwhile")
+	flags.IntVar(&o.connections, "connections", 1, "kept connections of -hold")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *quick {
+		o.rounds, o.requests, o.limit, o.body, o.idle, o.starts, o.rotations = 1, 200, 300*time.Millisecond, 16<<20, 100, 3, 2
+	}
+	o.cores.Proxy, o.cores.Control = *proxyCore, *controlCore
+	for _, core := range []*int{&o.cores.Proxy, &o.cores.Control} {
+		if *core == unset {
+			*core = o.cores.Load
 		}
 	}
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	bin := flags.String("bin", "bin", "folder of the three programs")
-	rounds := flags.Int("rounds", 9, "rounds")
-	requests := flags.Int("requests", 4000, "requests a round and way")
-	starts := flags.Int("starts", 21, "sandboxes started")
-	core := flags.Int("core", 0, "core that everything is pinned to; -1 for no pinning")
-	held := flags.String("way", "sidecar", "the way that -hold loads")
-	hold := flags.Duration("hold", 0, "only load one way for so long, to profile its proxy meanwhile")
-	connections := flags.Int("connections", 1, "kept connections of -hold")
-	if err := flags.Parse(args); err != nil {
+	if o.hold > 0 {
+		*ways = *held
+	}
+	var err error
+	if o.ways, err = choose(*ways, "way", names(allWays(), func(y way) string { return y.name })); err != nil {
+		return o, err
+	}
+	o.measures, err = choose(*measures, "measure", names(allMeasures(), func(m measure) string { return m.name }))
+	return o, err
+}
+
+const unset = -2
+
+func run(args []string, out io.Writer) error {
+	if len(args) > 0 {
+		if role := roles[args[0]]; role != nil {
+			return role(args[1:])
+		}
+	}
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if os.Getuid() != 0 {
 		return errors.New("run as root: the floor makes a network namespace")
 	}
-	if err := pin(*core); err != nil {
+	files, err := raiseFileLimit()
+	if err != nil {
+		return err
+	}
+	// A proxy may have one on each side for each connection, and some for itself.
+	o.idle = min(o.idle, int(files)/2-100)
+	if err := pin(o.cores.Load); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	w, err := newWorld(ctx, *bin)
+	w, err := newWorld(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if *hold > 0 {
-		return holdWay(w, *held, *hold, *connections, out)
+	if o.hold > 0 {
+		return holdWay(w, out)
 	}
-	if err := measureRequests(w, *rounds, *requests, out); err != nil {
+	r := &report{options: o, Machine: machine(o)}
+	if err := w.measureAll(r, os.Stderr); err != nil {
 		return err
 	}
-	return measureStarts(w, *starts, out)
+	return r.write(out)
+}
+
+func names[T any](all []T, name func(T) string) []string {
+	var list []string
+	for _, one := range all {
+		list = append(list, name(one))
+	}
+	return list
+}
+
+func choose(list, what string, known []string) ([]string, error) {
+	if list == "" {
+		return known, nil
+	}
+	chosen := strings.Split(list, ",")
+	for _, name := range chosen {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no %s %q; there are %s", what, name, strings.Join(known, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// raiseFileLimit is for the thousands of connections of clients, proxies and origin,
+// which inherit it. It gives what could be had.
+func raiseFileLimit() (uint64, error) {
+	const files = 1 << 17
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: files}) == nil {
+		return files, nil
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("raise the limit of open files: %w", err)
+	}
+	return limit.Max, nil
 }
 
 func pin(core int) error {
@@ -106,113 +224,4 @@ func monotonic() int64 {
 		panic(fmt.Sprintf("read the monotonic clock: %v", err))
 	}
 	return t.Nano()
-}
-
-// sample is what one round of one way gave.
-type sample struct {
-	P50 time.Duration `json:"p50"`
-	P99 time.Duration `json:"p99"`
-	cpu time.Duration // of the proxy, a request
-}
-
-// holdWay loads one way and says each second or so what it costs.
-func holdWay(w *world, name string, hold time.Duration, connections int, out io.Writer) error {
-	ways, err := w.ways()
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(ways, func(y way) bool { return y.name == name })
-	if i < 0 {
-		return fmt.Errorf("there is no way %q", name)
-	}
-	if _, err := ways[i].measure(connections, connections); err != nil { // so that the proxy is there
-		return err
-	}
-	fmt.Fprintln(out, "proxy's pid:", ways[i].proxies())
-	const requests = 8192
-	for end := time.Now().Add(hold); time.Now().Before(end); {
-		begun := time.Now()
-		s, err := ways[i].measure(requests, connections)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%.0f requests/s, p50 %v, p99 %v, proxy CPU a request %v\n", requests/time.Since(begun).Seconds(), s.P50, s.P99, s.cpu)
-	}
-	return nil
-}
-
-func measureRequests(w *world, rounds, requests int, out io.Writer) error {
-	ways, err := w.ways()
-	if err != nil {
-		return err
-	}
-	got := map[string][]sample{}
-	for round := range rounds + 1 { // the first warms up
-		for _, way := range ways {
-			s, err := way.measure(requests, 1)
-			if err != nil {
-				return fmt.Errorf("%s: %w", way.name, err)
-			}
-			if round > 0 {
-				got[way.name] = append(got[way.name], s)
-			}
-		}
-	}
-	fmt.Fprintf(out, "one connection, %d rounds of %d requests, medians (least to greatest)\n", rounds, requests)
-	fmt.Fprintf(out, "%-8s %32s %32s %32s\n", "way", "p50", "p99", "proxy CPU a request")
-	for _, way := range ways {
-		s := got[way.name]
-		fmt.Fprintf(out, "%-8s %32s %32s %32s\n", way.name,
-			spread(s, func(s sample) time.Duration { return s.P50 }),
-			spread(s, func(s sample) time.Duration { return s.P99 }),
-			spread(s, func(s sample) time.Duration { return s.cpu }))
-	}
-	ratio := func(of func(sample) time.Duration) float64 {
-		return float64(median(got["sidecar"], of)) / float64(median(got["floor"], of))
-	}
-	fmt.Fprintf(out, "sidecar / floor: p50 %.2f, CPU %.2f\n\n", ratio(func(s sample) time.Duration { return s.P50 }), ratio(func(s sample) time.Duration { return s.cpu }))
-	return nil
-}
-
-func measureStarts(w *world, n int, out io.Writer) error {
-	var bare, sealed []sample
-	for range n {
-		b, err := w.start()
-		if err != nil {
-			return err
-		}
-		s, err := w.startInSandbox()
-		if err != nil {
-			return err
-		}
-		bare, sealed = append(bare, sample{P50: b}), append(sealed, sample{P50: s})
-	}
-	p50 := func(s sample) time.Duration { return s.P50 }
-	fmt.Fprintf(out, "from exec to the program's first line, %d starts, medians (least to greatest)\n", n)
-	fmt.Fprintf(out, "%-8s %32s\n%-8s %32s\n", "bare", spread(bare, p50), "sandbox", spread(sealed, p50))
-	return nil
-}
-
-func sorted(samples []sample, of func(sample) time.Duration) []time.Duration {
-	var values []time.Duration
-	for _, s := range samples {
-		values = append(values, of(s))
-	}
-	slices.Sort(values)
-	return values
-}
-
-func median(samples []sample, of func(sample) time.Duration) time.Duration {
-	return sorted(samples, of)[len(samples)/2]
-}
-
-func spread(samples []sample, of func(sample) time.Duration) string {
-	values := sorted(samples, of)
-	us := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d)/1e3) }
-	return fmt.Sprintf("%s µs (%s to %s)", us(values[len(values)/2]), us(values[0]), us(values[len(values)-1]))
-}
-
-func decode(line string) (s sample, err error) {
-	err = json.Unmarshal([]byte(line), &s)
-	return s, err
 }

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// holdWay loads one way and says each second or so what it costs.
+func holdWay(w *world, out io.Writer) error {
+	i, err := w.start(w.chosenWays()[0])
+	if err != nil {
+		return err
+	}
+	defer i.stop()
+	warm := job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: w.connections, Requests: w.connections, Limit: time.Minute, Want: i.want()}
+	if _, err := i.client.do(warm); err != nil { // so that the proxy is there
+		return err
+	}
+	fmt.Fprintln(out, "proxy's pids:", i.proxies())
+	for end := time.Now().Add(w.hold); time.Now().Before(end) && w.ctx.Err() == nil; {
+		j := warm
+		j.Requests, j.Limit = 1<<20, time.Second
+		got, err := costing(i, j)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%.0f requests/s, p50 %.0f µs, p99 %.0f µs, proxy CPU a request %.1f µs\n", got["rate"], got["p50"]*1e6, got["p99"]*1e6, got["cpu"]*1e6)
+	}
+	return nil
+}

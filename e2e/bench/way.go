@@ -1,0 +1,225 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// way is one way from a client to the origin.
+type way struct {
+	name      string
+	zone      string
+	protocols []string // h1, h2, grpc, and h1h2: HTTP/1.1 from the client, HTTP/2 to the origin
+	injects   bool
+	idle      int // connections that it can hold in a time that is worth waiting for; 0 is no limit
+	begin     func(w *world) (*instance, error)
+	about     string
+}
+
+func allWays() []way {
+	all := []string{"h1", "h2", "grpc"}
+	one := []string{"h1"}
+	return []way{
+		{"direct", openZone, all, false, 0, (*world).direct, "the client dials the origin"},
+		{"splice", openZone, all, false, 0, sealed("splice"), "a Go program that joins TCP connections by splice(2): the floor of pass-through; sealed namespace"},
+		{"floor", openZone, all, false, 0, sealed("floor"), "a Go program that ends TLS, begins it anew and looks at nothing; sealed namespace"},
+		{"inject", keyedZone, append(all, "h1h2"), true, 0, sandbox("--upstream-ca"), "Sallyport, a credential injected; sandbox"},
+		{"inspect", openZone, append(all, "h1h2"), false, 0, sandbox("--upstream-ca"), "Sallyport, no credential bound; sandbox"},
+		{"passthrough", throughZone, all, false, 0, sandbox(), "Sallyport, policy passthrough: not decrypted; sandbox"},
+		{"reverse", openZone, append(all, "h1h2"), false, 0, sealed("reverse"), "a Go program of net/http's Server and ReverseProxy, pooled buffers, connections kept; sealed namespace"},
+		{"goproxy", openZone, one, false, 0, peer(goproxyCommand), "github.com/elazarl/goproxy, ECDSA authority, store of leaves, connections kept; CONNECT"},
+		{"squid", openZone, one, false, 0, peer(squidCommand), "squid ssl_bump, bumped from CONNECT's name, leaves in memory, no logs, no cache; CONNECT"},
+		{"mitmproxy", openZone, []string{"h1", "h2"}, false, 1000, peer(mitmproxyCommand), "mitmdump, lazy connections, no upstream certificate sniffing, bodies over 1 MiB streamed, no output; CONNECT"},
+		{"smokescreen", openZone, all, false, 0, peerTunnel(smokescreenCommand), "github.com/stripe/smokescreen, not decrypted; CONNECT"},
+	}
+}
+
+// host gives the name to ask for a protocol.
+func (y way) host(protocol string) string {
+	if protocol == "h1" {
+		return "api." + y.zone
+	}
+	return "h2." + y.zone
+}
+
+// want is what the origin must see of the credential.
+func (y way) want() string {
+	if y.injects {
+		return seen("Bearer " + secret)
+	}
+	return seen("")
+}
+
+// clientProtocol is what the client speaks for a protocol.
+func clientProtocol(protocol string) string {
+	if protocol == "h1h2" {
+		return "h1"
+	}
+	return protocol
+}
+
+// instance is a way that runs.
+type instance struct {
+	way
+	client *process
+	root   int // the proxy's first process; 0 is none
+	stop   func()
+}
+
+func (i *instance) proxies() []int {
+	if i.root == 0 {
+		return nil
+	}
+	return proxies(i.root)
+}
+
+func (w *world) start(y way) (*instance, error) {
+	i, err := y.begin(w)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", y.name, err)
+	}
+	i.way = y
+	return i, nil
+}
+
+// chosenWays are those that the flags name.
+func (w *world) chosenWays() []way {
+	return slices.DeleteFunc(allWays(), func(y way) bool { return !slices.Contains(w.ways, y.name) })
+}
+
+// redirected are addresses that a client in a sealed namespace dials. Any is redirected;
+// many have more ports than one.
+func redirected() []string {
+	var addresses []string
+	for i := range 16 {
+		addresses = append(addresses, fmt.Sprintf("192.0.2.%d:443", i+1))
+	}
+	return addresses
+}
+
+func (w *world) route(r route) string {
+	r.Core = w.cores.Load
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // of strings and numbers
+	}
+	return string(text)
+}
+
+func (w *world) direct() (*instance, error) {
+	return w.instance(w.cores.Load, true, w.self, "client", w.route(route{Dial: []string{w.originAddress()}, Roots: w.path("ca.pem")}))
+}
+
+// instance starts a client, or a proxy that starts it.
+func (w *world) instance(core int, bare bool, command ...string) (*instance, error) {
+	p, err := w.launch(core, command...)
+	if err != nil {
+		return nil, err
+	}
+	i := &instance{client: p, stop: p.stop}
+	if !bare {
+		i.root = p.Process.Pid
+	}
+	return i, nil
+}
+
+func sealed(kind string) func(*world) (*instance, error) {
+	return func(w *world) (*instance, error) {
+		authority, roots := w.path(kind+"-ca.pem"), w.path(kind+"-ca.pem")
+		if kind == "splice" {
+			roots = w.path("ca.pem")
+		}
+		return w.instance(w.cores.Proxy, false, w.self, "sealed", kind, w.originAddress(), w.path("ca.pem"), authority,
+			w.route(route{Dial: redirected(), Roots: roots}))
+	}
+}
+
+// sandbox makes one whose client believes the sandbox's authority if the worker has
+// reason to believe the origin's, or else the origin's itself.
+func sandbox(intercepting ...string) func(*world) (*instance, error) {
+	return func(w *world) (*instance, error) {
+		roots := "/etc/ssl/certs/ca-certificates.crt"
+		if len(intercepting) == 0 {
+			roots = w.path("ca.pem")
+			if err := w.letThrough(); err != nil {
+				return nil, err
+			}
+		}
+		command, err := w.sandboxed(w.self, "client", w.route(route{Dial: redirected(), Roots: roots}))
+		if err != nil {
+			return nil, err
+		}
+		return w.instance(w.cores.Proxy, false, command...)
+	}
+}
+
+// letThrough gives the agent its policy for what is not decrypted.
+func (w *world) letThrough() error {
+	_, err := w.cli("", "agent", "policy", "set", "bench", "--rule", "passthrough *."+throughZone)
+	return err
+}
+
+// sandboxed gives the command that runs another in a new sandbox.
+func (w *world) sandboxed(command ...string) ([]string, error) {
+	token, err := w.cli("", "sandbox", "create", "--agent", "bench")
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(w.dir, "join-token-")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if _, err := file.WriteString(token); err != nil {
+		return nil, err
+	}
+	return append([]string{filepath.Join(w.bin, "sallyport-sidecar"), "init", "--control", w.api, "--join-token-file", file.Name(),
+		"--upstream-ca", w.path("ca.pem"), "--connect-to", ":443:" + w.originAddress(), "--"}, command...), nil
+}
+
+// peer is another program that the client asks to CONNECT, and that ends TLS.
+func peer(command func(*world, string) ([]string, error)) func(*world) (*instance, error) {
+	return connected(command, "peer-ca.pem")
+}
+
+// peerTunnel is one that doesn't end TLS.
+func peerTunnel(command func(*world, string) ([]string, error)) func(*world) (*instance, error) {
+	return connected(command, "ca.pem")
+}
+
+func connected(command func(*world, string) ([]string, error), roots string) func(*world) (*instance, error) {
+	return func(w *world) (*instance, error) {
+		address, err := freeAddress()
+		if err != nil {
+			return nil, err
+		}
+		line, err := command(w, address)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := exec.LookPath(line[0]); err != nil {
+			return nil, fmt.Errorf("%w; 'scripts/setup bench' installs it, -ways leaves it out", err)
+		}
+		proxy, err := w.launch(w.cores.Proxy, line...)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.await(proxy, func() error { return reachable(address) }); err != nil {
+			proxy.stop()
+			return nil, fmt.Errorf("%s: %w", strings.Join(line, " "), err)
+		}
+		i, err := w.instance(w.cores.Load, true, w.self, "client", w.route(route{Dial: []string{address}, Connect: true, Roots: w.path(roots)}))
+		if err != nil {
+			proxy.stop()
+			return nil, err
+		}
+		client := i.client
+		i.root, i.stop = proxy.Process.Pid, func() { client.stop(); proxy.stop() }
+		return i, nil
+	}
+}
