@@ -81,7 +81,6 @@ func (w *worker) serve(versions map[string]uint64, next *served) {
 	w.leases.Replace(versions, func() { w.served.Store(next) })
 	w.proxy.Keep(versions)
 	w.gate.Review()
-	w.upgrades.review()
 	w.hear.Do(func() { close(w.heard) })
 }
 

@@ -2,13 +2,10 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
@@ -53,75 +50,17 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 	return conn, nil
 }
 
-// upgrades are the connections that have changed to another protocol, so that no
-// further request of theirs will be decided about.
-type upgrades struct {
-	mu   sync.Mutex
-	open map[*upgraded]struct{}
-}
-
-// upgraded is the upstream's end of one.
-type upgraded struct {
-	io.ReadWriteCloser
-	all *upgrades
-	may func() bool // go on
-}
-
-// watch ends a connection that changes its protocol as soon as its request would
-// be decided otherwise than it was: not permitted, or with another credential. A
-// new version of the same does not end it.
-func (w *worker) watch(response *http.Response, x *proxy.Exchange, r *http.Request, credential string) error {
-	body, ok := response.Body.(io.ReadWriteCloser)
-	if response.StatusCode != http.StatusSwitchingProtocols || !ok {
-		return nil
-	}
+// holds gives what says whether a request would still be decided as it was: the
+// policy permits it, with the same credential or again with none. A new version
+// of the credential changes nothing.
+func (w *worker) holds(x *proxy.Exchange, r *http.Request, credential string) func() bool {
 	host, port, secure, method, path := x.Host, x.Port, x.TLS, x.Method, r.URL.EscapedPath()
-	c := &upgraded{ReadWriteCloser: body, all: &w.upgrades, may: func() bool {
+	return func() bool {
 		now := w.served.Load()
 		if now.refusal != nil || now.table.Permit(host, port, secure, method, path) != nil {
 			return false
 		}
 		binding, err := now.table.Match(host, port, secure)
 		return err == nil && binding.GetCredentialId() == credential && (credential == "" || binding.GetAllowWebsocket())
-	}}
-	// Whoever changes what is served looks at the open ones afterwards.
-	w.upgrades.add(c)
-	if !c.may() {
-		return errors.Join(errPolicyChanged, c.Close())
-	}
-	response.Body = c
-	return nil
-}
-
-var errPolicyChanged = proxy.Errorf(http.StatusForbidden, "policy_denied", "the agent's policy has changed")
-
-func (u *upgrades) add(c *upgraded) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.open == nil {
-		u.open = make(map[*upgraded]struct{})
-	}
-	u.open[c] = struct{}{}
-}
-
-func (c *upgraded) Close() error {
-	c.all.mu.Lock()
-	delete(c.all.open, c)
-	c.all.mu.Unlock()
-	return c.ReadWriteCloser.Close()
-}
-
-// review ends those that may not go on.
-func (u *upgrades) review() {
-	u.mu.Lock()
-	var ended []*upgraded
-	for c := range u.open {
-		if !c.may() {
-			ended = append(ended, c)
-		}
-	}
-	u.mu.Unlock()
-	for _, c := range ended {
-		_ = c.Close() // it may have ended meanwhile
 	}
 }

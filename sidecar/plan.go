@@ -64,7 +64,7 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 			err := strayPlaceholders(out, now.scanner, stray)
 			return inClear(now, x, err)
 		},
-		Response: func(response *http.Response) error { return w.watch(response, x, r, "") },
+		Holds: w.holds(x, r, ""),
 	}
 }
 
@@ -88,6 +88,8 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 		Credential: binding.GetCredentialId(),
 		Version:    binding.GetVersion(),
 		Lease:      lease.ID(),
+		Upgrade:    binding.GetAllowWebsocket(),
+		Holds:      w.holds(x, r, binding.GetCredentialId()),
 		Request: func(out *http.Request) error {
 			inject.Clear(out, binding.GetInject())
 			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
@@ -96,13 +98,8 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 			redact.Request(out)
 			return inject.Apply(out, binding.GetInject(), token)
 		},
-		Response: func(response *http.Response) error {
-			if err := redactor.Response(response); err != nil {
-				return err
-			}
-			return w.watch(response, x, r, binding.GetCredentialId())
-		},
-		Interim: func(h http.Header) { redactor.Header(h) },
+		Response: redactor.Response,
+		Interim:  func(h http.Header) { redactor.Header(h) },
 		Release: func(x *proxy.Exchange) {
 			x.Redactions = redactor.Count()
 			lease.Release()

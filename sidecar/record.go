@@ -68,6 +68,22 @@ func (w *worker) finish(x *proxy.Exchange, err error) {
 	}
 	w.log.Log(context.Background(), level, "request", "request_id", x.ID, "host", x.Host, "port", x.Port, "method", x.Method,
 		"decision", x.Decision, "code", x.Reason, "status", x.Status, "duration", x.Duration, "error", err)
+	w.record(x)
+}
+
+// opened records that a connection changes its protocol: its own event, with the
+// same request id, comes when it ends, which may be in hours.
+func (w *worker) opened(x *proxy.Exchange) error {
+	if x.Credential != "" && !w.events.Reserve() {
+		return errAuditFull
+	}
+	begun := *x
+	begun.Reason, begun.Duration = "opened", time.Since(x.Start)
+	w.record(&begun)
+	return nil
+}
+
+func (w *worker) record(x *proxy.Exchange) {
 	event := &api.Event{
 		Time:          timestamppb.New(x.Start),
 		RequestId:     x.ID,

@@ -81,7 +81,6 @@ type worker struct {
 	gate     *gate.Gate
 	proxy    *proxy.Server
 	metrics  *metrics
-	upgrades upgrades
 
 	served atomic.Pointer[served]
 	heard  chan struct{} // closed when the control plane has said what is served
@@ -136,6 +135,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Facts:   facts,
 		Plan:    w.plan,
 		Explain: explain,
+		Opened:  w.opened,
 		Finish:  w.finish,
 		Tunnel:  w.tunnel,
 		Dial:    w.dial,

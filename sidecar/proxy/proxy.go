@@ -36,6 +36,9 @@ type Plan struct {
 	Response func(*http.Response) error
 	// Interim edits the header of a 1xx answer.
 	Interim func(http.Header)
+	// Holds says whether the request would still be decided so. It is asked while
+	// what the request began goes on, and when Keep is called. nil: it would.
+	Holds func() bool
 	// Release is called when the exchange is over; it fills in what is known then.
 	Release func(*Exchange)
 }
@@ -72,9 +75,9 @@ func New(config Config) *Server {
 }
 
 // Keep drops the upstream connections of every credential version that is not
-// among the given, and those that changed their protocol of every credential
-// that is not; all of these when versions is nil.
+// among the given, and the connections that changed their protocol by a request
+// that would now be decided otherwise.
 func (s *Server) Keep(versions map[string]uint64) {
 	s.upstreams.keep(versions)
-	s.tunnels.keep(versions)
+	s.tunnels.review()
 }

@@ -38,7 +38,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	forced := context.AfterFunc(bound, func() { s.fronts.close() })
 	defer forced()
 	s.fronts.drain()
-	s.tunnels.keep(nil) // nobody knows when they would end
+	s.tunnels.close() // nobody knows when they would end
 	second.shutdown(bound)
 	serving.Wait()
 	if errors.Is(err, net.ErrClosed) {

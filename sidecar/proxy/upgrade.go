@@ -18,9 +18,9 @@ func (s *Server) upgrade(t *travel, out *http.Request, response *http.Response) 
 	if !ok || !accepts(out, response) {
 		return s.fail(t, Errorf(http.StatusBadGateway, "upgrade_failed", "%s changed the connection to something that was not asked for", t.Host))
 	}
-	joined := &tunnel{credential: t.Credential, back: back}
-	if err := s.tunnels.add(joined); err != nil {
-		return s.fail(t, err)
+	joined := &tunnel{back: back, holds: func() bool { return t.plan.Holds == nil || t.plan.Holds() }}
+	if !s.tunnels.add(joined) {
+		return s.fail(t, Errorf(http.StatusForbidden, "decision_changed", "what the request was permitted by has changed meanwhile"))
 	}
 	defer s.tunnels.remove(joined)
 	if s.config.Opened != nil {
@@ -42,16 +42,16 @@ func (s *Server) upgrade(t *travel, out *http.Request, response *http.Response) 
 	return nil
 }
 
-var errCutOff = errors.New("the credential was taken away, or the sidecar is stopping")
+var errCutOff = errors.New("the request would be decided otherwise now, or the sidecar is stopping")
 
 // tunnel is a connection that changed its protocol.
 type tunnel struct {
-	credential string // id; empty for none
-	back       io.ReadWriteCloser
-	front      io.ReadWriteCloser // once join has begun
-	cut        atomic.Bool
-	sent       atomic.Uint64
-	received   atomic.Uint64
+	holds    func() bool
+	back     io.ReadWriteCloser
+	front    io.ReadWriteCloser // once join has begun
+	cut      atomic.Bool
+	sent     atomic.Uint64
+	received atomic.Uint64
 
 	mu sync.Mutex // guards front until join has begun
 }
@@ -145,25 +145,26 @@ func closeWrite(c any) error {
 // CloseWrite ends what is sent to the upstream.
 func (s *switched) CloseWrite() error { return closeWrite(s.exchange.conn) }
 
-// tunnels are those that are open. They last for hours, so they end when the
-// credential that opened them is taken away; not when it has a new version.
+// tunnels are those that are open. They last for hours, so they end when their
+// request would be decided otherwise.
 type tunnels struct {
 	mu     sync.Mutex
 	open   map[*tunnel]struct{}
-	serves func(credential string) bool // nil: nobody has said yet
+	closed bool
 }
 
-func (ts *tunnels) add(j *tunnel) error {
+// add begins to look after a tunnel, and reports whether it may go on.
+func (ts *tunnels) add(j *tunnel) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if ts.serves != nil && !ts.serves(j.credential) {
-		return errClosedPool
+	if ts.closed || !j.holds() { // who changes that, calls review afterwards
+		return false
 	}
 	if ts.open == nil {
 		ts.open = make(map[*tunnel]struct{})
 	}
 	ts.open[j] = struct{}{}
-	return nil
+	return true
 }
 
 func (ts *tunnels) remove(j *tunnel) {
@@ -172,18 +173,23 @@ func (ts *tunnels) remove(j *tunnel) {
 	delete(ts.open, j)
 }
 
-// keep ends every tunnel whose credential is not among the given; all of them
-// when versions is nil: then nothing is served any more.
-func (ts *tunnels) keep(versions map[string]uint64) {
+// review ends those that may not go on.
+func (ts *tunnels) review() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.serves = func(credential string) bool {
-		_, found := versions[credential]
-		return versions != nil && (found || credential == "")
-	}
 	for j := range ts.open {
-		if !ts.serves(j.credential) {
+		if !j.holds() {
 			j.sever()
 		}
+	}
+}
+
+// close ends all, and takes no more.
+func (ts *tunnels) close() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.closed = true
+	for j := range ts.open {
+		j.sever()
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,10 +187,12 @@ func TestUpgradeNotAccepted(t *testing.T) {
 	}
 }
 
-// TestWebSocketEndsWithItsCredential, and not with a version of it.
-func TestWebSocketEndsWithItsCredential(t *testing.T) {
+// TestWebSocketEnds when its request would be decided otherwise, and not before.
+func TestWebSocketEnds(t *testing.T) {
 	w := newWorld(t, echoSocket(t))
 	w.plan = socketPlan()
+	var revoked atomic.Bool
+	w.plan.Holds = func() bool { return !revoked.Load() }
 	c, _ := w.dial(t)
 	echo := func() error {
 		if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
@@ -198,13 +201,14 @@ func TestWebSocketEndsWithItsCredential(t *testing.T) {
 		_, _, err := c.Read(t.Context())
 		return err
 	}
-	w.Keep(map[string]uint64{"c": 2, "other": 1})
+	w.Keep(map[string]uint64{"c": 2})
 	if err := echo(); err != nil {
 		t.Fatalf("after a rotation: %v", err)
 	}
-	w.Keep(map[string]uint64{"other": 1})
+	revoked.Store(true)
+	w.Keep(nil)
 	if err := echo(); err == nil {
-		t.Error("a WebSocket outlived its credential")
+		t.Error("the WebSocket goes on")
 	}
 	if x := w.last(t); x.Reason != "cut_off" {
 		t.Errorf("record %+v", x)
@@ -298,14 +302,17 @@ func TestExtendedConnect(t *testing.T) {
 			t.Errorf("record %+v", x)
 		}
 	})
-	t.Run("ends with its credential", func(t *testing.T) {
+	t.Run("ends", func(t *testing.T) {
+		var revoked atomic.Bool
+		w.plan.Holds = func() bool { return !revoked.Load() }
 		_, response := w.connect(t, "/socket", "websocket")
-		w.Keep(map[string]uint64{})
+		revoked.Store(true)
+		w.Keep(nil)
 		if _, err := io.ReadAll(response.Body); err == nil {
 			t.Error("the stream ended as if all were well")
 		}
 		w.last(t)
-		w.Keep(map[string]uint64{"c": 1})
+		w.plan.Holds = nil
 	})
 	for name, tt := range map[string]struct {
 		path, protocol string
