@@ -100,6 +100,13 @@ func (p *Program) Line() string {
 	return ""
 }
 
+// NextLine is the next line of its standard output, which it may have said at any
+// time before it ended; false when there is none left.
+func (p *Program) NextLine() (line string, ok bool) {
+	line, ok = <-p.lines
+	return line, ok
+}
+
 // Ask says a line and gives the one that answers it.
 func (p *Program) Ask(line string) string {
 	p.w.t.Helper()

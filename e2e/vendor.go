@@ -127,6 +127,16 @@ func (s *eventStream) write(text string) {
 	_ = http.NewResponseController(s.rw).Flush()
 }
 
+// StartMCP starts a server of the Model Context Protocol at host, made with the
+// official SDK. It demands key as a bearer token and prints a line a request.
+func (w *World) StartMCP(host, key string) *Program {
+	w.t.Helper()
+	port := w.FreePort()
+	w.Origin(host, false, fmt.Sprintf("127.0.0.1:%d", port))
+	certificate, private := w.Certificate(host)
+	return w.startListening("mcp-server", port, "node", w.Client("mcp-server.mjs"), fmt.Sprint(port), certificate, private, key)
+}
+
 func answer(rw http.ResponseWriter, status int, body any) {
 	text, err := json.Marshal(body)
 	if err != nil {
