@@ -26,6 +26,7 @@ type front struct {
 	in      *bufio.Reader
 	first   [1]byte // read ahead of in, to wait without a buffer
 	pending bool    // first is filled
+	pieces  int     // reads of the request's head
 
 	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
 	request *http.Request
@@ -85,11 +86,17 @@ func (f *front) await() bool {
 	return f.pending && f.state.CompareAndSwap(frontIdle, frontBusy)
 }
 
-// Read gives the client's bytes, the one that await read first.
+// Read gives the client's bytes, the one that await read first. A head that
+// comes in several pieces must be complete in good time.
 func (f *front) Read(p []byte) (int, error) {
 	if f.pending && len(p) > 0 {
-		p[0], f.pending = f.first[0], false
+		p[0], f.pending, f.pieces = f.first[0], false, 0
 		return 1, nil
+	}
+	if f.pieces++; f.pieces == 2 && f.request == nil {
+		if err := f.conn.SetReadDeadline(time.Now().Add(headTimeout)); err != nil {
+			return 0, err
+		}
 	}
 	return f.conn.Read(p)
 }
@@ -127,12 +134,13 @@ func (f *front) serve() bool {
 
 // read reads a request's head. What has no meaning to net/http is answered here.
 func (f *front) read() (*http.Request, error) {
-	if err := f.conn.SetReadDeadline(time.Now().Add(headTimeout)); err != nil {
-		return nil, err
-	}
+	f.request = nil
 	r, err := http.ReadRequest(f.in)
-	if err == nil {
+	if err == nil && r.Body != http.NoBody {
 		return r, f.conn.SetReadDeadline(time.Time{})
+	}
+	if err == nil {
+		return r, nil // nothing is read before the next deadline is set
 	}
 	var network net.Error
 	switch {

@@ -32,23 +32,28 @@ func hasLeft(c net.Conn) bool {
 	return left || err != nil
 }
 
-// unasked reports whether an idle connection has something to read, be it only
+// sign tells of an idle connection whether it has something to read, be it only
 // its end.
-func unasked(c net.Conn) bool {
-	raw, ok := c.(syscall.Conn)
-	if !ok {
-		return false
+type sign struct {
+	raw   syscall.RawConn
+	look  func(fd uintptr) bool
+	b     [1]byte
+	there bool
+}
+
+func newSign(c net.Conn) *sign {
+	s := new(sign)
+	if conn, ok := c.(syscall.Conn); ok {
+		s.raw, _ = conn.SyscallConn() // without one, it is closed
 	}
-	control, err := raw.SyscallConn()
-	if err != nil {
+	s.look = func(fd uintptr) bool {
+		_, _, err := unix.Recvfrom(int(fd), s.b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		s.there = err != unix.EAGAIN
 		return true
 	}
-	found := false
-	err = control.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		found = err != unix.EAGAIN
-		return true
-	})
-	return found || err != nil
+	return s
+}
+
+func (s *sign) found() bool {
+	return s.raw == nil || s.raw.Read(s.look) != nil || s.there
 }

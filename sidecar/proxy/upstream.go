@@ -187,7 +187,7 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	asked := false
-	secured := tls.Client(raw, &tls.Config{
+	secured := tls.Client(&tap{Conn: raw}, &tls.Config{
 		ServerName:         to.host,
 		RootCAs:            u.roots,
 		MinVersion:         tls.VersionTLS12,

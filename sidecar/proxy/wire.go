@@ -18,20 +18,24 @@ type wire struct {
 	pool *wires
 	end  *terminal
 	conn net.Conn
-	raw  net.Conn // below TLS
+	tap  *tap // below TLS; nil without
+	sign *sign
 
 	in        *bufio.Reader // only during an exchange
 	head      int           // bytes that heads may still have; -1 outside of one
+	timed     bool          // a deadline for the head is set
 	served    int           // exchanges before this one
 	heard     bool          // the upstream has answered something in this exchange
 	idleSince time.Time
 }
 
 func newWire(conn net.Conn, pool *wires, end *terminal) *wire {
-	w := &wire{pool: pool, end: end, conn: conn, raw: conn, head: -1}
-	if below := netConn(conn); below != nil {
-		w.raw = below
+	w := &wire{pool: pool, end: end, conn: conn, head: -1}
+	raw := conn
+	if below, ok := netConn(conn).(*tap); ok {
+		w.tap, raw = below, below.Conn
 	}
+	w.sign = newSign(raw)
 	return w
 }
 
@@ -54,6 +58,12 @@ var errLongHead = errors.New("the head of the response is too long")
 // Read reads from the upstream, as much as a head may have.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.head < 0 {
+		if w.timed { // a stream may take its time
+			w.timed = false
+			if err := w.conn.SetReadDeadline(time.Time{}); err != nil {
+				return 0, err
+			}
+		}
 		return w.conn.Read(p)
 	}
 	if w.head == 0 {
@@ -193,6 +203,7 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 	if err := x.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return nil, err
 	}
+	x.timed = true
 	for {
 		response, err := http.ReadResponse(x.in, out)
 		if err != nil {
@@ -211,9 +222,6 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 // begin makes the body of a response the owner of the exchange.
 func (x *exchange) begin(response *http.Response) error {
 	x.head = -1
-	if err := x.conn.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		response.Body = &switched{x}
 		x.travel.release = func() { x.finish(false) }
@@ -253,17 +261,40 @@ func (x *exchange) finish(reusable bool) {
 
 // early reports whether TLS has bytes after the response that nobody asked for.
 func (x *exchange) early() bool {
-	if x.conn == x.raw {
+	if x.tap == nil {
 		return false
 	}
-	if err := x.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return true
-	}
+	x.tap.shut.Store(true)
+	defer x.tap.shut.Store(false)
 	var b [1]byte
 	n, err := x.conn.Read(b[:])
-	var timeout net.Error
-	return n > 0 || !errors.As(err, &timeout) || !timeout.Timeout() || x.conn.SetReadDeadline(time.Time{}) != nil
+	return n > 0 || !errors.Is(err, errShut)
 }
+
+// tap is the connection below TLS. While it is shut TLS gives only what it has.
+type tap struct {
+	net.Conn
+	shut atomic.Bool
+}
+
+// NetConn is the connection that TLS runs over.
+func (t *tap) NetConn() net.Conn { return t.Conn }
+
+func (t *tap) Read(p []byte) (int, error) {
+	if t.shut.Load() {
+		return 0, errShut
+	}
+	return t.Conn.Read(p)
+}
+
+// errShut is an error that crypto/tls does not keep.
+var errShut net.Error = shut{}
+
+type shut struct{}
+
+func (shut) Error() string   { return "nothing is read now" }
+func (shut) Timeout() bool   { return true }
+func (shut) Temporary() bool { return true }
 
 // wireBody is a response's body. Its end, or Close, ends the exchange.
 type wireBody struct {

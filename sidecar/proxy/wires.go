@@ -79,7 +79,7 @@ func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) 
 		if w == nil {
 			break
 		}
-		if !unasked(w.raw) {
+		if !w.sign.found() {
 			return w, nil
 		}
 		w.conn.Close()
