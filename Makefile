@@ -29,9 +29,10 @@ lint: ## formatting, vet, staticcheck, govulncheck, shellcheck, generated code, 
 	@scripts/setup lint
 	@scripts/lint
 
-bench: build ## the benchmarks; the comparison with the floor needs root
+bench: build ## the benchmarks, beside other proxies, as root; writes docs/benchmarks.md
+	@scripts/setup bench
 	go test -run='^$$' -bench=. -benchmem ./...
-	go run ./e2e/bench
+	go run ./e2e/bench -out docs/benchmarks -doc docs/benchmarks.md
 
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test

@@ -3,10 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +15,7 @@ import (
 // conn1 is one HTTP/1.1 connection, spoken by hand so that the client's own cost
 // is small and the same for every way.
 type conn1 struct {
-	*tls.Conn
+	net.Conn
 	reader *bufio.Reader
 	get    []byte // the request for /
 	body   []byte
@@ -26,7 +26,11 @@ func (c *client) dial1(name string) (*conn1, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn1{Conn: conn, reader: bufio.NewReaderSize(conn, 4096), get: []byte(head("GET", "/", name, "")), body: make([]byte, len(answer))}, nil
+	return newConn1(conn, name), nil
+}
+
+func newConn1(conn net.Conn, name string) *conn1 {
+	return &conn1{Conn: conn, reader: bufio.NewReaderSize(conn, 4096), get: []byte(head("GET", "/", name, "")), body: make([]byte, len(answer))}
 }
 
 func head(method, path, name, more string) string {

@@ -49,6 +49,7 @@ type options struct {
 	limit       time.Duration // of one round of one way
 	body        int64
 	idle        int
+	files       uint64 // that a process may have open
 	starts      int
 	rotations   int
 	cores       cores
@@ -130,12 +131,11 @@ func run(args []string, out io.Writer) error {
 	if os.Getuid() != 0 {
 		return errors.New("run as root: the floor makes a network namespace")
 	}
-	files, err := raiseFileLimit()
-	if err != nil {
+	if o.files, err = raiseFileLimit(); err != nil {
 		return err
 	}
 	// A proxy may have one on each side for each connection, and some for itself.
-	o.idle = min(o.idle, int(files)/2-100)
+	o.idle = min(o.idle, int(o.files)/2-100)
 	if err := pin(o.cores.Load); err != nil {
 		return err
 	}

@@ -103,6 +103,10 @@ func squidCommand(w *world, address string) ([]string, error) {
 	if output, err := exec.CommandContext(w.ctx, certgen, "-c", "-s", database, "-M", "64MB").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make squid's store of leaves: %w\n%s", err, output)
 	}
+	// Squid gives up root for Debian's user proxy.
+	if output, err := exec.CommandContext(w.ctx, "chown", "-R", "proxy:", database).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, output)
+	}
 	config := w.path("squid-" + address + ".conf")
 	lines := []string{
 		fmt.Sprintf("http_port %s ssl-bump tls-cert=%s tls-key=%s generate-host-certificates=on dynamic_cert_mem_cache_size=64MB", address, w.path("peer-ca.pem"), w.path("peer-ca.key")),
@@ -113,14 +117,19 @@ func squidCommand(w *world, address string) ([]string, error) {
 		"dns_nameservers " + w.origin,
 		"http_access allow all",
 		"cache deny all", "cache_mem 0", "access_log none", "cache_log /dev/null", "cache_store_log none", "pid_filename none",
-		"shutdown_lifetime 0 seconds", "max_filedescriptors 65536", "cache_effective_user root",
+		"shutdown_lifetime 0 seconds", fmt.Sprint("max_filedescriptors ", w.files),
 		"client_persistent_connections on", "server_persistent_connections on", "client_idle_pconn_timeout 10 minutes", "server_idle_pconn_timeout 10 minutes",
 		"via off", "forwarded_for delete", "",
 	}
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		return nil, err
 	}
-	return []string{"squid", "-N", "-f", config}, nil
+	// Its shared memory is by the name of the service, and outlives a squid that was killed.
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"squid", "-N", "-n", "bench" + port, "-f", config}, nil
 }
 
 func smokescreenCommand(w *world, address string) ([]string, error) {
