@@ -22,7 +22,6 @@ type Error struct {
 	Code       string // header Sallyport-Error
 	Message    string
 	RetryAfter time.Duration // 0 for none
-	Last       bool          // an HTTP/2 connection ends after it
 	Cause      error         // for the log only
 }
 
@@ -55,9 +54,6 @@ func (e *Error) response(requestID string) *http.Response {
 	}
 	if e.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
-	}
-	if e.Last {
-		header["Connection"] = []string{"close"} // net/http makes a GOAWAY of it
 	}
 	return &http.Response{
 		StatusCode: e.Status, Header: header, ContentLength: int64(len(text)), Body: io.NopCloser(bytes.NewReader(text)),

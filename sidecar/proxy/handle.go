@@ -125,6 +125,10 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	sent := time.Now()
 	response, err := s.upstreams.roundTrip(ctx, t, out)
 	t.Upstream = time.Since(sent)
+	if err == nil && ctx.Err() != nil { // the client left, and the upstream's last words are for nobody
+		response.Body.Close()
+		err = ctx.Err()
+	}
 	if err != nil {
 		return s.fail(t, err)
 	}

@@ -90,20 +90,9 @@ func (h *http2Server) shutdown(bound context.Context) {
 	}
 }
 
-// connectionFields have no meaning in HTTP/2 and make a message malformed, RFC
-// 9113 section 8.2.2. net/http lets them by.
-var connectionFields = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}
-
-// checkHTTP2 refuses what net/http lets by and HTTP/2 does not.
-func checkHTTP2(r *http.Request) *Error {
-	for _, name := range connectionFields {
-		if _, found := r.Header[name]; found {
-			return malformed("the field %s has no place in HTTP/2", name)
-		}
-	}
-	if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
-		return malformed("the field TE may only say \"trailers\" in HTTP/2")
-	}
+// checkFields refuses a list of fields that is too long. net/http has refused
+// those that RFC 9113 section 8.2.2 does, with a 400 of its own.
+func checkFields(r *http.Request) *Error {
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
 		for _, value := range values {
@@ -119,19 +108,10 @@ func checkHTTP2(r *http.Request) *Error {
 // fieldOverhead is what a field counts beyond its text, RFC 9113 section 6.5.2.
 const fieldOverhead = 32
 
-// malformed is the answer to what is no HTTP/2. As in HTTP/1 it is the last on
-// its connection: net/http can't end the stream by a PROTOCOL_ERROR, which RFC
-// 9113 section 8.1.1 would also have.
-func malformed(format string, args ...any) *Error {
-	e := Errorf(http.StatusBadRequest, "malformed_request", format, args...)
-	e.Last = true
-	return e
-}
-
 // takeHTTP2 judges a request by what HTTP/2 adds, and makes one that HTTP/1.1 has
 // of one that it has not.
 func (t *travel) takeHTTP2(r *http.Request) *Error {
-	if err := checkHTTP2(r); err != nil {
+	if err := checkFields(r); err != nil {
 		return err
 	}
 	socket, err := takeConnect(r)

@@ -498,29 +498,6 @@ func TestRotationDropsConnections(t *testing.T) {
 	}
 }
 
-func TestHTTP2FieldsOfAConnectionAreRefused(t *testing.T) {
-	w := newWorld(t, func(http.ResponseWriter, *http.Request) {})
-	for _, tc := range []struct {
-		proto  int
-		header http.Header
-		want   int
-	}{
-		{2, http.Header{"Te": {"trailers"}}, 200},
-		{2, http.Header{"Te": {"gzip"}}, 400},
-		{2, http.Header{"Keep-Alive": {"1"}}, 400},
-		{2, http.Header{"Host": {"evil.test"}}, 400},
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Host, r.ProtoMajor, r.Header = "example.com", tc.proto, tc.header
-		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true, HTTP2: true}))
-		recorder := httptest.NewRecorder()
-		w.ServeHTTP(recorder, r)
-		if recorder.Code != tc.want {
-			t.Errorf("header %v: status %d, want %d", tc.header, recorder.Code, tc.want)
-		}
-	}
-}
-
 func TestClientThatLeavesEndsTheUpstreamRequest(t *testing.T) {
 	started, ended := make(chan struct{}), make(chan struct{})
 	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {

@@ -359,7 +359,7 @@ func (w *world) connect(t *testing.T, path, protocol string) (io.Writer, *http.R
 }
 
 // http2 is a client that speaks HTTP/2 to the Server, without TLS.
-func (w *world) http2(t *testing.T) *http2.Transport {
+func (w *world) http2(t *testing.T) http.RoundTripper {
 	transport := &http2.Transport{
 		AllowHTTP: true,
 		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {

@@ -91,6 +91,7 @@ func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request)
 		}
 		u.noteHTTP2(to)
 	}
+	canReplay(out)
 	transport := p.transport
 	if t.HTTP2 && !t.TLS {
 		transport = p.unsecured

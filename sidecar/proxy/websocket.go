@@ -62,7 +62,7 @@ func takeConnect(r *http.Request) (bool, *Error) {
 	delete(r.Header, ":protocol")
 	switch {
 	case r.Method != http.MethodConnect:
-		return false, malformed("the pseudo-header :protocol goes with CONNECT alone")
+		return false, Errorf(http.StatusBadRequest, "bad_request", "the pseudo-header :protocol goes with CONNECT alone")
 	case protocol[0] != "websocket":
 		return false, Errorf(http.StatusNotImplemented, "upgrade_refused", "a CONNECT to speak %q is not carried out; \"websocket\" is", protocol[0])
 	}
