@@ -79,6 +79,11 @@ func (s *Server) explain(x *Exchange, err error) *Error {
 		operation   *net.OpError
 	)
 	switch {
+	case errors.Is(err, errClientCertificate), isAlert(err, "certificate required"):
+		answer = Errorf(http.StatusBadGateway, "client_certificate", "%s lets in only who shows a TLS client certificate, and there is none for it; nothing was sent", x.Host)
+	case errors.Is(err, errClosedPool):
+		answer = Errorf(http.StatusServiceUnavailable, "credential_changing", "the credential for %s was changed meanwhile; try again", x.Host)
+		answer.RetryAfter = time.Second
 	case errors.Is(err, context.Canceled):
 		answer = Errorf(statusClientClosed, "client_gone", "the client closed the request")
 	case errors.As(err, &certificate):

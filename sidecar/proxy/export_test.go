@@ -14,3 +14,8 @@ func WithFacts(ctx context.Context, facts Facts) context.Context {
 func (s *Server) SetUpstreamTime(now func() time.Time) {
 	s.upstreams.now = now
 }
+
+// SetUpstreamBounds sets what else takes minutes or hundreds of connections to meet.
+func (s *Server) SetUpstreamBounds(answer, queue time.Duration, perHost int) {
+	s.upstreams.bounds.answer, s.upstreams.bounds.queue, s.upstreams.bounds.perHost = answer, queue, perHost
+}

@@ -45,6 +45,7 @@ func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 	}
 	if r.ContentLength == 0 || r.Body == http.NoBody {
 		out.Body = nil
+		delete(out.Header, "Expect") // RFC 9110 section 10.1.1; waitress would wait for ever
 	}
 	return out
 }

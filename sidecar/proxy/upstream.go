@@ -20,13 +20,9 @@ type DialFunc func(ctx context.Context, host string, port uint16) (net.Conn, err
 
 const (
 	handshakeTimeout = 15 * time.Second
-	// answerTimeout bounds the wait for a response's head. Models think for minutes.
-	answerTimeout  = 15 * time.Minute
-	continuePause  = time.Second // how long an upstream may take to say 100
-	idleUpstream   = 90 * time.Second
-	mostPerHost    = 256 // connections of one credential to one host; more requests wait
-	mostIdle       = 1024
-	upstreamBuffer = 16 << 10
+	continuePause    = time.Second // how long an upstream may take to say 100
+	mostIdle         = 1024
+	upstreamBuffer   = 16 << 10
 	// upstreamWindow bounds what an upstream may have sent on one HTTP/2
 	// connection that no client has read yet; net/http bounds a stream to 4 MiB.
 	upstreamWindow = 64 << 20
@@ -34,6 +30,18 @@ const (
 	// maxAnswerHead bounds the heads of a response and of the 1xx before it.
 	maxAnswerHead = 256 << 10
 )
+
+// bounds are those of the connections to upstreams.
+type bounds struct {
+	answer  time.Duration // the wait for a response's head; models think for minutes
+	idle    time.Duration // how long a connection is kept that nobody uses
+	queue   time.Duration // the wait for one of perHost
+	perHost int           // requests of one credential under way to one host; more wait
+}
+
+func usualBounds() bounds {
+	return bounds{answer: 15 * time.Minute, idle: 90 * time.Second, queue: 15 * time.Second, perHost: 256}
+}
 
 // poolKey separates upstream connections, so that none authenticated with one
 // credential or version ever serves another. The zero key serves all requests
@@ -62,6 +70,7 @@ type upstreams struct {
 	dial    DialFunc
 	roots   *x509.CertPool
 	buffers *buffers
+	bounds  bounds
 	now     func() time.Time // of certificates; nil: time.Now
 
 	mu    sync.Mutex
@@ -71,7 +80,7 @@ type upstreams struct {
 }
 
 func newUpstreams(dial DialFunc, roots *x509.CertPool, buffers *buffers) *upstreams {
-	return &upstreams{dial: dial, roots: roots, buffers: buffers, pools: make(map[poolKey]*pool), onlyHTTP2: make(map[place]time.Time)}
+	return &upstreams{dial: dial, roots: roots, buffers: buffers, bounds: usualBounds(), pools: make(map[poolKey]*pool), onlyHTTP2: make(map[place]time.Time)}
 }
 
 // roundTrip sends a request and gives the head of its response. What the client
@@ -136,11 +145,11 @@ func (u *upstreams) newPool() *pool {
 			},
 			ForceAttemptHTTP2:      true,
 			ExpectContinueTimeout:  continuePause,
-			ResponseHeaderTimeout:  answerTimeout,
-			IdleConnTimeout:        idleUpstream,
+			ResponseHeaderTimeout:  u.bounds.answer,
+			IdleConnTimeout:        u.bounds.idle,
 			MaxIdleConns:           mostIdle,
-			MaxIdleConnsPerHost:    mostPerHost, // net/http keeps 2, and pays a handshake for the rest
-			MaxConnsPerHost:        mostPerHost,
+			MaxIdleConnsPerHost:    u.bounds.perHost, // net/http keeps 2, and pays a handshake for the rest
+			MaxConnsPerHost:        u.bounds.perHost,
 			MaxResponseHeaderBytes: maxAnswerHead,
 			DisableCompression:     true,
 			ReadBufferSize:         upstreamBuffer,
@@ -153,6 +162,7 @@ func (u *upstreams) newPool() *pool {
 	p.unsecured.Protocols.SetUnencryptedHTTP2(true)
 	p.wires = wires{
 		buffers: u.buffers,
+		bounds:  u.bounds,
 		connect: func(ctx context.Context, to place) (net.Conn, error) {
 			return u.connect(ctx, to, sessions, "http/1.1")
 		},

@@ -200,7 +200,7 @@ func (e *eager) Read(p []byte) (int, error) {
 
 // receive reads the head of the final response, and passes on those before it.
 func (x *exchange) receive(out *http.Request) (*http.Response, error) {
-	if err := x.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := x.conn.SetReadDeadline(time.Now().Add(x.pool.bounds.answer)); err != nil {
 		return nil, err
 	}
 	x.timed = true

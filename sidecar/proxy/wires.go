@@ -13,6 +13,7 @@ import (
 // many there may be.
 type wires struct {
 	buffers *buffers
+	bounds  bounds
 	connect func(context.Context, place) (net.Conn, error)
 
 	mu     sync.Mutex
@@ -69,7 +70,7 @@ func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) 
 		case end.slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(handshakeTimeout):
+		case <-time.After(ws.bounds.queue):
 			return nil, &Error{Status: http.StatusServiceUnavailable, Code: "upstream_busy", RetryAfter: time.Second,
 				Message: to.host + " has as many requests under way as may be at once; try again"}
 		}
@@ -103,7 +104,7 @@ func (ws *wires) terminal(to place) (*terminal, error) {
 		if ws.places == nil {
 			ws.places = make(map[place]*terminal)
 		}
-		end = &terminal{slots: make(chan struct{}, mostPerHost)}
+		end = &terminal{slots: make(chan struct{}, ws.bounds.perHost)}
 		ws.places[to] = end
 	}
 	return end, nil
@@ -130,7 +131,7 @@ func (ws *wires) put(w *wire) {
 		w.idleSince = time.Now()
 		w.end.idle = append(w.end.idle, w)
 		if ws.sweep == nil {
-			ws.sweep = time.AfterFunc(idleUpstream/3, ws.expire)
+			ws.sweep = time.AfterFunc(ws.bounds.idle/3, ws.expire)
 		}
 	}
 	ws.mu.Unlock()
@@ -146,7 +147,7 @@ func (ws *wires) expire() {
 	var old []*wire
 	ws.mu.Lock()
 	left := 0
-	limit := time.Now().Add(-idleUpstream)
+	limit := time.Now().Add(-ws.bounds.idle)
 	for to, end := range ws.places {
 		n := 0
 		for n < len(end.idle) && end.idle[n].idleSince.Before(limit) {
@@ -160,7 +161,7 @@ func (ws *wires) expire() {
 		}
 	}
 	if left > 0 && !ws.closed {
-		ws.sweep.Reset(idleUpstream / 3)
+		ws.sweep.Reset(ws.bounds.idle / 3)
 	} else {
 		ws.sweep = nil
 	}
