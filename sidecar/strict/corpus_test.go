@@ -68,6 +68,7 @@ var refused = map[string]string{
 	"two spaces":             "GET  / HTTP/1.1\r\nHost: a.test\r\n\r\n",
 	"tab for space":          "GET\t/\tHTTP/1.1\r\nHost: a.test\r\n\r\n",
 	"no method":              " / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+	"method in small":        "get / HTTP/1.1\r\nHost: a.test\r\n\r\n", // gunicorn and squid make GET of it
 	"method of no token":     "G@T / HTTP/1.1\r\nHost: a.test\r\n\r\n",
 	"no Host":                request("A: b"),
 	"no Host in 1.0":         "GET / HTTP/1.0\r\n\r\n",

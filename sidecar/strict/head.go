@@ -31,6 +31,8 @@ func (h *head) request(line []byte, proxy bool) *Error {
 	switch {
 	case !found || !more || !isToken(method):
 		return malformed("the request line is not METHOD TARGET VERSION with single spaces")
+	case lower(method):
+		return malformed("the method has small letters: to some servers it is another than to others; write it in capitals")
 	case string(version) == "HTTP/1.0":
 		h.old = true
 	case string(version) != "HTTP/1.1":
@@ -190,7 +192,7 @@ func checkTrailer(value []byte) *Error {
 // check judges the head as a whole.
 func (h *head) check() *Error {
 	switch {
-	case h.hosts != 1:
+	case h.hosts != 1 && (h.hosts > 0 || !h.connect || !h.old): // OpenSSL and Python ask in HTTP/1.0, by the target alone
 		return malformed("the request needs one Host header; it has %d", h.hosts)
 	case h.badHost:
 		return malformed("the Host header is not HOST or HOST:PORT")
@@ -243,6 +245,11 @@ func equalFold(b []byte, lower string) bool {
 		}
 	}
 	return true
+}
+
+// lower reports whether b has a small letter.
+func lower(b []byte) bool {
+	return bytes.ContainsFunc(b, func(c rune) bool { return c >= 'a' && c <= 'z' })
 }
 
 func isAlphanumeric(c byte) bool {
