@@ -6,18 +6,18 @@ const hostLine = "Host: " + Host + "\r\n"
 
 func requestLines(s *set) {
 	path := "/" + Own + number
-	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "PROPFIND", "M-SEARCH", "REPORT", "PURGE", "FOO", "get", "!#$%&'*+-.^_`|~0aZ"} {
-		if strings.HasPrefix(method, "!") || method == "get" || method == "PURGE" || method == "FOO" {
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "PROPFIND", "M-SEARCH", "REPORT", "PURGE", "FOO", "!#$%&'*+-.^_`|~0Z"} {
+		if strings.HasPrefix(method, "!") || method == "PURGE" || method == "FOO" {
 			s.either(method + " " + path + " HTTP/1.1\r\n" + hostLine + "\r\n")
 			continue
 		}
 		s.accept(method + " " + path + " HTTP/1.1\r\n" + hostLine + "\r\n")
 	}
 	s.either(strings.Repeat("A", 4000) + " " + path + " HTTP/1.1\r\n" + hostLine + "\r\n")
-	for _, method := range []string{"TRACE", "TRACK", "trace", "CONNECT", "PRI", "connect"} {
+	for _, method := range []string{"TRACE", "TRACK", "CONNECT", "PRI"} {
 		s.either(method + " " + path + " HTTP/1.1\r\n" + hostLine + "\r\n" + hidden)
 	}
-	for _, method := range []string{"", "G@T", "G(T", "GET:", "GET/", "GET\x00", "\x00GET", "G\x7fT", "GÉT", "\"GET\"", "GET,POST", "[GET]", "\xef\xbb\xbfGET"} {
+	for _, method := range []string{"", "get", "Get", "gET", "post", "trace", "connect", "pATCH", "G@T", "G(T", "GET:", "GET/", "GET\x00", "\x00GET", "G\x7fT", "GÉT", "\"GET\"", "GET,POST", "[GET]", "\xef\xbb\xbfGET"} {
 		s.refuse(method + " " + path + " HTTP/1.1\r\n" + hostLine + "\r\n" + hidden)
 	}
 	for _, space := range []string{"", "  ", "\t", " \t", "\x0b", "\x0c", "\r", "\n", "\x00", "\x1c", "\xa0", "\xc2\x85", "\u2003", "+", "%20"} {
