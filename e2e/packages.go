@@ -91,7 +91,7 @@ func (w *World) makeWheel(dir string) {
 		"setup.py":          fmt.Sprintf("from setuptools import setup\nsetup(name=%q, version='1.0', py_modules=['sallyport_demo'])\n", PackageName),
 		"sallyport_demo.py": "print('imported the wheel')\n",
 	})
-	w.tell(source, "/usr/bin/python3", "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-index", "--no-deps", "--wheel-dir", dir, source)
+	w.Outside(source, "/usr/bin/python3", "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-index", "--no-deps", "--wheel-dir", dir, source)
 	wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	w.must(err)
 	name := filepath.Base(wheels[0])
@@ -108,7 +108,7 @@ func (w *World) makeTarball(dir string) {
 	var packed []struct {
 		Filename, Integrity, Shasum string
 	}
-	w.must(json.Unmarshal([]byte(w.tell(source, "npm", "pack", "--json", "--pack-destination", filepath.Join(dir, "-"))), &packed))
+	w.must(json.Unmarshal([]byte(w.Outside(source, "npm", "pack", "--json", "--pack-destination", filepath.Join(dir, "-"))), &packed))
 	manifest["dist"] = map[string]string{
 		"tarball": "https://" + NPMHost + "/-/" + packed[0].Filename, "integrity": packed[0].Integrity, "shasum": packed[0].Shasum,
 	}
@@ -124,9 +124,9 @@ func (w *World) makeDeb(dir string) {
 	w.t.Helper()
 	source := w.source("deb", map[string]string{"DEBIAN/control": "Package: " + PackageName +
 		"\nVersion: 1.0\nArchitecture: all\nMaintainer: e2e <e2e@example.test>\nDescription: a package of the end-to-end tests\n"})
-	w.tell(dir, "dpkg-deb", "--root-owner-group", "--build", source, dir)
+	w.Outside(dir, "dpkg-deb", "--root-owner-group", "--build", source, dir)
 	for _, file := range []struct{ name, command string }{{"Packages", "packages"}, {"Release", "release"}} {
-		w.must(os.WriteFile(filepath.Join(dir, file.name), []byte(w.tell(dir, "apt-ftparchive", file.command, ".")), 0o600))
+		w.must(os.WriteFile(filepath.Join(dir, file.name), []byte(w.Outside(dir, "apt-ftparchive", file.command, ".")), 0o600))
 	}
 }
 
@@ -142,8 +142,8 @@ func (w *World) source(name string, files map[string]string) string {
 	return dir
 }
 
-// tell runs a command of this machine, outside any sandbox, and gives what it prints.
-func (w *World) tell(dir string, command ...string) string {
+// Outside runs a command of this machine, outside any sandbox, and gives what it prints.
+func (w *World) Outside(dir string, command ...string) string {
 	w.t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	var stderr strings.Builder

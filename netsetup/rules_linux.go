@@ -17,6 +17,10 @@ import (
 //	                                                    HTTP/3 clients fall back at once
 //	               the rest                             rejected, administratively
 //
+// UDP 443 is rejected on its way out, so that the send itself fails (EPERM): an ICMP
+// error alone never reaches a socket that is not connected, and quic-go then waits
+// for 5 seconds.
+//
 // UDP 53 is sent to the address that programs send from, not to the loopback: a
 // plain answer then leaves from where the question arrived, as NAT needs it to.
 type ruleset interface {
