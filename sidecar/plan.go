@@ -20,10 +20,7 @@ import (
 
 func facts(c net.Conn) proxy.Facts {
 	flow := gate.FlowOf(c)
-	f := proxy.Facts{Port: flow.Original.Port(), TLS: flow.TLS, HTTP2: flow.Protocol == "h2", Direct: flow.Direct}
-	// A name that has no normal form equals no request's host: each is refused.
-	f.SNI, _ = api.NormalizeHost(flow.SNI)
-	return f
+	return proxy.Facts{SNI: flow.Name, Port: flow.Original.Port(), TLS: flow.TLS, HTTP2: flow.Protocol == "h2", Direct: flow.Direct}
 }
 
 // plan decides about one request: which credential it gets, if any, and what is

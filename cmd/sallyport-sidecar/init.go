@@ -109,6 +109,10 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 	config.Netns, config.Nameservers = namespace.File(), namespace.Nameservers()
 	config.WorkerArgs, config.StageArgs = []string{name, "worker"}, []string{name, "stage"}
 	config.Files, config.Settings, config.TokenFile = append(sockets, files...), settings, f.JoinTokenFile
+	proxy := fmt.Sprintf("http://127.0.0.1:%d", namespace.TCP().Addr().(*net.TCPAddr).Port)
+	if err := os.Setenv(supervise.ProxyVariable, proxy); err != nil {
+		return fmt.Errorf("tell the agent where its proxy is: %w", err)
+	}
 	config.Environ, config.Dir, config.User, config.Hide = os.Environ(), dir, f.User, f.Hide
 	config.Share = share
 	config.Log = env.log

@@ -143,7 +143,7 @@ func (h *head) field(line []byte) *Error {
 	case "host":
 		h.hosts++
 		h.badHost = !isHost(value)
-		h.elsewhere = h.authority != "" && !strings.EqualFold(h.authority, string(value))
+		h.elsewhere = h.authority != "" && !strings.EqualFold(h.authority, string(value)) && !h.named(value)
 	case "content-length":
 		return h.contentLength(value)
 	case "transfer-encoding":
@@ -159,6 +159,13 @@ func (h *head) field(line []byte) *Error {
 		}
 	}
 	return nil
+}
+
+// named reports whether a Host is a CONNECT's target without its port, as undici
+// sends it. The target is what counts.
+func (h *head) named(host []byte) bool {
+	colon := strings.LastIndexByte(h.authority, ':')
+	return h.connect && colon >= 0 && strings.EqualFold(h.authority[:colon], string(host))
 }
 
 // maxLengthDigits is what can't overflow.

@@ -176,6 +176,8 @@ func TestProxyForms(t *testing.T) {
 		"GET ftp://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n":                                    false,
 		"GET http:/a.test HTTP/1.1\r\nHost: a.test\r\n\r\n":                                     false,
 		"GET http://a.test/%2 HTTP/1.1\r\nHost: a.test\r\n\r\n":                                 false,
+		"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n":                                   true,
+		"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:80\r\n\r\n":                                false,
 		"CONNECT a.test:443 HTTP/1.0\r\n\r\n":                                                   true,
 		"CONNECT a.test:443 HTTP/1.1\r\n\r\n":                                                   false,
 		"CONNECT a.test:443 HTTP/1.0\r\nContent-Length: 1\r\n\r\n":                              false,

@@ -36,6 +36,10 @@ func trustEnviron(javaOptions string) []string {
 	)
 }
 
+// ProxyVariable tells programs that want to be told of a proxy where there is one.
+// They need not: what they send is intercepted.
+const ProxyVariable = "SALLYPORT_PROXY"
+
 // kept reports whether an inherited variable may reach the agent.
 func kept(name string) bool {
 	switch strings.ToUpper(name) {
@@ -48,7 +52,7 @@ func kept(name string) bool {
 	case "SSL_CERT_DIR", "GIT_SSL_CAPATH":
 		return false
 	}
-	return !strings.HasPrefix(name, "SALLYPORT_")
+	return name == ProxyVariable || !strings.HasPrefix(name, "SALLYPORT_")
 }
 
 // lookup gives a variable's last value, as exec's callee would see it.
