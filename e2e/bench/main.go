@@ -153,7 +153,7 @@ func run(args []string, out io.Writer) error {
 	if err := w.measureAll(r, os.Stderr); err != nil {
 		return err
 	}
-	return r.write(out)
+	return errors.Join(r.write(out), r.failed())
 }
 
 func names[T any](all []T, name func(T) string) []string {

@@ -72,6 +72,9 @@ type sample struct {
 
 // measureAll takes every chosen measure. What it does goes to progress.
 func (w *world) measureAll(r *report, progress io.Writer) error {
+	if err := w.tryWays(); err != nil {
+		return err
+	}
 	for _, m := range allMeasures() {
 		if !slices.Contains(w.measures, m.name) {
 			continue
@@ -94,7 +97,25 @@ func (w *world) measureAll(r *report, progress io.Writer) error {
 	return nil
 }
 
-// measureWays takes one measure of every way, in interleaved rounds. The first warms up.
+// tryWays starts each way and asks once, so that what is missing is said at once.
+func (w *world) tryWays() error {
+	for _, y := range w.chosenWays() {
+		i, err := w.start(y)
+		if err != nil {
+			return err
+		}
+		_, err = load("h1", 1)(w, i)
+		i.stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", y.name, err)
+		}
+	}
+	return nil
+}
+
+// measureWays takes one measure of every way, in interleaved rounds. The first warms
+// up, unless each round is in an instance of its own. What fails is reported, and does
+// not keep the others from being measured.
 func (w *world) measureWays(m measure, r *report) error {
 	rounds, first := w.rounds, 0
 	if m.rounds > 0 {
@@ -103,7 +124,7 @@ func (w *world) measureWays(m measure, r *report) error {
 	if m.alone {
 		first = 1
 	}
-	var running []*instance
+	running := map[string]*instance{}
 	defer func() {
 		for _, i := range running {
 			i.stop()
@@ -111,31 +132,33 @@ func (w *world) measureWays(m measure, r *report) error {
 	}()
 	ways := slices.DeleteFunc(w.chosenWays(), func(y way) bool { return !slices.Contains(y.protocols, m.protocol) })
 	for round := first; round <= rounds; round++ {
-		for at, y := range ways {
+		for _, y := range ways {
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}
 			if m.alone || round == first {
 				i, err := w.start(y)
 				if err != nil {
-					return err
+					r.fail(m.name, y, round, err)
+					continue
 				}
-				running = append(running, i)
+				running[y.name] = i
 			}
-			got, err := m.take(w, running[at])
-			if err != nil {
-				return fmt.Errorf("%s: %w", y.name, err)
+			i := running[y.name]
+			if i == nil {
+				continue // it failed before
 			}
-			if m.alone {
-				running[at].stop()
-				running[at].stop = func() {}
-			}
-			if round > 0 {
+			got, err := m.take(w, i)
+			switch {
+			case err != nil:
+				r.fail(m.name, y, round, err)
+			case round > 0:
 				r.add(sample{m.name, y.name, round, got})
 			}
-		}
-		if m.alone {
-			running = nil
+			if m.alone || err != nil {
+				i.stop()
+				delete(running, y.name)
+			}
 		}
 	}
 	return nil

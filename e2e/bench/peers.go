@@ -62,7 +62,6 @@ func (l *leaves) Fetch(name string, gen func() (*tls.Certificate, error)) (*tls.
 	return leaf, nil
 }
 
-// A peer is started by a command that listens on an address.
 func goproxyCommand(w *world, address string) ([]string, error) {
 	return []string{w.self, "goproxy", address, w.originAddress(), w.path("ca.pem"), w.path("peer-ca.pem"), w.path("peer-ca.key")}, nil
 }

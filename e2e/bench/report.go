@@ -21,10 +21,20 @@ import (
 
 // report is what was measured. It is written as results.json as it is.
 type report struct {
-	options options
-	Machine description `json:"machine"`
-	Rounds  int         `json:"rounds"`
-	Samples []sample    `json:"samples"`
+	options  options
+	Machine  description `json:"machine"`
+	Rounds   int         `json:"rounds"`
+	Failures []failure   `json:"failures"`
+	Samples  []sample    `json:"samples"`
+}
+
+// failure is a round of a way that gave no figures.
+type failure struct {
+	Measure string `json:"measure"`
+	Way     string `json:"way"`
+	Round   int    `json:"round"`
+	Error   string `json:"error"`
+	foreign bool
 }
 
 // description says on what and with what it was measured.
@@ -69,6 +79,20 @@ func machine(o options) description {
 }
 
 func (r *report) add(s sample) { r.Samples = append(r.Samples, s) }
+
+func (r *report) fail(measure string, y way, round int, err error) {
+	r.Failures = append(r.Failures, failure{measure, y.name, round, err.Error(), y.foreign})
+}
+
+// failed is the first failure of what is not somebody else's program, or nil.
+func (r *report) failed() error {
+	for _, f := range r.Failures {
+		if !f.foreign {
+			return fmt.Errorf("%s of %s, round %d: %s", f.Measure, f.Way, f.Round, f.Error)
+		}
+	}
+	return nil
+}
 
 // figures are the values of one key, in order, of all rounds.
 func (r *report) figures(measure, way, key string) []float64 {
@@ -130,7 +154,11 @@ func (r *report) writeResults(file string) error {
 		return err
 	}
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "{\n  \"machine\": %s,\n  \"rounds\": %d,\n  \"samples\": [\n", machine, r.Rounds)
+	failures, err := json.Marshal(r.Failures)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&text, "{\n  \"machine\": %s,\n  \"rounds\": %d,\n  \"failures\": %s,\n  \"samples\": [\n", machine, r.Rounds, failures)
 	for i, s := range r.Samples {
 		line, err := json.Marshal(s)
 		if err != nil {
@@ -155,9 +183,26 @@ func (r *report) tables(out io.Writer) {
 		fmt.Fprintf(out, "%s%s: %s", map[bool]string{true: "", false: "; "}[i == 0], name, d.Versions[name])
 	}
 	fmt.Fprint(out, ".\nMedians; least to greatest in brackets.\n")
+	r.list(out)
 	r.targets(out)
 	for _, m := range allMeasures() {
 		r.table(out, m)
+	}
+	if len(r.Failures) > 0 {
+		fmt.Fprint(out, "\n### Failures\n\n")
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(out, "- %s, %s, round %d: %s\n", f.Way, f.Measure, f.Round, strings.TrimSpace(f.Error))
+	}
+}
+
+// list says what each way is.
+func (r *report) list(out io.Writer) {
+	fmt.Fprint(out, "\n| way | what |\n| --- | --- |\n")
+	for _, y := range allWays() {
+		if slices.Contains(r.options.ways, y.name) {
+			fmt.Fprintf(out, "| %s | %s |\n", y.name, y.about)
+		}
 	}
 }
 

@@ -13,29 +13,39 @@ import (
 // way is one way from a client to the origin.
 type way struct {
 	name      string
+	about     string
 	zone      string
 	protocols []string // h1, h2, grpc, and h1h2: HTTP/1.1 from the client, HTTP/2 to the origin
 	injects   bool
-	idle      int // connections that it can hold in a time that is worth waiting for; 0 is no limit
+	foreign   bool // somebody else's program
+	idle      int  // connections that it can hold in a time that is worth waiting for; 0 is no limit
 	begin     func(w *world) (*instance, error)
-	about     string
 }
 
 func allWays() []way {
-	all := []string{"h1", "h2", "grpc"}
-	one := []string{"h1"}
 	return []way{
-		{"direct", openZone, all, false, 0, (*world).direct, "the client dials the origin"},
-		{"splice", openZone, all, false, 0, sealed("splice"), "a Go program that joins TCP connections by splice(2): the floor of pass-through; sealed namespace"},
-		{"floor", openZone, all, false, 0, sealed("floor"), "a Go program that ends TLS, begins it anew and looks at nothing; sealed namespace"},
-		{"inject", keyedZone, append(all, "h1h2"), true, 0, sandbox("--upstream-ca"), "Sallyport, a credential injected; sandbox"},
-		{"inspect", openZone, append(all, "h1h2"), false, 0, sandbox("--upstream-ca"), "Sallyport, no credential bound; sandbox"},
-		{"passthrough", throughZone, all, false, 0, sandbox(), "Sallyport, policy passthrough: not decrypted; sandbox"},
-		{"reverse", openZone, append(all, "h1h2"), false, 0, sealed("reverse"), "a Go program of net/http's Server and ReverseProxy, pooled buffers, connections kept; sealed namespace"},
-		{"goproxy", openZone, one, false, 0, peer(goproxyCommand), "github.com/elazarl/goproxy, ECDSA authority, store of leaves, connections kept; CONNECT"},
-		{"squid", openZone, one, false, 0, peer(squidCommand), "squid ssl_bump, bumped from CONNECT's name, leaves in memory, no logs, no cache; CONNECT"},
-		{"mitmproxy", openZone, []string{"h1", "h2"}, false, 1000, peer(mitmproxyCommand), "mitmdump, lazy connections, no upstream certificate sniffing, bodies over 1 MiB streamed, no output; CONNECT"},
-		{"smokescreen", openZone, all, false, 0, peerTunnel(smokescreenCommand), "github.com/stripe/smokescreen, not decrypted; CONNECT"},
+		{name: "direct", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: (*world).direct,
+			about: "no proxy: the client dials the origin"},
+		{name: "splice", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: sealed("splice"),
+			about: "floor of pass-through: a Go program in a sealed namespace that joins TCP connections by splice(2)"},
+		{name: "floor", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: sealed("floor"),
+			about: "a Go program in a sealed namespace that ends TLS, begins it anew and looks at nothing"},
+		{name: "inject", zone: keyedZone, protocols: []string{"h1", "h2", "grpc", "h1h2"}, injects: true, begin: sandbox(true),
+			about: "Sallyport in a sandbox, a credential injected, everything on"},
+		{name: "inspect", zone: openZone, protocols: []string{"h1", "h2", "grpc", "h1h2"}, begin: sandbox(true),
+			about: "Sallyport in a sandbox, no credential bound for the host"},
+		{name: "passthrough", zone: throughZone, protocols: []string{"h1", "h2", "grpc"}, begin: sandbox(false),
+			about: "Sallyport in a sandbox, policy `passthrough`: not decrypted"},
+		{name: "reverse", zone: openZone, protocols: []string{"h1", "h2", "grpc", "h1h2"}, begin: sealed("reverse"),
+			about: "net/http's Server and ReverseProxy in a sealed namespace; leaves cached, buffers pooled, every upstream connection kept"},
+		{name: "goproxy", zone: openZone, protocols: []string{"h1"}, foreign: true, begin: peer(goproxyCommand, "peer-ca.pem"),
+			about: "elazarl/goproxy by CONNECT; ECDSA authority, leaves cached, every upstream connection kept"},
+		{name: "squid", zone: openZone, protocols: []string{"h1"}, foreign: true, begin: peer(squidCommand, "peer-ca.pem"),
+			about: "squid ssl_bump by CONNECT; bumped by the name in it, leaves cached in memory, no cache, no log, upstream connections kept"},
+		{name: "mitmproxy", zone: openZone, protocols: []string{"h1", "h2"}, foreign: true, idle: 1000, begin: peer(mitmproxyCommand, "peer-ca.pem"),
+			about: "mitmdump by CONNECT; lazy connections, no look at the upstream's certificate, bodies over 1 MiB streamed, no output"},
+		{name: "smokescreen", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, foreign: true, begin: peer(smokescreenCommand, "ca.pem"),
+			about: "stripe/smokescreen by CONNECT; not decrypted, no policy but that loopback is allowed"},
 	}
 }
 
@@ -139,12 +149,12 @@ func sealed(kind string) func(*world) (*instance, error) {
 	}
 }
 
-// sandbox makes one whose client believes the sandbox's authority if the worker has
-// reason to believe the origin's, or else the origin's itself.
-func sandbox(intercepting ...string) func(*world) (*instance, error) {
+// sandbox starts a client in a sandbox. It believes only whom it should see: the
+// sandbox's authority where TLS is ended, or else the origin's.
+func sandbox(decrypted bool) func(*world) (*instance, error) {
 	return func(w *world) (*instance, error) {
 		roots := "/etc/ssl/certs/ca-certificates.crt"
-		if len(intercepting) == 0 {
+		if !decrypted {
 			roots = w.path("ca.pem")
 			if err := w.letThrough(); err != nil {
 				return nil, err
@@ -182,17 +192,9 @@ func (w *world) sandboxed(command ...string) ([]string, error) {
 		"--upstream-ca", w.path("ca.pem"), "--connect-to", ":443:" + w.originAddress(), "--"}, command...), nil
 }
 
-// peer is another program that the client asks to CONNECT, and that ends TLS.
-func peer(command func(*world, string) ([]string, error)) func(*world) (*instance, error) {
-	return connected(command, "peer-ca.pem")
-}
-
-// peerTunnel is one that doesn't end TLS.
-func peerTunnel(command func(*world, string) ([]string, error)) func(*world) (*instance, error) {
-	return connected(command, "ca.pem")
-}
-
-func connected(command func(*world, string) ([]string, error), roots string) func(*world) (*instance, error) {
+// peer starts another program, which listens at an address, and a client that asks it
+// to CONNECT and believes only the authority named.
+func peer(command func(w *world, address string) ([]string, error), roots string) func(*world) (*instance, error) {
 	return func(w *world) (*instance, error) {
 		address, err := freeAddress()
 		if err != nil {
