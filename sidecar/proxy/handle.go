@@ -31,7 +31,8 @@ type travel struct {
 	ready  bool         // the body was received already
 	socket bool         // it asked for a WebSocket by a CONNECT of HTTP/2
 	upload chan error   // gives the end of sending the body, where that has a goroutine of its own
-	// release lets go of an upstream connection that changed its protocol.
+	// release lets go of what is held until the exchange is over: an upstream
+	// connection that changed its protocol, or a body that can be sent again.
 	release func()
 	err     error
 }

@@ -100,7 +100,7 @@ func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request)
 		}
 		u.noteHTTP2(to)
 	}
-	canReplay(out)
+	t.release = canReplay(out)
 	transport := p.transport
 	if t.HTTP2 && !t.TLS {
 		transport = p.unsecured
