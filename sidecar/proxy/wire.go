@@ -205,11 +205,16 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 	}
 	x.timed = true
 	for {
+		doubtful := twoFramings(x.in)
 		response, err := http.ReadResponse(x.in, out)
 		if err != nil {
 			return nil, fmt.Errorf("read the response: %w", err)
 		}
+		if response.ProtoMajor != 1 || response.StatusCode < 100 {
+			return nil, errors.New("the response is not HTTP/1") // net/http reads HTTP/2.0 000
+		}
 		if response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
+			response.Close = response.Close || doubtful
 			return response, x.begin(response)
 		}
 		if response.StatusCode == http.StatusContinue {
