@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +71,12 @@ func (s *Server) serveHTTP1(ctx context.Context, c net.Conn, facts Facts) {
 		return
 	}
 	defer s.fronts.remove(f)
+	defer func() {
+		if fault := recover(); fault != nil {
+			// Its text could quote what was sent.
+			s.config.Log.Error("a request met a fault of ours", "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+		}
+	}()
 	for f.await() && f.serve() {
 	}
 }

@@ -217,6 +217,9 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 			response.Close = response.Close || doubtful
 			return response, x.begin(response)
 		}
+		if response.StatusCode < 100 {
+			return nil, errors.New("read the response: its status is below 100")
+		}
 		if response.StatusCode == http.StatusContinue {
 			x.permit()
 		}
