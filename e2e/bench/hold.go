@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -13,11 +15,15 @@ func holdWay(w *world, out io.Writer) error {
 		return err
 	}
 	defer i.stop()
-	warm := job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: w.connections, Requests: w.connections, Limit: time.Minute, Want: i.want()}
+	warm := job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: w.connections, Requests: w.connections, Limit: time.Minute, Want: i.want("h1")}
 	if _, err := i.client.do(warm); err != nil { // so that the proxy is there
 		return err
 	}
-	fmt.Fprintln(out, "proxy's pids:", i.proxies())
+	for _, pid := range i.proxies() {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // one that has ended has none
+		words := strings.SplitN(string(command), "\x00", 3)
+		fmt.Fprintf(out, "pid %d: %s, %.1f MiB\n", pid, strings.Join(words[:min(2, len(words))], " "), memory([]int{pid})/(1<<20))
+	}
 	for end := time.Now().Add(w.hold); time.Now().Before(end) && w.ctx.Err() == nil; {
 		j := warm
 		j.Requests, j.Limit = 1<<20, time.Second

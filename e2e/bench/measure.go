@@ -45,7 +45,7 @@ func allMeasures() []measure {
 	return []measure{
 		{"keep1", "HTTP/1.1, one kept connection", "h1", loads, 0, false, load("h1", 1)},
 		{"keep64", "HTTP/1.1, 64 kept connections", "h1", loads, 0, false, load("h1", 64)},
-		{"h1h2", "HTTP/1.1 from the client, HTTP/2 to the origin, one kept connection", "h1h2", loads, 0, false, load("h1h2", 1)},
+		{"h1h2", "HTTP/1.1 from the client to an origin of HTTP/2 only, one kept connection", "h1h2", loads, 0, false, load("h1h2", 1)},
 		{"h2", "HTTP/2, one connection, 64 requests in flight", "h2", loads, 0, false, load("h2", 64)},
 		{"grpc", "gRPC-like: 64 streams on one connection, 1 KiB messages there and back", "grpc",
 			[]column{{"rate", "messages/s", "", 1}, median50, highest99, {"cpu", "proxy CPU a message", "µs", 1e6}}, 0, false, load("grpc", 64)},
@@ -183,20 +183,20 @@ func costing(i *instance, j job) (values, error) {
 func load(protocol string, connections int) func(*world, *instance) (values, error) {
 	return func(w *world, i *instance) (values, error) {
 		return costing(i, job{Do: "load", Protocol: clientProtocol(protocol), Name: i.host(protocol), Connections: connections,
-			Requests: w.requests, Limit: w.limit, Want: i.want()})
+			Requests: w.requests, Limit: w.limit, Want: i.want(protocol)})
 	}
 }
 
 func open(prefix string) func(*world, *instance) (values, error) {
 	return func(w *world, i *instance) (values, error) {
 		return costing(i, job{Do: "open", Protocol: "h1", Name: prefix + i.zone, Connections: 1,
-			Requests: max(1, w.requests/8), Limit: w.limit, Want: i.want()})
+			Requests: max(1, w.requests/8), Limit: w.limit, Want: i.want("h1")})
 	}
 }
 
 // idle holds ever more connections. The memory is looked at when it has come to rest.
 func idle(w *world, i *instance) (values, error) {
-	if _, err := i.client.do(job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: 1, Requests: 1, Limit: w.limit, Want: i.want()}); err != nil {
+	if _, err := i.client.do(job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: 1, Requests: 1, Limit: w.limit, Want: i.want("h1")}); err != nil {
 		return nil, err
 	}
 	rest := func() float64 { time.Sleep(time.Second); return memory(i.proxies()) }

@@ -12,14 +12,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
 )
 
-// The zones of the names that are asked for: one a policy of the sidecar. A name whose
-// first label begins with h2 is served over HTTP/2 to those who can.
+// The zones of the names that are asked for: one a policy of the sidecar. A name that
+// begins with h2 is served over HTTP/2 only, another over HTTP/1.1 only.
 const (
 	keyedZone   = "keyed.test"   // a credential is injected
 	openZone    = "open.test"    // none is bound
@@ -37,16 +38,16 @@ var block = func() []byte {
 	return b
 }()
 
-// seenHeader names what the origin saw of the request's Authorization, so that the
-// client can tell a credential that was injected from one that was not.
+// seenHeader names what the origin saw of the request: the HTTP version, and of its
+// Authorization enough that the client can tell which credential was injected, if any.
 const seenHeader = "X-Seen"
 
-func seen(authorization string) string {
+func seen(version int, authorization string) string {
 	if authorization == "" {
-		return "-"
+		return strconv.Itoa(version) + " -"
 	}
 	sum := sha256.Sum256([]byte(authorization))
-	return hex.EncodeToString(sum[:6])
+	return strconv.Itoa(version) + " " + hex.EncodeToString(sum[:6])
 }
 
 // originRole serves, at port 443 of the address that is its argument:
@@ -64,12 +65,17 @@ func originRole(args []string) error {
 		return err
 	}
 	one := &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}
-	two := &tls.Config{Certificates: one.Certificates, NextProtos: []string{"h2", "http/1.1"}}
+	two := &tls.Config{Certificates: one.Certificates, NextProtos: []string{"h2"}}
+	// crypto/tls would let a client that offers HTTP/1.1 alone have it without ALPN.
+	neither := &tls.Config{Certificates: one.Certificates, NextProtos: []string{"none"}}
 	config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if strings.HasPrefix(hello.ServerName, "h2") {
+		switch {
+		case !strings.HasPrefix(hello.ServerName, "h2"):
+			return one, nil
+		case slices.Contains(hello.SupportedProtos, "h2"):
 			return two, nil
 		}
-		return one, nil
+		return neither, nil
 	}}
 	listener, err := net.Listen("tcp", net.JoinHostPort(args[0], "443"))
 	if err != nil {
@@ -134,7 +140,7 @@ func serve1(conn net.Conn) error {
 			body = io.LimitReader(new(endless), length)
 		}
 		fmt.Fprintf(writer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s: %s\r\nX-Got: %d\r\n\r\n",
-			length, seenHeader, seen(request.Header.Get("Authorization")), got)
+			length, seenHeader, seen(1, request.Header.Get("Authorization")), got)
 		if length > int64(len(answer)) {
 			if err := writer.Flush(); err != nil {
 				return err
@@ -164,7 +170,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func serve2(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	header.Set(seenHeader, seen(r.Header.Get("Authorization")))
+	header.Set(seenHeader, seen(2, r.Header.Get("Authorization")))
 	if r.URL.Path == "/echo" {
 		header.Set("Content-Type", "application/grpc")
 		header.Set("Trailer", "Grpc-Status")

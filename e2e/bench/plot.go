@@ -47,7 +47,7 @@ func (r *report) plot(dir string) error {
 
 func gnuplot(file, title, script string) error {
 	cmd := exec.Command("gnuplot")
-	cmd.Stdin = strings.NewReader(fmt.Sprintf("set terminal svg size 900,420 font 'sans-serif,13' background '#ffffff'\nset output %q\nset title %q\nset grid ytics lc '#dddddd'\nset border 3\nset tics nomirror\n%s", file, title, script))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("set terminal svg size 1000,420 font 'sans-serif,12' background '#ffffff'\nset output %q\nset title %q\nset grid ytics lc '#dddddd'\nset border 3\nset tics nomirror\n%s", file, title, script))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
@@ -116,5 +116,5 @@ func (r *report) memoryLines() string {
 	if lines.Len() == 0 {
 		return ""
 	}
-	return data.String() + "set xlabel 'idle connections'\nset ylabel 'MiB'\nset key left top\nset yrange [0:*]\nplot " + lines.String() + "\n"
+	return data.String() + "set xlabel 'idle connections'\nset ylabel 'MiB'\nset key outside right\nset yrange [0:*]\nplot " + lines.String() + "\n"
 }

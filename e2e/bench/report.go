@@ -68,14 +68,19 @@ func machine(o options) description {
 	}
 	for name, command := range map[string][]string{
 		"squid": {"squid", "-v"}, "mitmproxy": {"mitmdump", "--version"}, "smokescreen": {".cache/bin/smokescreen", "--version"},
-		"sallyport": {filepath.Join(o.bin, "sallyport"), "--version"},
+		"sallyport": {filepath.Join(o.bin, "sallyport"), "version"},
 	} {
 		if output, err := exec.Command(command[0], command[1:]...).Output(); err == nil {
 			first, _, _ := strings.Cut(string(output), "\n")
-			d.Versions[name] = strings.TrimSpace(first)
+			d.Versions[name] = strings.TrimPrefix(first, versionPrefix[name])
 		}
 	}
 	return d
+}
+
+// versionPrefix is what programs print before their version.
+var versionPrefix = map[string]string{
+	"squid": "Squid Cache: Version ", "mitmproxy": "Mitmproxy: ", "smokescreen": "smokescreen version ", "sallyport": "sallyport ",
 }
 
 func (r *report) add(s sample) { r.Samples = append(r.Samples, s) }

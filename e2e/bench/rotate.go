@@ -37,7 +37,7 @@ func (w *world) measureRotations(r *report) error {
 			for _, at := range times {
 				switch {
 				case at < returned:
-				case saw == seen("Bearer "+value):
+				case saw == seen(1, "Bearer "+value):
 					got["fresh"]++
 				default:
 					got["stale"]++

@@ -57,12 +57,16 @@ func (y way) host(protocol string) string {
 	return "h2." + y.zone
 }
 
-// want is what the origin must see of the credential.
-func (y way) want() string {
-	if y.injects {
-		return seen("Bearer " + secret)
+// want is what the origin must see.
+func (y way) want(protocol string) string {
+	version, authorization := 2, ""
+	if protocol == "h1" {
+		version = 1
 	}
-	return seen("")
+	if y.injects {
+		authorization = "Bearer " + secret
+	}
+	return seen(version, authorization)
 }
 
 // clientProtocol is what the client speaks for a protocol.
