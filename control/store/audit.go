@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"sallyport/control"
 )
@@ -53,30 +55,13 @@ func clean(s string) string {
 	return s
 }
 
-// appendEvents puts events at the end of the team's chain.
-func appendEvents(ctx context.Context, tx pgx.Tx, teamID string, records ...record) error {
-	if len(records) == 0 {
-		return nil
-	}
+// appendEvent puts an event at the end of the team's chain.
+func appendEvent(ctx context.Context, tx pgx.Tx, teamID string, r record) error {
 	h, err := lockHead(ctx, tx, teamID)
 	if err != nil {
 		return err
 	}
-	rows := make([][]any, len(records))
-	for i, r := range records {
-		r.clean()
-		r.TeamID, r.ID, r.CreatedAt, r.Previous = h.TeamID, h.Position+1, h.Now, h.Hash
-		if r.Time = r.Time.UTC().Truncate(time.Microsecond); r.Time.IsZero() {
-			r.Time = r.CreatedAt
-		}
-		h.Position, h.Hash = r.ID, r.digest()
-		rows[i] = append(r.values(), h.Hash)
-	}
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"audit_events"}, eventColumns, pgx.CopyFromRows(rows)); err != nil {
-		return interpret(err, "store events", "such team")
-	}
-	_, err = tx.Exec(ctx, `update audit_heads set position = $2, hash = $3 where team_id = $1`, h.TeamID, h.Position, h.Hash)
-	return interpret(err, "store events", "such team")
+	return h.append(ctx, tx, []record{r})
 }
 
 // head is the end of a team's chain.
@@ -90,6 +75,40 @@ type head struct {
 func lockHead(ctx context.Context, tx pgx.Tx, teamID string) (head, error) {
 	return one(ctx, tx, "such team", pgx.RowToStructByPos[head],
 		`select team_id, position, hash, clock_timestamp() from audit_heads where team_id = $1 for update`, teamID)
+}
+
+// errStored is that of an event whose sandbox reported its sequence number before.
+var errStored = errors.New("an event with this sequence number is stored")
+
+// append puts records at the end of the chain, which tx has locked. It fills in
+// what places them there.
+func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	rows := newCopyRows()
+	var digest digester
+	for i := range records {
+		r := &records[i]
+		r.clean()
+		r.TeamID, r.ID, r.CreatedAt, r.Previous = h.TeamID, h.Position+1, h.Now, h.Hash
+		if r.Time = r.Time.UTC().Truncate(time.Microsecond); r.Time.IsZero() {
+			r.Time = r.CreatedAt
+		}
+		r.Hash = digest.of(r)
+		h.Position, h.Hash = r.ID, r.Hash
+		rows.add(r)
+	}
+	var pg *pgconn.PgError
+	_, err := tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
+	if errors.As(err, &pg) && pg.Code == uniqueViolation && pg.ConstraintName == "audit_events_sequence" {
+		return errStored
+	}
+	if err != nil {
+		return interpret(err, "store events", "such team")
+	}
+	_, err = tx.Exec(ctx, `update audit_heads set position = $2, hash = $3 where team_id = $1`, h.TeamID, h.Position, h.Hash)
+	return interpret(err, "store events", "such team")
 }
 
 // VerifyChain reads a team's events again and reports the first that is not as
@@ -108,12 +127,13 @@ func (s *Store) VerifyChain(ctx context.Context, teamID string) error {
 		}
 		defer rows.Close()
 		last := record{Hash: make([]byte, 32)}
+		var digest digester
 		for rows.Next() {
 			r, err := scanRecord(rows)
 			if err != nil {
 				return interpret(err, "read events", "such team")
 			}
-			if !r.follows(last) {
+			if !r.follows(last, &digest) {
 				return fmt.Errorf("the audit chain is broken at event %d: it, or an event before it, was changed or removed", last.ID+1)
 			}
 			last = r

@@ -206,10 +206,8 @@ func TestDigest(t *testing.T) {
 		TeamID: installation, CreatedAt: time.UnixMicro(11).UTC(), Sequence: 12, Previous: make([]byte, 32),
 	}
 	const want = "a978526bae47489bdb2f9733b2fbca2e48d57d0fc0bf3b78d070f1651ace5ad6"
-	if got := hex.EncodeToString(r.digest()); got != want {
+	var digest digester
+	if got := hex.EncodeToString(digest.of(&r)); got != want {
 		t.Errorf("the digest is %s, want %s", got, want)
-	}
-	if n := len(r.values()) + 1; n != len(eventColumns) {
-		t.Errorf("%d values for %d columns", n, len(eventColumns))
 	}
 }

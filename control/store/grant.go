@@ -109,7 +109,7 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		if err != nil {
 			return interpret(err, "record the lease", unbound)
 		}
-		return appendEvents(ctx, tx, g.TeamID, record{Event: control.Event{
+		return appendEvent(ctx, tx, g.TeamID, record{Event: control.Event{
 			Kind: "grant", Actor: "sandbox:" + g.SandboxID, Agent: agent, Sandbox: g.SandboxID,
 			Host: g.Host, Credential: credential, Version: g.Version, Lease: lease.ID,
 		}})

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"sallyport/control"
@@ -40,27 +42,28 @@ func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, repo
 	case <-ctx.Done():
 		return 0, interpret(ctx.Err(), "wait to store events", "")
 	}
-	sequences := make([]int64, len(reports))
-	for i, r := range reports {
+	for _, r := range reports {
 		if r.Sequence == 0 || r.Sequence > math.MaxInt64 {
 			return 0, control.Errorf(control.CodeInvalid, "an event's sequence number is %d: count from 1", r.Sequence)
 		}
-		sequences[i] = int64(r.Sequence)
 		acknowledged = max(acknowledged, r.Sequence)
 	}
-	err = s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	if len(reports) == 0 {
+		return s.highestSequence(ctx, teamID, sandboxID)
+	}
+	// A batch is seldom sent twice, so the index that refuses it is what finds that out.
+	err = s.appendReports(ctx, teamID, sandboxID, reports, false)
+	if errors.Is(err, errStored) {
+		err = s.appendReports(ctx, teamID, sandboxID, reports, true)
+	}
+	return acknowledged, err
+}
+
+// appendReports stores reports in one transaction, but for those that are stored
+// already if again is set. If it is not, it is errStored when there are such.
+func (s *Store) appendReports(ctx context.Context, teamID, sandboxID string, reports []Report, again bool) error {
+	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		who, err := reporterOf(ctx, tx, teamID, sandboxID)
-		if err != nil {
-			return err
-		}
-		if len(reports) == 0 {
-			acknowledged, err = highestSequence(ctx, tx, teamID, sandboxID)
-			return err
-		}
-		if _, err := lockHead(ctx, tx, teamID); err != nil { // so that two copies of a batch take turns
-			return err
-		}
-		known, err := knownRequests(ctx, tx, sandboxID, sequences)
 		if err != nil {
 			return err
 		}
@@ -68,26 +71,25 @@ func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, repo
 		if err != nil {
 			return err
 		}
-		var fresh []record
-		for _, r := range reports {
-			e := r.Event
-			if request, found := known[int64(r.Sequence)]; found {
-				if request != clean(e.RequestID) {
-					return control.Errorf(control.CodeConflict, "event %d of this sandbox was reported before, of another request: count on from the last acknowledged number", r.Sequence)
-				}
-				continue
+		h, err := lockHead(ctx, tx, teamID) // so that two copies of a batch take turns
+		if err != nil {
+			return err
+		}
+		known := make(map[int64]string)
+		if again {
+			if known, err = knownRequests(ctx, tx, sandboxID, reports); err != nil {
+				return err
 			}
-			known[int64(r.Sequence)] = clean(e.RequestID)
-			e.Kind, e.Actor, e.Agent, e.Sandbox = "request", "sandbox:"+sandboxID, who.Agent, sandboxID
-			e.Credential, e.Time = names[r.CredentialID], who.within(e.Time)
-			fresh = append(fresh, record{Event: e, Sequence: int64(r.Sequence)})
+		}
+		fresh, err := who.records(sandboxID, reports, known, names)
+		if err != nil {
+			return err
 		}
 		if err := who.count(ctx, tx, sandboxID, len(fresh)); err != nil {
 			return err
 		}
-		return appendEvents(ctx, tx, teamID, fresh...)
+		return h.append(ctx, tx, fresh)
 	})
-	return acknowledged, err
 }
 
 // reporter is what bounds the reports of a sandbox.
@@ -137,6 +139,27 @@ func (r reporter) within(at time.Time) time.Time {
 	return at
 }
 
+// records are the reports but for those known, whose request ids are given by
+// sequence number. names are those of credentials by their ids.
+func (r reporter) records(sandboxID string, reports []Report, known map[int64]string, names map[string]string) ([]record, error) {
+	fresh := make([]record, 0, len(reports))
+	actor := "sandbox:" + sandboxID
+	for _, report := range reports {
+		e, sequence := report.Event, int64(report.Sequence)
+		if request, found := known[sequence]; found {
+			if request != clean(e.RequestID) {
+				return nil, control.Errorf(control.CodeConflict, "event %d of this sandbox was reported before, of another request: count on from the last acknowledged number", sequence)
+			}
+			continue
+		}
+		known[sequence] = clean(e.RequestID)
+		e.Kind, e.Actor, e.Agent, e.Sandbox = "request", actor, r.Agent, sandboxID
+		e.Credential, e.Time = names[report.CredentialID], r.within(e.Time)
+		fresh = append(fresh, record{Event: e, Sequence: sequence})
+	}
+	return fresh, nil
+}
+
 // count takes n events from what a sandbox that has ended may still report.
 func (r reporter) count(ctx context.Context, tx pgx.Tx, sandboxID string, n int) error {
 	if !r.Ended || n == 0 {
@@ -149,15 +172,28 @@ func (r reporter) count(ctx context.Context, tx pgx.Tx, sandboxID string, n int)
 	return interpret(err, "count late events", "such sandbox")
 }
 
-func highestSequence(ctx context.Context, tx pgx.Tx, teamID, sandboxID string) (uint64, error) {
-	highest, err := one(ctx, tx, "such sandbox", pgx.RowTo[int64],
-		`select coalesce(max(sequence), 0) from audit_events where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
-	return uint64(highest), err
+func (s *Store) highestSequence(ctx context.Context, teamID, sandboxID string) (highest uint64, err error) {
+	return highest, s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if _, err := reporterOf(ctx, tx, teamID, sandboxID); err != nil {
+			return err
+		}
+		n, err := one(ctx, tx, "such sandbox", pgx.RowTo[int64],
+			`select coalesce(max(sequence), 0) from audit_events where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
+		highest = uint64(n)
+		return err
+	})
 }
 
-// knownRequests gives the request ids of those sequence numbers that are stored.
-func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, sequences []int64) (map[int64]string, error) {
-	rows, err := tx.Query(ctx, `select sequence, request_id from audit_events where sandbox = $1 and sequence > 0 and sequence = any($2)`, sandboxID, sequences)
+// knownRequests gives the request ids of those reports that are stored, by
+// sequence number.
+func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, reports []Report) (map[int64]string, error) {
+	sequences := make([]int64, len(reports))
+	for i, r := range reports {
+		sequences[i] = int64(r.Sequence)
+	}
+	// Planned anew each time: a plan made when there were few events would read all of them.
+	rows, err := tx.Query(ctx, `select sequence, request_id from audit_events where sandbox = $1 and sequence > 0 and sequence = any($2)`,
+		pgx.QueryExecModeDescribeExec, sandboxID, sequences)
 	if err != nil {
 		return nil, interpret(err, "read the sandbox's events", "such sandbox")
 	}
@@ -176,16 +212,22 @@ func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, sequences [
 // it look as if it had used any other.
 func credentialNames(ctx context.Context, tx pgx.Tx, teamID, sandboxID string, reports []Report) (map[string]string, error) {
 	asked := make(map[string]bool)
-	ids := []string{}
+	var ids []uuid.UUID
 	for _, r := range reports {
-		if r.CredentialID != "" && !asked[r.CredentialID] {
-			asked[r.CredentialID] = true
-			ids = append(ids, clean(r.CredentialID))
+		if r.CredentialID == "" || asked[r.CredentialID] {
+			continue
 		}
+		asked[r.CredentialID] = true
+		if id, err := uuid.Parse(r.CredentialID); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	rows, err := tx.Query(ctx, `
 		select c.id::text, v.name || '/' || c.name from credentials c join vaults v on v.id = c.vault_id
-		where c.team_id = $1 and c.id::text = any($3) and (
+		where c.team_id = $1 and c.id = any($3) and (
 			exists (select from pins p join sandboxes s on s.agent_id = p.agent_id where p.vault_id = c.vault_id and s.id = $2)
 			or exists (select from leases l where l.credential_id = c.id and l.sandbox_id = $2))`, teamID, sandboxID, ids)
 	if err != nil {

@@ -39,7 +39,7 @@ func run(m *testing.M) int {
 var databases atomic.Int64
 
 // newDatabase gives the URL of an empty database.
-func newDatabase(t *testing.T) string {
+func newDatabase(t testing.TB) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), cluster.URL())
 	if err != nil {
@@ -53,7 +53,7 @@ func newDatabase(t *testing.T) string {
 	return strings.Replace(cluster.URL(), "/postgres?", "/"+name+"?", 1)
 }
 
-func open(t *testing.T, url string) *Store {
+func open(t testing.TB, url string) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -63,7 +63,7 @@ func open(t *testing.T, url string) *Store {
 	return s
 }
 
-func newStore(t *testing.T) *Store {
+func newStore(t testing.TB) *Store {
 	t.Helper()
 	return open(t, newDatabase(t))
 }
@@ -71,19 +71,19 @@ func newStore(t *testing.T) *Store {
 // fixture is a team to write tests with; its methods fail the test.
 type fixture struct {
 	*Store
-	t    *testing.T
+	t    testing.TB
 	Team control.Team
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	s := newStore(t)
 	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t)}
 }
 
 // got fails the test on an error: got(f())(t).
-func got[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
+func got[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

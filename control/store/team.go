@@ -21,7 +21,7 @@ func (s *Store) CreateTeam(ctx context.Context, name string, act control.Event) 
 		if _, err = tx.Exec(ctx, `insert into audit_heads (team_id) values ($1)`, team.ID); err != nil {
 			return interpret(err, "begin the team's audit", "")
 		}
-		return appendEvents(ctx, tx, team.ID, record{Event: act})
+		return appendEvent(ctx, tx, team.ID, record{Event: act})
 	})
 	return team, err
 }

@@ -39,7 +39,7 @@ func (s *Store) act(ctx context.Context, teamID string, a control.Event, f func(
 		if err := f(tx); err != nil {
 			return err
 		}
-		return appendEvents(ctx, tx, orInstallation(teamID), record{Event: a})
+		return appendEvent(ctx, tx, orInstallation(teamID), record{Event: a})
 	})
 }
 
