@@ -31,7 +31,7 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "policy_denied", "%s %s: %v", x.Method, x.Host, denied)
 	case errors.Is(err, bind.ErrPath):
 		return proxy.Errorf(http.StatusBadRequest, "bad_path",
-			"the agent's policy for %s goes by paths, and servers may read this one in more than one way: it has dot, empty or encoded segments, parameters, or a second encoding", x.Host)
+			"the agent's policy for %s goes by paths: %v", x.Host, err)
 	case errors.As(err, &stray):
 		return proxy.Errorf(http.StatusBadRequest, "stray_placeholder",
 			"the request to %s holds the placeholder %s where nothing replaces it (rule: block); a placeholder goes where the service reads its key, or store the credential with --stray literal or redact", x.Host, stray.Placeholder)

@@ -10,8 +10,8 @@ import (
 	"sallyport/control/api"
 )
 
-// ErrPath is a path that servers read in more than one way, where a rule goes by
-// paths.
+// ErrPath is a path that servers read in more than one way, as api.PathSegments
+// says, where a rule goes by paths.
 var ErrPath = errors.New("the path can be read in more than one way")
 
 // DeniedError is a request or connection that the policy denies.
@@ -37,7 +37,7 @@ type policy struct {
 type policyRule struct {
 	number  int
 	action  api.Action
-	hosts   []host // empty: any
+	hosts   []api.PolicyHost // empty: any
 	ports   []uint16
 	named   bool // the rule names its ports
 	methods []string
@@ -45,10 +45,10 @@ type policyRule struct {
 }
 
 func newPolicy(p *api.Policy) (policy, error) {
-	compiled := policy{otherwise: action(p.GetDefault())}
-	if compiled.otherwise == api.Action_ACTION_UNSPECIFIED {
-		return policy{}, errors.New("policy: its default is of a kind this sidecar does not know; a newer sidecar may")
+	if err := api.CheckPolicy(p); err != nil {
+		return policy{}, fmt.Errorf("policy: %w; a newer sidecar may know more", err)
 	}
+	compiled := policy{otherwise: action(p.GetDefault())}
 	for i, r := range p.GetRules() {
 		rule, err := newPolicyRule(i+1, r)
 		if err != nil {
@@ -59,47 +59,35 @@ func newPolicy(p *api.Policy) (policy, error) {
 	return compiled, nil
 }
 
-// action is a with its default made plain; unspecified if it is not known.
+// action is a with its default made plain.
 func action(a api.Action) api.Action {
-	switch a {
-	case api.Action_ACTION_UNSPECIFIED:
+	if a == api.Action_ACTION_UNSPECIFIED {
 		return api.Action_ACTION_INSPECT
-	case api.Action_ACTION_INSPECT, api.Action_ACTION_PASSTHROUGH, api.Action_ACTION_DENY:
-		return a
 	}
-	return api.Action_ACTION_UNSPECIFIED
+	return a
 }
 
 func newPolicyRule(number int, r *api.PolicyRule) (policyRule, error) {
-	rule := policyRule{number: number, action: action(r.GetAction()), methods: r.GetMethods(), ports: []uint16{httpsPort, httpPort}}
-	if rule.action == api.Action_ACTION_UNSPECIFIED {
-		return rule, errors.New("its action is of a kind this sidecar does not know; a newer sidecar may")
-	}
+	rule := policyRule{number: number, action: action(r.GetAction()), methods: r.GetMethods(), named: len(r.GetPorts()) > 0}
 	for _, text := range r.GetHosts() {
-		h, err := parseHost(text)
+		h, err := api.ParsePolicyHost(text)
 		if err != nil {
 			return rule, err
 		}
 		rule.hosts = append(rule.hosts, h)
 	}
-	if len(r.GetPorts()) > 0 {
-		rule.ports, rule.named = nil, true
-	}
 	for _, port := range r.GetPorts() {
-		if port == 0 || port > 65535 {
-			return rule, fmt.Errorf("%d is not a port", port)
-		}
 		rule.ports = append(rule.ports, uint16(port))
 	}
+	if !rule.named {
+		rule.ports = []uint16{httpsPort, httpPort}
+	}
 	for _, text := range r.GetPaths() {
-		path, ok := segments(text)
-		if !ok {
-			return rule, fmt.Errorf("the path %q: %w", text, ErrPath)
+		path, err := api.PathSegments(text)
+		if err != nil {
+			return rule, fmt.Errorf("the path %q: %w", text, err)
 		}
 		rule.paths = append(rule.paths, path)
-	}
-	if rule.action == api.Action_ACTION_PASSTHROUGH && rule.refined() {
-		return rule, errors.New("what is passed through is not read, so methods and paths have no place in it")
 	}
 	return rule, nil
 }
@@ -121,9 +109,9 @@ func (r *policyRule) request(method, path string) (bool, error) {
 	if len(r.paths) == 0 {
 		return true, nil
 	}
-	asked, ok := segments(path)
-	if !ok {
-		return false, ErrPath
+	asked, err := api.PathSegments(path)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrPath, err)
 	}
 	return slices.ContainsFunc(r.paths, func(prefix []string) bool { return under(asked, prefix, same) }), nil
 }
@@ -188,16 +176,10 @@ func (r *policyRule) fits(d Destination) (name string, fits bool) {
 	}
 	for _, h := range r.hosts {
 		switch {
-		case h.prefix.IsValid():
-			if d.Address.IsValid() && h.prefix.Contains(d.Address) {
-				return d.Host, true
-			}
-		case d.Host != "":
-			if h.match(d.Host) {
-				return d.Host, true
-			}
-		case h.below == exactly && d.Leads != nil && d.Leads(h.name):
-			return h.name, true
+		case d.Address.IsValid() && h.MatchAddr(d.Address), d.Host != "" && h.MatchName(d.Host):
+			return d.Host, true
+		case d.Host == "" && d.Leads != nil && h.ExactName() != "" && d.Leads(h.ExactName()):
+			return h.ExactName(), true
 		}
 	}
 	return "", false
@@ -274,4 +256,17 @@ func (t *Table) Reachable(host string) bool {
 func (t *Table) reachable(host string, port uint16) bool {
 	return t.Route(Destination{Host: host, Port: port, TLS: true}).Action != api.Action_ACTION_DENY ||
 		t.Route(Destination{Host: host, Port: port}).Action != api.Action_ACTION_DENY
+}
+
+// under reports whether path is prefix or below it.
+func under(path, prefix []string, same func(a, b string) bool) bool {
+	if len(path) < len(prefix) {
+		return false
+	}
+	for i, segment := range prefix {
+		if !same(path[i], segment) {
+			return false
+		}
+	}
+	return true
 }

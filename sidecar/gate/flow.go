@@ -35,6 +35,7 @@ type conn struct {
 	net.Conn
 	flow   *Flow
 	early  []byte // read of Conn, and not yet taken
+	alert  *alert // what was read last, while TLS is agreed on
 	closed func() // tells the gate
 }
 
@@ -52,7 +53,11 @@ func (c *conn) Close() error {
 
 func (c *conn) Read(p []byte) (int, error) {
 	if len(c.early) == 0 {
-		return c.Conn.Read(p)
+		n, err := c.Conn.Read(p)
+		if c.alert != nil {
+			c.alert.see(p[:n])
+		}
+		return n, err
 	}
 	n := copy(p, c.early)
 	if c.early = c.early[n:]; len(c.early) == 0 {

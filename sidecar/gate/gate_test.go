@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -257,6 +258,96 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestClientsThatTrustAnotherAuthority say so by one alert or another, or not at
+// all.
+func TestClientsThatTrustAnotherAuthority(t *testing.T) {
+	for name, tt := range map[string]struct {
+		alert byte // 0 for none
+		code  string
+	}{
+		"OpenSSL, rustls: unknown_ca":      {48, "untrusted_ca"},
+		"Go, GnuTLS, NSS: bad_certificate": {42, "untrusted_ca"},
+		"Java: certificate_unknown":        {46, "untrusted_ca"},
+		"unsupported_certificate":          {43, "untrusted_ca"},
+		"a pin's access_denied":            {49, "untrusted_ca"},
+		"it just leaves":                   {0, "untrusted_ca"},
+		"handshake_failure":                {40, "tls_failed"},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(name+" in "+tls.VersionName(version), func(t *testing.T) {
+				w := newWorld(t, 443)
+				c := w.dial(t)
+				c.Write(captureHelloOf(&tls.Config{ServerName: "api.example.com", MaxVersion: version}))
+				if _, err := c.Read(make([]byte, 16<<10)); err != nil {
+					t.Fatal(err)
+				}
+				// In clear, as OpenSSL does even where the answer has agreed on keys.
+				if tt.alert != 0 {
+					c.Write([]byte{21, 3, 3, 0, 2, 2, tt.alert})
+				}
+				c.Close()
+				if refusal := <-w.refused; refusal.Code != tt.code {
+					t.Errorf("refused as %+v, want %s", refusal, tt.code)
+				}
+			})
+		}
+	}
+}
+
+// forgetful gives its one session to whatever host.
+type forgetful struct{ session *tls.ClientSessionState }
+
+func (f *forgetful) Get(string) (*tls.ClientSessionState, bool)    { return f.session, f.session != nil }
+func (f *forgetful) Put(_ string, session *tls.ClientSessionState) { f.session = session }
+
+// TestSessionIsForOneHost: a client may resume its session with the host it made
+// it with, and with no other.
+func TestSessionIsForOneHost(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		w := newWorld(t, 443)
+		sessions := &forgetful{}
+		for i, step := range []struct {
+			host    string
+			resumed bool
+		}{{"a.example.com", false}, {"a.example.com", true}, {"b.example.com", false}, {"b.example.com", true}, {"a.example.com", false}} {
+			flows := w.accept(t)
+			c := tls.Client(w.dial(t), &tls.Config{
+				ServerName: step.host, MaxVersion: version, ClientSessionCache: sessions,
+				InsecureSkipVerify: true, // Go's client would not offer the session itself
+			})
+			exchange(t, c)
+			if got := c.ConnectionState().DidResume; got != step.resumed {
+				t.Errorf("%s, step %d: resumed %v with %s", tls.VersionName(version), i, got, step.host)
+			}
+			if f := <-flows; f.Name != step.host {
+				t.Errorf("flow %+v", f)
+			}
+			c.Close()
+		}
+	}
+}
+
+// TestWhatCannotBeRead is refused by a TLS alert that says why.
+func TestWhatCannotBeRead(t *testing.T) {
+	for code, tt := range map[string]struct {
+		config *tls.Config
+		alert  string
+	}{
+		"alpn_refused": {&tls.Config{NextProtos: []string{"acme-tls/1"}}, "no application protocol"},
+		"old_tls":      {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "protocol version not supported"},
+	} {
+		w := newWorld(t, 443)
+		tt.config.ServerName, tt.config.RootCAs = "api.example.com", w.roots
+		err := tls.Client(w.dial(t), tt.config).Handshake()
+		if err == nil || !strings.Contains(err.Error(), tt.alert) {
+			t.Errorf("%s: the client saw %v", code, err)
+		}
+		if refusal := <-w.refused; refusal.Code != code {
+			t.Errorf("refused as %+v, want %s", refusal, code)
+		}
+	}
+}
+
 func TestCloseEndsWaitingFlows(t *testing.T) {
 	w := newWorld(t, 80)
 	c := w.dial(t)
@@ -309,8 +400,12 @@ func FuzzPeek(f *testing.F) {
 
 // captureHello is a real client's first flight.
 func captureHello() []byte {
+	return captureHelloOf(&tls.Config{ServerName: "api.example.com"})
+}
+
+func captureHelloOf(config *tls.Config) []byte {
 	client, server := net.Pipe()
-	go tls.Client(client, &tls.Config{ServerName: "api.example.com"}).Handshake()
+	go tls.Client(client, config).Handshake()
 	defer client.Close()
 	hello := make([]byte, 16<<10)
 	n, _ := server.Read(hello)

@@ -45,12 +45,35 @@ func (g *Gate) secure(ctx context.Context, c *conn) (net.Conn, *Refusal) {
 	if !c.flow.TLS {
 		return c, nil
 	}
+	c.alert = new(alert)
 	secured := tls.Server(c, g.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, g.handshakeRefusal(c.flow, err)
+		return nil, g.handshakeRefusal(c.flow, c.alert.or(err))
 	}
+	c.alert = nil
 	c.flow.Protocol = secured.ConnectionState().NegotiatedProtocol
 	return secured, nil
+}
+
+// alert is the last bytes that a client sent. An OpenSSL that is not content with
+// our certificate says so in clear in TLS 1.3 too (it has no key to write with
+// yet), which crypto/tls takes for a record that does not decrypt.
+type alert [7]byte
+
+func (a *alert) see(p []byte) {
+	p = p[max(0, len(p)-len(a)):]
+	copy(a[:], a[len(p):])
+	copy(a[len(a)-len(p):], p)
+}
+
+// or gives the fatal alert that the client sent in clear (RFC 8446 section 6), or
+// else err.
+func (a *alert) or(err error) error {
+	const recordTypeAlert, fatal = 21, 2
+	if a[0] != recordTypeAlert || a[1] != 3 || a[3] != 0 || a[4] != 2 || a[5] != fatal {
+		return err
+	}
+	return &net.OpError{Op: "remote error", Err: tls.AlertError(a[6])}
 }
 
 // distrust are the alerts by which a client says that it does not trust our
@@ -62,12 +85,12 @@ var distrust = []string{"bad certificate", "unknown certificate", "unknown certi
 // handshakeRefusal tells a client that does not trust the sandbox's CA from any
 // other failure, since only the first has a remedy.
 func (g *Gate) handshakeRefusal(flow *Flow, err error) *Refusal {
-	var alert *net.OpError
+	var remote *net.OpError
 	switch {
-	case errors.As(err, &alert) && alert.Op == "remote error":
+	case errors.As(err, &remote) && remote.Op == "remote error":
 		for _, text := range distrust {
-			if strings.HasSuffix(alert.Err.Error(), text) {
-				return &Refusal{Code: "untrusted_ca", Hint: "the client does not trust the sandbox's CA (" + alert.Err.Error() + ")"}
+			if strings.HasSuffix(remote.Err.Error(), text) {
+				return &Refusal{Code: "untrusted_ca", Hint: "the client does not trust the sandbox's CA (" + remote.Err.Error() + ")"}
 			}
 		}
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
