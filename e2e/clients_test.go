@@ -189,14 +189,18 @@ func TestChromium(t *testing.T) {
 	}), "h2")
 	w.Pinned("agent", key, "--host", "www.sallyport.test", "--inject", "bearer")
 	const page = " --no-sandbox --disable-gpu --dump-dom https://www.sallyport.test/"
-	for name, command := range map[string]string{
-		"chromium": "chromium --headless" + page,
-		// It knows no policies, so the image or the agent has to tell it, as docs/troubleshooting.md says.
-		"headless-shell": "certutil -d sql:$HOME/.pki/nssdb -N --empty-password && " +
-			"certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sallyport -i /run/sallyport/ca.pem && chromium-headless-shell" + page,
+	for _, tt := range []struct {
+		name, command string
+		by            *e2e.World
+	}{
+		{"chromium", "chromium --headless" + page, w},
+		{"chromium of an ordinary user", "chromium --headless" + page, w.AsOrdinaryUser()},
+		// It knows no policies, so the agent has to tell it, as docs/troubleshooting.md says.
+		{"headless shell", "mkdir -p ~/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -N --empty-password && " +
+			"certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sallyport -i /run/sallyport/ca.pem && chromium-headless-shell" + page, w},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := w.In(t).TryRun("agent", "sh", "-c", "export HOME=/tmp/home && mkdir -p $HOME/.pki/nssdb && "+command)
+		t.Run(tt.name, func(t *testing.T) {
+			r := tt.by.In(t).TryRun("agent", "sh", "-c", "export HOME=/tmp/home && "+tt.command)
 			if !strings.Contains(r.Stdout, "<p>key: true</p>") || !strings.Contains(r.Stdout, ">protocol: h2</p>") {
 				t.Errorf("exit status %d, the page was\n%s%s", r.Status, r.Stdout, r.Stderr)
 			}
