@@ -102,6 +102,9 @@ func (h PolicyHost) ExactName() string {
 	return h.name
 }
 
+// Wildcard reports whether the pattern fits the names below one.
+func (h PolicyHost) Wildcard() bool { return h.below != exactly }
+
 // Covers reports whether h fits every name and every address that other fits.
 func (h PolicyHost) Covers(other PolicyHost) bool {
 	switch {
