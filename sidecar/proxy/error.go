@@ -79,7 +79,7 @@ func (s *Server) explain(x *Exchange, err error) *Error {
 		operation   *net.OpError
 	)
 	switch {
-	case errors.Is(err, errClientCertificate), isAlert(err, "certificate required"):
+	case errors.Is(err, errClientCertificate):
 		answer = Errorf(http.StatusBadGateway, "client_certificate", "%s lets in only who shows a TLS client certificate, and there is none for it; nothing was sent", x.Host)
 	case errors.Is(err, errClosedPool):
 		answer = Errorf(http.StatusServiceUnavailable, "credential_changing", "the credential for %s was changed meanwhile; try again", x.Host)

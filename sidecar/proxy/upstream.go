@@ -105,12 +105,22 @@ func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request)
 	if t.HTTP2 && !t.TLS {
 		transport = p.unsecured
 	}
-	return transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	var fresh net.Conn
+	response, err := transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if fresh = info.Conn; info.Reused {
+				fresh = nil
+			}
+		},
 		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
 			t.interim(status, http.Header(header))
 			return nil
 		},
 	})))
+	if err != nil && fresh != nil && ctx.Err() == nil {
+		err = blame(fresh, err)
+	}
+	return response, err
 }
 
 func (u *upstreams) pool(key poolKey) *pool {
@@ -197,8 +207,8 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	asked := false
-	secured := tls.Client(&tap{Conn: raw}, &tls.Config{
+	below := &tap{Conn: raw}
+	secured := tls.Client(below, &tls.Config{
 		ServerName:         to.host,
 		RootCAs:            u.roots,
 		MinVersion:         tls.VersionTLS12,
@@ -206,7 +216,7 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 		ClientSessionCache: sessions,
 		Time:               u.now,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			asked = true
+			below.asked = true
 			return new(tls.Certificate), nil
 		},
 	})
@@ -215,7 +225,7 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 		switch {
 		case isAlert(err, "no application protocol") && len(protocols) == 1:
 			return nil, errOnlyHTTP2
-		case isAlert(err, "") && asked:
+		case isAlert(err, "") && below.asked:
 			return nil, fmt.Errorf("%w: %w", errClientCertificate, err)
 		}
 		return nil, err

@@ -87,6 +87,9 @@ func (w *wire) roundTrip(ctx context.Context, t *travel, out *http.Request) (*ht
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if w.served == 0 {
+			err = blame(w.conn, err)
+		}
 		return nil, err
 	}
 	return response, nil
@@ -282,7 +285,18 @@ func (x *exchange) early() bool {
 // tap is the connection below TLS. While it is shut TLS gives only what it has.
 type tap struct {
 	net.Conn
-	shut atomic.Bool
+	shut  atomic.Bool
+	asked bool // the upstream wants to know the client by a certificate
+}
+
+// blame says of an error on a connection that has given no response yet why that
+// is, where it is known: in TLS 1.3 an upstream refuses a client without a
+// certificate when the handshake is over, and its word of it may be lost.
+func blame(c net.Conn, err error) error {
+	if below, ok := netConn(c).(*tap); ok && below.asked {
+		return fmt.Errorf("%w: %w", errClientCertificate, err)
+	}
+	return err
 }
 
 // NetConn is the connection that TLS runs over.
