@@ -33,6 +33,7 @@ type front struct {
 	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
 	request *http.Request
 	begun   bool // the final response has
+	arrived bool // the begin of its body has come: it is sent with the head
 	last    bool // no request follows
 	taken   bool // the connection is another's now
 	watch   *time.Timer
@@ -122,7 +123,7 @@ func (f *front) serve() bool {
 	if err != nil {
 		return false
 	}
-	f.request, f.begun, f.last = r, false, r.Close
+	f.request, f.begun, f.arrived, f.last = r, false, true, r.Close
 	if r.Method == http.MethodConnect && f.facts.Direct {
 		f.tunnel(r)
 		return false

@@ -140,6 +140,9 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	}
 	// HTTP/3, which it would name, has no way out of the sandbox.
 	delete(response.Header, "Alt-Svc")
+	if f, ok := t.client.(*front); ok {
+		f.arrived = arrived(response.Body)
+	}
 	if t.plan.Response != nil {
 		if err := t.plan.Response(response); err != nil {
 			return s.fail(t, err)

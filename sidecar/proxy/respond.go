@@ -34,9 +34,11 @@ func (f *front) respond(response *http.Response) (int64, error) {
 	defer f.server.buffers.putWriter(w)
 	framing := f.frame(response)
 	f.head(w, response, framing)
-	if framing == noBody {
-		_, err := f.conn.Write(w.bytes)
-		return 0, err
+	if framing == noBody || !f.arrived {
+		if _, err := f.conn.Write(w.bytes); err != nil || framing == noBody {
+			return 0, err
+		}
+		w.bytes = w.bytes[:0]
 	}
 	var total int64
 	for {
