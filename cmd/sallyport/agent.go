@@ -11,6 +11,7 @@ type agentCmd struct {
 	Create agentCreateCmd `cmd:"" help:"Make an agent."`
 	Pin    agentPinCmd    `cmd:"" help:"Let an agent use a vault's credentials."`
 	Unpin  agentUnpinCmd  `cmd:"" help:"Stop it, at once, in its running sandboxes too."`
+	Policy policyCmd      `cmd:"" help:"What an agent may reach beside its credentials' hosts."`
 	List   agentListCmd   `cmd:"" help:"List the team's agents."`
 	Rm     agentRmCmd     `cmd:"" help:"Remove an agent; its sandboxes are cut off."`
 }
