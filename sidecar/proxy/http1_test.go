@@ -360,7 +360,6 @@ func TestEventsComeAsTheyAreSent(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the head waits for the first event: %v", err)
 			}
-			defer response.Body.Close()
 			events := bufio.NewReader(response.Body)
 			for i := range 3 {
 				event := fmt.Sprintf("data: %d\n", i)
