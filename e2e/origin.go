@@ -20,6 +20,11 @@ func (w *World) Origin(host string, plain bool, address string) {
 	w.origins = append(w.origins, fmt.Sprintf("%s:%d:%s", host, port, address))
 }
 
+// OriginAt makes an address of loopback the upstream of host at any port.
+func (w *World) OriginAt(host string, port int, address string) {
+	w.origins = append(w.origins, fmt.Sprintf("%s:%d:%s", host, port, address))
+}
+
 // Certificate gives a certificate for host and its key, as PEM files.
 func (w *World) Certificate(host string) (certificate, key string) {
 	w.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
@@ -151,10 +152,10 @@ func refuse(code, format string, args ...any) gate.Verdict {
 
 // remedy says how a flow could be passed through.
 func (w *worker) remedy(flow *gate.Flow) string {
-	host := cmp.Or(flow.Name, flow.Original.Addr().String())
-	ports := ""
+	place := cmp.Or(flow.Name, flow.Original.Addr().String())
 	if port := flow.Original.Port(); port != 443 && port != 80 {
-		ports = fmt.Sprintf(" ports=%d", port)
+		place = net.JoinHostPort(place, strconv.Itoa(int(port)))
 	}
-	return fmt.Sprintf("to pass it through unread: sallyport agent policy set %s --rule 'passthrough %s%s'", w.identity.Agent(), host, ports)
+	agent := w.identity.Agent()
+	return fmt.Sprintf("to pass it through unread: sallyport agent policy set %s --rule 'passthrough %s', with the rules that 'sallyport agent policy show %s' prints", agent, place, agent)
 }
