@@ -41,15 +41,32 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		if binding == nil {
 			return w.inspect(now, x, r), nil
 		}
-		lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
+		if !w.events.Reserve(ctx) {
+			return nil, errAuditFull
+		}
+		if w.served.Load() != now { // it waited for a place
+			w.events.Cancel()
+			continue
+		}
+		plan, err := w.lease(ctx, now, binding, x, r)
+		if err != nil {
+			w.events.Cancel()
+		}
 		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
 			continue // a rotation came between: decide by the new revision
 		}
-		if err != nil {
-			return nil, err
-		}
-		return w.use(now, binding, lease, x, r)
+		return plan, err
 	}
+}
+
+// lease is the plan for a destination with a credential, once a place for the
+// request's event is reserved.
+func (w *worker) lease(ctx context.Context, now *served, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
+	if err != nil {
+		return nil, err
+	}
+	return w.use(now, binding, lease, x, r)
 }
 
 // inspect is the plan for a destination without a credential.
@@ -71,10 +88,6 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 	if err := redact.Check(token); err != nil {
 		lease.Release()
 		return nil, err
-	}
-	if !w.events.Reserve() {
-		lease.Release()
-		return nil, errAuditFull
 	}
 	patterns := lease.Derive(func(m api.Material) material.Wiper {
 		return redact.Compile(m, inject.Rendered(binding.GetInject(), m))

@@ -74,7 +74,7 @@ func (w *worker) finish(x *proxy.Exchange, err error) {
 // opened records that a connection changes its protocol: its own event, with the
 // same request id, comes when it ends, which may be in hours.
 func (w *worker) opened(x *proxy.Exchange) error {
-	if x.Credential != "" && !w.events.Reserve() {
+	if x.Credential != "" && !w.events.Reserve(context.Background()) {
 		return errAuditFull
 	}
 	begun := *x

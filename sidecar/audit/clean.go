@@ -27,6 +27,9 @@ func clean(e *api.Event) {
 
 // cleanText replaces what can't be shown and cuts what is beyond most bytes.
 func cleanText(s string, most int) string {
+	if len(s) <= most && plain(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || !unicode.IsPrint(r) && !unicode.IsSpace(r) {
 			return utf8.RuneError
@@ -42,4 +45,14 @@ func cleanText(s string, most int) string {
 		end--
 	}
 	return s[:end] + ellipsis
+}
+
+// plain reports whether s is of printable ASCII alone, as nearly every text is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,5 +1,6 @@
-// Package audit brings events to the control plane: a bounded queue that nobody
-// waits for, reported in batches until they are acknowledged.
+// Package audit brings events to the control plane: a bounded queue, reported in
+// batches until they are acknowledged. Who needs a place in a full one waits a
+// little; nothing else does.
 package audit
 
 import (
@@ -9,20 +10,26 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
 
 	"sallyport/control/api"
 )
 
 const (
-	batchSize     = 500
+	batchSize     = 500         // events that are worth a report
+	mostEvents    = 1000        // of a report, when as many wait; more would be refused
 	batchDelay    = time.Second // how long a first event waits for others
 	reportTimeout = 10 * time.Second
 	flushTimeout  = 5 * time.Second
 	leastPause    = 250 * time.Millisecond // after a failure
 	mostPause     = 10 * time.Second
+	// reserveTimeout is how long a full queue may keep a request waiting: many
+	// batches' time when the control plane is slow, and little when it is away.
+	reserveTimeout = 5 * time.Second
 )
 
 // Reporter is the call that stores events.
@@ -37,17 +44,17 @@ type Reporter interface {
 // gives a number a second time; the events of one worker have no gaps, and a
 // jump says that there is a new one.
 type Queue struct {
-	client   Reporter
-	capacity int
-	log      *slog.Logger
-	filled   chan struct{} // there is something to report, or a batch is full
-	batch    int           // events to send at once; Run's own
+	client Reporter
+	log    *slog.Logger
+	filled chan struct{}       // there is something to report, or a batch is full
+	batch  int                 // events to send at once, at most; Run's own
+	places *semaphore.Weighted // of events, here or to come; given in turn
+	taken  atomic.Int64        // places
 
-	mu       sync.Mutex
-	events   []*api.Event
-	next     uint64 // sequence number
-	reserved int    // places kept for events to come
-	stats    Stats
+	mu     sync.Mutex
+	events []*api.Event
+	next   uint64 // sequence number
+	stats  Stats
 }
 
 // Stats counts a Queue's events.
@@ -61,23 +68,49 @@ type Stats struct {
 // New makes a Queue of at most capacity events.
 func New(client Reporter, capacity int, log *slog.Logger) *Queue {
 	return &Queue{
-		client: client, capacity: capacity, log: log,
-		filled: make(chan struct{}, 1), batch: batchSize, next: uint64(time.Now().UnixNano()),
+		client: client, log: log, places: semaphore.NewWeighted(int64(capacity)),
+		filled: make(chan struct{}, 1), batch: mostEvents, next: uint64(time.Now().UnixNano()),
 	}
 }
 
 // Reserve keeps a place for an event to come, so that a credential is used only
-// if its use can be recorded. Exactly one Record must follow a true answer. It
-// never blocks, and is false when the queue is full.
-func (q *Queue) Reserve() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.events)+q.reserved >= q.capacity {
-		q.stats.Refused++
+// if its use can be recorded. Exactly one Record or Cancel must follow a true
+// answer. When the queue is full it waits for a place, and is false if there is
+// none within reserveTimeout or before ctx ends.
+func (q *Queue) Reserve(ctx context.Context) bool {
+	if q.tryReserve() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, reserveTimeout)
+	defer cancel()
+	if q.places.Acquire(ctx, 1) != nil {
+		q.refuse()
 		return false
 	}
-	q.reserved++
+	q.taken.Add(1)
 	return true
+}
+
+func (q *Queue) tryReserve() bool {
+	if !q.places.TryAcquire(1) {
+		return false
+	}
+	q.taken.Add(1)
+	return true
+}
+
+func (q *Queue) refuse() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stats.Refused++
+}
+
+// Cancel gives up a place that was reserved.
+func (q *Queue) Cancel() { q.release(1) }
+
+func (q *Queue) release(n int) {
+	q.taken.Add(int64(-n))
+	q.places.Release(int64(n))
 }
 
 // Record puts e, which becomes the queue's, in a place that was reserved. It
@@ -86,7 +119,6 @@ func (q *Queue) Record(e *api.Event) {
 	clean(e)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.reserved--
 	e.Sequence = q.next
 	q.next++
 	q.events = append(q.events, e)
@@ -98,10 +130,11 @@ func (q *Queue) Record(e *api.Event) {
 	}
 }
 
-// Add is Reserve and Record at once. It never blocks, and is false when the
-// queue is full and e was not taken.
+// Add records e if there is a place. It never blocks, and is false when the queue
+// is full and e was not taken.
 func (q *Queue) Add(e *api.Event) bool {
-	if !q.Reserve() {
+	if !q.tryReserve() {
+		q.refuse()
 		return false
 	}
 	q.Record(e)
@@ -113,7 +146,7 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	stats := q.stats
-	stats.Queued = len(q.events) + q.reserved
+	stats.Queued = int(q.taken.Load())
 	return stats
 }
 
@@ -203,7 +236,7 @@ func (q *Queue) report(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("report audit events: %w", err)
 	}
-	q.batch = batchSize
+	q.batch = mostEvents
 	// A worker whose clock was set back has numbers below those of the one before
 	// it, so an acknowledgement counts only for what was sent.
 	stored := 0
@@ -220,10 +253,11 @@ func (q *Queue) report(ctx context.Context) error {
 // forget drops the first n events.
 func (q *Queue) forget(n int, count func(*Stats)) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	clear(q.events[:n]) // the array lives on
 	q.events = q.events[n:]
 	count(&q.stats)
+	q.mu.Unlock()
+	q.release(n)
 }
 
 func sleep(ctx context.Context, d time.Duration) {
