@@ -41,20 +41,21 @@ const (
 
 // Credential is what a vault knows of one service's secret, without the secret.
 type Credential struct {
-	ID           string    `json:"id"`
-	Vault        string    `json:"vault"`             // name
-	Name         string    `json:"name"`              // its placeholder is "vault:" + Name
-	Service      string    `json:"service,omitempty"` // registry entry it was made from
-	Hosts        []string  `json:"hosts"`
-	AllowHTTP    bool      `json:"allow_http"`
-	Auth         Auth      `json:"auth"`
-	Username     string    `json:"username,omitempty"`
-	Inject       []Rule    `json:"inject"`
-	Stray        Stray     `json:"stray"`
-	Placeholders []string  `json:"placeholders"` // "vault:NAME" first
-	Version      int64     `json:"version"`
-	CreatedAt    time.Time `json:"created_at"`
-	RotatedAt    time.Time `json:"rotated_at"`
+	ID             string    `json:"id"`
+	Vault          string    `json:"vault"`             // name
+	Name           string    `json:"name"`              // its placeholder is "vault:" + Name
+	Service        string    `json:"service,omitempty"` // registry entry it was made from
+	Hosts          []string  `json:"hosts"`
+	AllowHTTP      bool      `json:"allow_http"`
+	AllowWebsocket bool      `json:"allow_websocket"` // a WebSocket may be opened with it, whose frames are not searched
+	Auth           Auth      `json:"auth"`
+	Username       string    `json:"username,omitempty"`
+	Inject         []Rule    `json:"inject"`
+	Stray          Stray     `json:"stray"`
+	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
+	Version        int64     `json:"version"`
+	CreatedAt      time.Time `json:"created_at"`
+	RotatedAt      time.Time `json:"rotated_at"`
 }
 
 // Agent is a program that credentials are pinned to.
@@ -132,7 +133,7 @@ type Event struct {
 	Method     string    `json:"method,omitempty"`
 	Path       string    `json:"path,omitempty"`
 	Protocol   string    `json:"protocol,omitempty"`
-	Decision   string    `json:"decision,omitempty"` // inject, inspect or refuse
+	Decision   string    `json:"decision,omitempty"` // inject, inspect, passthrough or refuse
 	Reason     string    `json:"reason,omitempty"`
 	Status     int       `json:"status,omitempty"`
 	Credential string    `json:"credential,omitempty"` // VAULT/NAME

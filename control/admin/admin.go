@@ -65,6 +65,7 @@ func (s *Server) routes(api huma.API) {
 	s.vaultRoutes(api)
 	s.credentialRoutes(api)
 	s.agentRoutes(api)
+	s.policyRoutes(api)
 	s.sandboxRoutes(api)
 	s.auditRoutes(api)
 	s.tokenRoutes(api)

@@ -23,6 +23,11 @@ func (s *Server) credential(body *newCredential) (control.Credential, error) {
 		Auth: body.Auth, Username: body.Username, Inject: body.Inject, Stray: body.Stray,
 		Placeholders: []string{"vault:" + body.Name},
 	}
+	if body.AllowWebsocket != nil {
+		c.AllowWebsocket = *body.AllowWebsocket
+	} else if service, ok := s.Services.Service(c.Service); ok {
+		c.AllowWebsocket = service.AllowWebsocket
+	}
 	if err := control.CheckName("credential", c.Name); err != nil {
 		return c, err
 	}

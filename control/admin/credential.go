@@ -19,15 +19,16 @@ type CredentialPath struct {
 // newCredential is a credential to be stored. What is left out comes from the
 // service, or is the usual.
 type newCredential struct {
-	Name      string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
-	Service   string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy and placeholders"`
-	Hosts     []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
-	Inject    []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE"`
-	Auth      control.Auth   `json:"auth,omitempty" enum:"token,basic"`
-	Username  string         `json:"username,omitempty" doc:"Of basic"`
-	Stray     control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
-	AllowHTTP bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
-	Secret    secret         `json:"secret"`
+	Name           string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
+	Service        string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
+	Hosts          []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
+	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE"`
+	Auth           control.Auth   `json:"auth,omitempty" enum:"token,basic"`
+	Username       string         `json:"username,omitempty" doc:"Of basic"`
+	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
+	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
+	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it, whose frames are not searched; the service's, if that is left out"`
+	Secret         secret         `json:"secret"`
 }
 
 // Wipe overwrites the secret.

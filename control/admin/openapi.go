@@ -116,7 +116,11 @@ func routeBody[I, B, O any](s *Server, api huma.API, op huma.Operation, handler 
 		return handler(ctx, in, body)
 	})
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, reflect.TypeFor[B]().Name())
-	api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
+	documented := api.OpenAPI().Paths[op.Path].Post
+	if op.Method == http.MethodPut {
+		documented = api.OpenAPI().Paths[op.Path].Put
+	}
+	documented.RequestBody = &huma.RequestBody{
 		Required: true,
 		Content:  map[string]*huma.MediaType{"application/json": {Schema: schema}},
 	}

@@ -28,6 +28,8 @@ var leastRoles = map[string]control.Role{
 	"delete-agent": control.RoleAdmin,
 	"pin-vault":    control.RoleAdmin,
 	"unpin-vault":  control.RoleAdmin,
+	"get-policy":   control.RoleViewer,
+	"set-policy":   control.RoleAdmin,
 
 	"list-sandboxes": control.RoleViewer,
 	"create-sandbox": control.RoleMember,

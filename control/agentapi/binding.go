@@ -11,14 +11,15 @@ import (
 // binding is what a sidecar may know of a credential.
 func binding(c control.Credential) *api.Binding {
 	b := &api.Binding{
-		CredentialId: c.ID,
-		Vault:        c.Vault,
-		Name:         c.Name,
-		Version:      uint64(c.Version),
-		Hosts:        slices.Clone(c.Hosts),
-		AllowHttp:    c.AllowHTTP,
-		Stray:        stray(c.Stray),
-		Placeholders: slices.Clone(c.Placeholders),
+		CredentialId:   c.ID,
+		Vault:          c.Vault,
+		Name:           c.Name,
+		Version:        uint64(c.Version),
+		Hosts:          slices.Clone(c.Hosts),
+		AllowHttp:      c.AllowHTTP,
+		AllowWebsocket: c.AllowWebsocket,
+		Stray:          stray(c.Stray),
+		Placeholders:   slices.Clone(c.Placeholders),
 	}
 	for _, r := range c.Inject {
 		b.Inject = append(b.Inject, rule(r))

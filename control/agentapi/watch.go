@@ -11,6 +11,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/policy"
 	"sallyport/control/store"
 )
 
@@ -127,6 +128,7 @@ func (w *watch) push(ctx context.Context, announced time.Time) error {
 		Revision:     uint64(snapshot.Revision),
 		Destinations: w.server.destinations,
 		OutageGrace:  w.server.grace,
+		Policy:       policy.Wire(snapshot.Policy),
 	}
 	for _, c := range snapshot.Credentials {
 		message.Bindings = append(message.Bindings, binding(c))

@@ -10,6 +10,7 @@
 //	  "username": "x",                    of basic, where it is the same for everybody
 //	  "inject": ["bearer"],               rules as package control reads them
 //	  "stray": "literal",                 model providers only; block when absent
+//	  "allow_websocket": true,            where its maker documents WebSockets that take the key at the handshake as "inject" gives it
 //	  "placeholders": ["sk_test_…"]       passes the vendor SDK's own check of a key's shape, and says that it is ours
 //	}
 package registry
@@ -28,15 +29,16 @@ var data string
 
 // Service is one entry.
 type Service struct {
-	Name         string         `json:"name"`
-	Title        string         `json:"title"`
-	Docs         string         `json:"docs"`
-	Hosts        []string       `json:"hosts"`
-	Auth         control.Auth   `json:"auth"`
-	Username     string         `json:"username,omitempty"` // empty with basic: each credential has its own
-	Inject       []control.Rule `json:"inject"`
-	Stray        control.Stray  `json:"stray,omitempty"`
-	Placeholders []string       `json:"placeholders,omitempty"`
+	Name           string         `json:"name"`
+	Title          string         `json:"title"`
+	Docs           string         `json:"docs"`
+	Hosts          []string       `json:"hosts"`
+	Auth           control.Auth   `json:"auth"`
+	Username       string         `json:"username,omitempty"` // empty with basic: each credential has its own
+	Inject         []control.Rule `json:"inject"`
+	Stray          control.Stray  `json:"stray,omitempty"`
+	AllowWebsocket bool           `json:"allow_websocket,omitempty"`
+	Placeholders   []string       `json:"placeholders,omitempty"`
 }
 
 // Registry is the services by name. It does not change.

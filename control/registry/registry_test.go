@@ -142,6 +142,19 @@ func TestKnownServices(t *testing.T) {
 	}
 }
 
+// A WebSocket's frames are not searched, so the flag is only where one is needed.
+func TestWebsocketServices(t *testing.T) {
+	var names []string
+	for _, s := range load(t).Services() {
+		if s.AllowWebsocket {
+			names = append(names, s.Name)
+		}
+	}
+	if want := []string{"elevenlabs", "openai", "xai"}; !slices.Equal(names, want) {
+		t.Errorf("%q allow WebSockets, want %q", names, want)
+	}
+}
+
 func load(t *testing.T) *registry.Registry {
 	t.Helper()
 	r, err := registry.Load()

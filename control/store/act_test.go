@@ -60,6 +60,10 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			_, err := f.Unpin(ctx, id, "billing", "prod", act)
 			return err
 		},
+		"SetPolicy": func(ctx context.Context, act control.Event) error {
+			_, err := f.SetPolicy(ctx, id, "billing", control.Policy{Default: control.ActionDeny}, act)
+			return err
+		},
 		"RevokeSandbox": func(ctx context.Context, act control.Event) error {
 			_, err := f.RevokeSandbox(ctx, id, b.ID, act)
 			return err

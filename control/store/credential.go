@@ -15,13 +15,13 @@ import (
 const credentialRows = `
 	select c.id, v.name, c.name, c.service,
 		array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position),
-		c.allow_http, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at
+		c.allow_http, c.allow_websocket, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at
 	from credentials c join vaults v on v.id = c.vault_id `
 
 func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var c control.Credential
 	var rules []string
-	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.Auth, &c.Username,
+	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username,
 		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt)
 	if err != nil {
 		return c, err
@@ -55,9 +55,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 	}
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			insert into credentials (id, team_id, vault_id, name, service, allow_http, auth, username, inject, stray, placeholders, version)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)`,
-			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.Auth, c.Username, rules, c.Stray, append([]string{}, c.Placeholders...))
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, rules, c.Stray, append([]string{}, c.Placeholders...))
 		if err != nil {
 			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
 		}

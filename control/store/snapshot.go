@@ -13,6 +13,7 @@ type Snapshot struct {
 	Revision    int64
 	State       control.SandboxState
 	Credentials []control.Credential // by vault and name; empty unless State is enrolled
+	Policy      control.Policy
 }
 
 // Snapshot is CodeNotFound for a sandbox that is gone with its agent: treat it as revoked.
@@ -22,17 +23,16 @@ func (s *Store) Snapshot(ctx context.Context, sandboxID string) (Snapshot, error
 	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
 		var agentID, teamID string
 		err := tx.QueryRow(ctx, `
-			select t.revision, s.state, s.agent_id, s.team_id from sandboxes s join teams t on t.id = s.team_id where s.id = $1`,
-			sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &teamID)
+			select t.revision, s.state, s.agent_id, s.team_id, a.policy
+			from sandboxes s join teams t on t.id = s.team_id join agents a on a.id = s.agent_id where s.id = $1`,
+			sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &teamID, &snap.Policy)
 		if err != nil {
 			return interpret(err, "read the sandbox", "such sandbox")
 		}
 		if snap.State != control.SandboxEnrolled {
 			return nil
 		}
-		snap.Credentials, err = all(ctx, tx, "the sandbox's credentials", scanCredential, credentialRows+`
-			join pins p on p.vault_id = c.vault_id
-			where c.team_id = $1 and p.agent_id = $2 order by v.name, c.name`, teamID, agentID)
+		snap.Credentials, err = pinnedCredentials(ctx, tx, teamID, agentID)
 		return err
 	})
 	return snap, err
