@@ -21,16 +21,17 @@ type credentialCmd struct {
 }
 
 type credentialAddCmd struct {
-	Vault      string   `required:"" placeholder:"VAULT" help:"The vault to store it in."`
-	Name       string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
-	Service    string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
-	Host       []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
-	Inject     []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
-	Auth       string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
-	Username   string   `placeholder:"USER" help:"The user name of basic authentication."`
-	Stray      string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
-	AllowHTTP  bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
-	SecretFile string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	Vault          string   `required:"" placeholder:"VAULT" help:"The vault to store it in."`
+	Name           string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
+	Service        string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
+	Host           []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
+	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Auth           string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
+	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
+	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
+	AllowHTTP      bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
+	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it, whose frames are not searched; for a known service its own default holds."`
+	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
 }
 
 func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
@@ -81,7 +82,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
 		Auth: auth, Username: cmd.Username,
-		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP,
+		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket,
 	}, nil
 }
 

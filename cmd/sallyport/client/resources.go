@@ -23,15 +23,16 @@ type Info struct {
 
 // NewCredential is a credential to be stored.
 type NewCredential struct {
-	Name      string         `json:"name"`
-	Service   string         `json:"service,omitempty"`
-	Hosts     []string       `json:"hosts,omitempty"`
-	Inject    []control.Rule `json:"inject,omitempty"`
-	Auth      control.Auth   `json:"auth,omitempty"`
-	Username  string         `json:"username,omitempty"`
-	Stray     control.Stray  `json:"stray,omitempty"`
-	AllowHTTP bool           `json:"allow_http,omitempty"`
-	Secret    Outgoing       `json:"secret"`
+	Name           string         `json:"name"`
+	Service        string         `json:"service,omitempty"`
+	Hosts          []string       `json:"hosts,omitempty"`
+	Inject         []control.Rule `json:"inject,omitempty"`
+	Auth           control.Auth   `json:"auth,omitempty"`
+	Username       string         `json:"username,omitempty"`
+	Stray          control.Stray  `json:"stray,omitempty"`
+	AllowHTTP      bool           `json:"allow_http,omitempty"`
+	AllowWebsocket *bool          `json:"allow_websocket,omitempty"` // nil: as the service has it
+	Secret         Outgoing       `json:"secret"`
 }
 
 // Outgoing is a secret on its way to the control plane: the one place where a
