@@ -7,24 +7,37 @@ import (
 )
 
 // buffers keeps buffers for the connections that have a request under way.
-type buffers struct{ readers, requests, writers sync.Pool }
+type buffers struct{ readers, answers, requests, writers sync.Pool }
 
 const (
-	readBuffer  = 4 << 10
-	writeBuffer = 32 << 10
+	readBuffer   = 4 << 10
+	answerBuffer = 16 << 10 // the heads that services send are not short
+	writeBuffer  = 32 << 10
 )
 
-func (b *buffers) reader(from io.Reader) *bufio.Reader {
-	if r, ok := b.readers.Get().(*bufio.Reader); ok {
+// reader gives what a client is read through.
+func (b *buffers) reader(from io.Reader) *bufio.Reader { return readerOf(&b.readers, from, readBuffer) }
+
+func (b *buffers) putReader(r *bufio.Reader) { putReader(&b.readers, r) }
+
+// answer gives what an upstream is read through.
+func (b *buffers) answer(from io.Reader) *bufio.Reader {
+	return readerOf(&b.answers, from, answerBuffer)
+}
+
+func (b *buffers) putAnswer(r *bufio.Reader) { putReader(&b.answers, r) }
+
+func readerOf(pool *sync.Pool, from io.Reader, size int) *bufio.Reader {
+	if r, ok := pool.Get().(*bufio.Reader); ok {
 		r.Reset(from)
 		return r
 	}
-	return bufio.NewReaderSize(from, readBuffer)
+	return bufio.NewReaderSize(from, size)
 }
 
-func (b *buffers) putReader(r *bufio.Reader) {
+func putReader(pool *sync.Pool, r *bufio.Reader) {
 	r.Reset(nil)
-	b.readers.Put(r)
+	pool.Put(r)
 }
 
 // request gives what a request is written through.

@@ -48,7 +48,7 @@ func (w *wire) drop() {
 
 func (w *wire) release() {
 	if w.in != nil {
-		w.pool.buffers.putReader(w.in)
+		w.pool.buffers.putAnswer(w.in)
 		w.in = nil
 	}
 }
@@ -80,7 +80,7 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
 	x := &exchange{wire: w, travel: t, proceed: make(chan struct{})}
 	x.stop = context.AfterFunc(ctx, func() { w.conn.Close() })
-	w.in, w.head, w.heard = w.pool.buffers.reader(w), maxAnswerHead, false
+	w.in, w.head, w.heard = w.pool.buffers.answer(w), maxAnswerHead, false
 	response, err := x.send(out)
 	if err != nil {
 		x.stop()
