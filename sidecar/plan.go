@@ -147,8 +147,11 @@ func strayInHead(out *http.Request, scanner *scan.Scanner) (string, bool) {
 
 func strayInFields(fields http.Header, scanner *scan.Scanner) (string, bool) {
 	for name, values := range fields {
-		for _, text := range append([]string{name}, values...) {
-			if placeholder, found := scanner.String(text); found {
+		if placeholder, found := scanner.String(name); found {
+			return placeholder, true
+		}
+		for _, value := range values {
+			if placeholder, found := scanner.String(value); found {
 				return placeholder, true
 			}
 		}

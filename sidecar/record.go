@@ -66,8 +66,10 @@ func (w *worker) finish(x *proxy.Exchange, err error) {
 	if x.Reason != "" && x.Reason != "client_gone" {
 		level = slog.LevelWarn
 	}
-	w.log.Log(context.Background(), level, "request", "request_id", x.ID, "host", x.Host, "port", x.Port, "method", x.Method,
-		"decision", x.Decision, "code", x.Reason, "status", x.Status, "duration", x.Duration, "error", err)
+	if w.log.Enabled(context.Background(), level) { // its arguments cost more than all else here
+		w.log.Log(context.Background(), level, "request", "request_id", x.ID, "host", x.Host, "port", x.Port, "method", x.Method,
+			"decision", x.Decision, "code", x.Reason, "status", x.Status, "duration", x.Duration, "error", err)
+	}
 	w.record(x)
 }
 

@@ -52,6 +52,9 @@ func New(placeholders []string) *Scanner {
 
 // String reports the first placeholder found in text, if there is one.
 func (s *Scanner) String(text string) (placeholder string, found bool) {
+	if !match.Possible(s.set, text) {
+		return "", false
+	}
 	s.set.Find(text, func(id, _, _ int) {
 		if !found {
 			placeholder, found = s.placeholders[id], true
