@@ -1,6 +1,7 @@
 package agentapi
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -34,8 +35,21 @@ var paces = map[string]pace{
 }
 
 // eventPace is twice what a busy worker does (5,000 requests a second), and at
-// once twice what its queue holds after an outage.
+// once twice what its queue holds after an outage. It keeps one sandbox from
+// being all that the database does.
 var eventPace = pace{10_000, 20_000}
+
+// volumePace keeps one sandbox from filling the disk, in bytes: 8 GiB of events,
+// some twelve million usual ones, and from then on 1 MiB a second, 84 GiB a day.
+var volumePace = pace{1 << 20, 8 << 30}
+
+const (
+	// eventSize is what an event takes in the database beside its texts, about.
+	eventSize = 512
+	// eventPatience is how long a report waits for its turn by those two. One
+	// report at a time waits less; a sidecar gives up after ten seconds.
+	eventPatience = 8 * time.Second
+)
 
 // sweepAt is how many sandboxes may have limiters before idle ones go.
 const sweepAt = 10_000
@@ -51,6 +65,7 @@ type limits struct {
 type allowance struct {
 	calls     map[string]*rate.Limiter // by procedure
 	events    *rate.Limiter
+	volume    *rate.Limiter
 	reporting sync.Mutex // held by the report under way
 }
 
@@ -59,7 +74,7 @@ func newLimits() *limits {
 }
 
 func newAllowance() *allowance {
-	a := &allowance{calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter()}
+	a := &allowance{calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter(), volume: volumePace.limiter()}
 	for procedure, p := range paces {
 		a.calls[procedure] = p.limiter()
 	}
@@ -93,7 +108,7 @@ func (l *limits) sweep() {
 }
 
 func (a *allowance) full() bool {
-	all := []*rate.Limiter{a.events}
+	all := []*rate.Limiter{a.events, a.volume}
 	for _, limiter := range a.calls {
 		all = append(all, limiter)
 	}
@@ -121,12 +136,20 @@ func (l *limits) allow(sandbox, procedure string) (done func(), err error) {
 	return a.reporting.Unlock, nil
 }
 
-// allowEvents reports why the sandbox may not report n events now, if it may not.
-func (l *limits) allowEvents(sandbox string, n int) error {
-	if !l.of(sandbox).events.AllowN(time.Now(), n) {
-		return exhausted("this sandbox reports too much; at most %v events a second", eventPace.rate)
+// waitForEvents waits until the sandbox may report n events of size bytes. A
+// worker that is answered later reports later, and its requests wait for it.
+func (l *limits) waitForEvents(ctx context.Context, sandbox string, n, size int) error {
+	patient, cancel := context.WithTimeout(ctx, eventPatience)
+	defer cancel()
+	a := l.of(sandbox)
+	err := a.events.WaitN(patient, n)
+	if err == nil {
+		err = a.volume.WaitN(patient, n*eventSize+size)
 	}
-	return nil
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return exhausted("this sandbox reports too much; at most %v events and, over time, %v bytes a second", eventPace.rate, volumePace.rate)
 }
 
 func exhausted(format string, args ...any) error {

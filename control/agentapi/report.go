@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"sallyport/control"
 	"sallyport/control/api"
@@ -23,7 +24,7 @@ func (s *Server) Report(ctx context.Context, request *connect.Request[api.Report
 	if len(events) > maxBatch {
 		return nil, control.Errorf(control.CodeInvalid, "a report has at most %d events", maxBatch)
 	}
-	if err := s.limits.allowEvents(p.ID, len(events)); err != nil {
+	if err := s.limits.waitForEvents(ctx, p.ID, len(events), proto.Size(request.Msg)); err != nil {
 		return nil, err
 	}
 	reports := make([]store.Report, 0, len(events))
@@ -81,6 +82,9 @@ func count(n uint64) int64 { return int64(min(n, 1<<63-1)) }
 // clean cuts s to length bytes and replaces control characters, which would be
 // commands to a terminal and which the database refuses.
 func clean(s string, length int) string {
+	if len(s) <= length && plain(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(s[:min(len(s), length)], "\uFFFD")
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -88,4 +92,14 @@ func clean(s string, length int) string {
 		}
 		return r
 	}, s)
+}
+
+// plain reports whether s is of printable ASCII alone, as nearly every text is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
