@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -41,16 +42,17 @@ func eventRow(e control.Event) []string {
 }
 
 // eventWhat is the request, without the ports that go without saying, or what
-// an admin's act was done to.
+// an admin's act was done to. Of a connection whose requests nobody saw it is the
+// protocol, for want of a method.
 func eventWhat(e control.Event) string {
 	if e.Host == "" {
 		return e.Detail
 	}
 	host := e.Host
 	if e.Port != 0 && e.Port != 443 && e.Port != 80 {
-		host += ":" + strconv.Itoa(e.Port)
+		host = net.JoinHostPort(host, strconv.Itoa(e.Port))
 	}
-	return strings.TrimSpace(e.Method + " " + host + e.Path)
+	return strings.TrimSpace(cmp.Or(e.Method, e.Protocol) + " " + host + e.Path)
 }
 
 func eventCredential(e control.Event) string {

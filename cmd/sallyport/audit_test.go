@@ -1,0 +1,26 @@
+package main
+
+import (
+	"testing"
+
+	"sallyport/control"
+)
+
+func TestEventWhat(t *testing.T) {
+	for _, tc := range []struct {
+		event control.Event
+		want  string
+	}{
+		{control.Event{Host: "api.example.com", Port: 443, Method: "GET", Path: "/v1", Protocol: "HTTP/2.0"}, "GET api.example.com/v1"},
+		{control.Event{Host: "api.example.com", Port: 8443, Method: "GET", Path: "/v1", Protocol: "HTTP/2.0"}, "GET api.example.com:8443/v1"},
+		{control.Event{Host: "pinned.example", Port: 443, Protocol: "TLS", Decision: "passthrough"}, "TLS pinned.example"},
+		{control.Event{Host: "192.0.2.1", Port: 5432, Protocol: "TCP", Decision: "passthrough"}, "TCP 192.0.2.1:5432"},
+		{control.Event{Host: "2001:db8::1", Port: 5432, Protocol: "TCP", Decision: "passthrough"}, "TCP [2001:db8::1]:5432"},
+		{control.Event{Host: "2001:db8::1", Port: 443, Protocol: "TLS", Decision: "passthrough"}, "TLS 2001:db8::1"},
+		{control.Event{Kind: "vault.create", Detail: "payments"}, "payments"},
+	} {
+		if got := eventWhat(tc.event); got != tc.want {
+			t.Errorf("%+v: %q, want %q", tc.event, got, tc.want)
+		}
+	}
+}
