@@ -205,7 +205,7 @@ func idle(w *world, i *instance) (values, error) {
 	if i.way.idle > 0 {
 		most = min(most, i.way.idle)
 	}
-	for _, n := range []int{min(1000, most), most} {
+	for _, n := range slices.Compact([]int{min(1000, most), most}) {
 		result, err := i.client.do(job{Do: "hold", Name: i.host("h1"), Connections: n, Limit: 2 * time.Minute})
 		if err != nil {
 			return nil, err
