@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,6 +63,29 @@ func TestInterruptEndsReading(t *testing.T) {
 	after, err := unix.IoctlGetTermios(int(keyboard.Fd()), unix.TCGETS)
 	if err != nil || *after != *before {
 		t.Errorf("the terminal is left as %+v, was %+v, %v", after, before, err)
+	}
+}
+
+func TestInterruptEndsReadingOfAPolicy(t *testing.T) {
+	silent, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	defer writer.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	status := make(chan int, 1)
+	go func() {
+		status <- run(ctx, []string{"agent", "policy", "set", "billing", "--file", "-"}, func(string) string { return "" }, silent, io.Discard, io.Discard)
+	}()
+	select {
+	case got := <-status:
+		if got != 130 {
+			t.Errorf("status %d, want 130", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it reads on")
 	}
 }
 

@@ -69,12 +69,13 @@ func (cmd *policySetCmd) policy(c *cli) (control.Policy, error) {
 	return wanted, nil
 }
 
-// maxPolicyFile bounds a policy's file, in bytes.
-const maxPolicyFile = 1 << 20
+// maxPolicyFile bounds a policy's file, in bytes; the control plane takes no more.
+const maxPolicyFile = 128 << 10
 
-// readPolicy reads what --file names: the JSON that 'show' prints, notes and all.
+// readPolicy reads what --file names: the JSON that 'show' prints. What the
+// control plane adds to a policy is passed over.
 func (c *cli) readPolicy(name string) (control.Policy, error) {
-	text, err := c.readPolicyFile(name)
+	text, err := c.interruptible(func() (control.Secret, error) { return c.readPolicyFile(name) })
 	if err != nil {
 		return control.Policy{}, err
 	}

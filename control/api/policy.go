@@ -102,6 +102,8 @@ func checkMethod(method string) error {
 	switch {
 	case method == "":
 		return errors.New("a method is empty")
+	case method == "*":
+		return errors.New("a rule without methods is about any; no method is called *")
 	case strings.ContainsFunc(method, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c) }):
 		return fmt.Errorf("the method %q has a character that no method has", method)
 	case method != upper:

@@ -146,7 +146,8 @@ func TestCheckPolicyRefuses(t *testing.T) {
 		says  string
 	}{
 		{&api.PolicyRule{Action: 9}, "action", "inspect, passthrough and deny"},
-		{&api.PolicyRule{Hosts: []string{"a.example", "*"}}, "hosts", `"*"`},
+		{&api.PolicyRule{Hosts: []string{"a.example", "*"}}, "hosts", `"*": a rule without hosts`},
+		{&api.PolicyRule{Methods: []string{"*"}}, "methods", "a rule without methods"},
 		{&api.PolicyRule{Hosts: []string{"a.example:443"}}, "hosts", "ports beside"},
 		{&api.PolicyRule{Hosts: []string{"10.0.0.1/8"}}, "hosts", "10.0.0.0/8"},
 		{&api.PolicyRule{Ports: []uint32{443, 0}}, "ports", "0 is no port"},

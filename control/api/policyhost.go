@@ -45,6 +45,9 @@ func ParsePolicyHost(s string) (PolicyHost, error) {
 	} else if rest, found := strings.CutPrefix(name, "*."); found {
 		h.below, name = oneLabel, rest
 	}
+	if s == "*" || s == "**" {
+		return PolicyHost{}, fmt.Errorf("host %q: a rule without hosts is about any", s)
+	}
 	if strings.Contains(name, ":") {
 		return PolicyHost{}, fmt.Errorf("host %q: a rule has its ports beside its hosts, not in them", s)
 	}
