@@ -56,7 +56,8 @@ type tunnel struct {
 	mu sync.Mutex // guards front until join has begun
 }
 
-// lingerTunnel is how long a client may go on when its upstream has ended.
+// lingerTunnel is how long one direction may go on when the upstream has ended the
+// other. A client may end its own half for as long as it likes.
 const lingerTunnel = 30 * time.Second
 
 // join passes bytes on until both sides have ended, or one failed.
@@ -68,20 +69,45 @@ func (j *tunnel) join(front io.ReadWriteCloser, b *buffers) {
 	if j.cut.Load() {
 		return
 	}
+	said, heard := make(chan struct{}), make(chan struct{})
 	var both sync.WaitGroup
 	both.Go(func() {
-		if relay(j.back, front, &j.sent, b) != nil || closeWrite(j.back) != nil {
+		err := relay(j.back, front, &j.sent, b)
+		if err == nil {
+			err = closeWrite(j.back)
+		}
+		close(said)
+		switch {
+		case errors.Is(err, errDeaf):
+			j.linger(heard) // the upstream has ended, and perhaps said why
+		case err != nil:
 			j.close()
 		}
 	})
 	both.Go(func() {
-		if relay(front, j.back, &j.received, b) != nil || closeWrite(front) != nil {
+		err := relay(front, j.back, &j.received, b)
+		if err == nil {
+			err = closeWrite(front)
+		}
+		close(heard)
+		if err != nil {
 			j.close()
 			return
 		}
-		defer time.AfterFunc(lingerTunnel, j.close).Stop()
+		j.linger(said)
 	})
 	both.Wait()
+}
+
+// linger gives the other direction time to end by itself.
+func (j *tunnel) linger(other <-chan struct{}) {
+	bound := time.NewTimer(lingerTunnel)
+	defer bound.Stop()
+	select {
+	case <-other:
+	case <-bound.C:
+		j.close()
+	}
 }
 
 // close ends both sides; a relay that is under way ends too.
@@ -105,6 +131,9 @@ func (j *tunnel) sever() {
 	}
 }
 
+// errDeaf is that of a side that can't be written to.
+var errDeaf = errors.New("the connection was closed by the other side")
+
 // relay copies until from ends, and counts.
 func relay(to io.Writer, from io.Reader, count *atomic.Uint64, b *buffers) error {
 	w := b.writer()
@@ -114,7 +143,7 @@ func relay(to io.Writer, from io.Reader, count *atomic.Uint64, b *buffers) error
 		n, err := from.Read(buffer)
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
-				return err
+				return errDeaf
 			}
 			count.Add(uint64(n))
 		}
