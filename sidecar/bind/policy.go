@@ -253,9 +253,24 @@ func (t *Table) Reachable(host string) bool {
 	return false
 }
 
+// reachable reports whether a request to host at port could be permitted, or a
+// connection passed through.
 func (t *Table) reachable(host string, port uint16) bool {
-	return t.Route(Destination{Host: host, Port: port, TLS: true}).Action != api.Action_ACTION_DENY ||
-		t.Route(Destination{Host: host, Port: port}).Action != api.Action_ACTION_DENY
+	d := Destination{Host: host, Port: port}
+	for i := range t.policy.rules {
+		r := &t.policy.rules[i]
+		if _, fits := r.fits(d); !fits || !slices.Contains(r.ports, port) {
+			continue
+		}
+		if !r.denies() {
+			return true
+		}
+		if !r.refined() {
+			return false
+		}
+	}
+	bound := t.bound(host, port, true) || t.bound(host, port, false)
+	return t.otherwise(d, bound) != api.Action_ACTION_DENY
 }
 
 // under reports whether path is prefix or below it.

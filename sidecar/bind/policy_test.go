@@ -219,10 +219,11 @@ func TestPortsOfRules(t *testing.T) {
 func TestReachable(t *testing.T) {
 	tab := policyTable(t, deny, []*api.Binding{binding("bound", false, "bound.test", "odd.test:8443", "*.wild.test")},
 		hosts(deny, "gone.test"),
+		&api.PolicyRule{Action: deny, Methods: []string{"DELETE"}}, // says nothing of what else may be
 		&api.PolicyRule{Action: inspect, Hosts: []string{"read.test", "gone.test"}, Methods: []string{"GET"}},
 		&api.PolicyRule{Action: through, Hosts: []string{"git.test"}, Ports: []uint32{22}},
 		&api.PolicyRule{Action: deny, Hosts: []string{"some.test"}, Paths: []string{"/x"}},
-		hosts(inspect, "198.51.100.0/24"))
+		hosts(inspect, "198.51.100.0/24", "some.test"))
 	for host, want := range map[string]bool{
 		"bound.test": true, "odd.test": true, "x.wild.test": true, "read.test": true, "git.test": true, "some.test": true,
 		"gone.test": false, "other.test": false, "x.bound.test": false, "c2vjcmv0.evil.test": false,
