@@ -6,6 +6,7 @@ import (
 	"math"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,26 +29,22 @@ func allBars() []bars {
 	}
 }
 
-// plot draws what was measured, by gnuplot.
-func (r *report) plot(dir string) error {
+// plot is a picture that gnuplot draws.
+type plot struct{ file, title, script string }
+
+// plots are of what was measured.
+func (r *report) plots() []plot {
+	all := []plot{{"memory.svg", "Memory of the proxy with idle connections", r.memoryLines()}}
 	for _, b := range allBars() {
-		script := r.bars(b)
-		if script == "" {
-			continue
-		}
-		if err := gnuplot(filepath.Join(dir, b.file), b.title, script); err != nil {
-			return err
-		}
+		all = append(all, plot{b.file, b.title, r.bars(b)})
 	}
-	if script := r.memoryLines(); script != "" {
-		return gnuplot(filepath.Join(dir, "memory.svg"), "Memory of the proxy with idle intercepted connections", script)
-	}
-	return nil
+	return slices.DeleteFunc(all, func(p plot) bool { return p.script == "" })
 }
 
-func gnuplot(file, title, script string) error {
+func (p plot) draw(dir string) error {
+	file := filepath.Join(dir, p.file)
 	cmd := exec.Command("gnuplot")
-	cmd.Stdin = strings.NewReader(fmt.Sprintf("set terminal svg size 1000,420 font 'sans-serif,12' background '#ffffff'\nset output %q\nset title %q\nset grid ytics lc '#dddddd'\nset border 3\nset tics nomirror\n%s", file, title, script))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("set terminal svg size 1000,420 font 'sans-serif,12' background '#ffffff'\nset output %q\nset title %q\nset grid ytics lc '#dddddd'\nset border 3\nset tics nomirror\n%s", file, p.title, p.script))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -142,14 +143,35 @@ func (r *report) write(out io.Writer) error {
 		if err := r.writeResults(filepath.Join(dir, "results.json")); err != nil {
 			return err
 		}
-		if err := r.plot(dir); err != nil {
-			return err
+		for _, p := range r.plots() {
+			if err := p.draw(dir); err != nil {
+				return err
+			}
 		}
 	}
 	if r.options.doc == "" {
 		return nil
 	}
+	if err := r.show(&text); err != nil {
+		return err
+	}
 	return replace(r.options.doc, text.String())
+}
+
+// show puts the plots into the document.
+func (r *report) show(out io.Writer) error {
+	if r.options.out == "" {
+		return nil
+	}
+	dir, err := filepath.Rel(filepath.Dir(r.options.doc), r.options.out)
+	if err != nil {
+		return fmt.Errorf("name the plots in the document: %w", err)
+	}
+	fmt.Fprint(out, "\n### Plots\n\n")
+	for _, p := range r.plots() {
+		fmt.Fprintf(out, "![%s](%s)\n", p.title, path.Join(filepath.ToSlash(dir), p.file))
+	}
+	return nil
 }
 
 // writeResults writes a sample a line, so that two runs can be compared by diff.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 )
 
 // target is a line of what the design wants.
@@ -76,6 +77,6 @@ func (r *report) targets(out io.Writer) {
 		if got > t.most || got < t.least {
 			verdict = "**not met**"
 		}
-		fmt.Fprintf(out, "| %s | %s | %s %s | %s |\n", t.what, t.want, number(got), t.unit, verdict)
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", t.what, t.want, strings.TrimSpace(number(got)+" "+t.unit), verdict)
 	}
 }
