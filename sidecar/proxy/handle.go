@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -178,6 +179,9 @@ func (s *Server) refuse(t *travel, err error) error {
 func (s *Server) fail(t *travel, err error) error {
 	if fault := t.body.fault(); fault != nil {
 		err = fault // what was made of it afterwards tells less
+		if errors.Is(fault, io.ErrUnexpectedEOF) || errors.Is(fault, syscall.ECONNRESET) {
+			err = context.Canceled // by the client, which left
+		}
 	}
 	var ours *Error
 	if known := s.config.Explain(t.Exchange, err); errors.As(err, &ours) || known != nil && known.Status < http.StatusInternalServerError {
