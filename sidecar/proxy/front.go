@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -20,6 +22,7 @@ import (
 type front struct {
 	server *Server
 	conn   net.Conn
+	raw    syscall.RawConn // below conn; nil in tests alone
 	facts  Facts
 	ctx    context.Context
 	leave  context.CancelFunc // the client is gone
@@ -28,6 +31,7 @@ type front struct {
 	in      *bufio.Reader
 	first   [1]byte // read ahead of in, to wait without a buffer
 	pending bool    // first is filled
+	resting bool    // nothing came for a while
 	pieces  int     // reads of the request's head
 
 	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
@@ -47,6 +51,9 @@ const (
 )
 
 const (
+	// restTime is how long a client may take to its next request before its
+	// connection is made to take little room.
+	restTime = time.Second
 	// watchDelay is how soon it is noticed that a client left, while its request
 	// waits: nobody reads from the connection then.
 	watchDelay = 100 * time.Millisecond
@@ -58,7 +65,7 @@ const (
 )
 
 func (s *Server) serveHTTP1(ctx context.Context, c net.Conn, facts Facts) {
-	f := &front{server: s, conn: c, facts: facts}
+	f := &front{server: s, conn: c, raw: rawOf(c), facts: facts}
 	f.ctx, f.leave = context.WithCancel(ctx)
 	defer f.leave()
 	f.watch = time.AfterFunc(time.Hour, f.look)
@@ -87,12 +94,24 @@ func (f *front) await() bool {
 	if !f.state.CompareAndSwap(frontBusy, frontIdle) && f.state.Load() == frontDraining {
 		return false
 	}
-	if err := f.conn.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+	f.request = nil
+	f.pending = f.readFirst(restTime) || f.rest() && f.readFirst(headTimeout)
+	return f.pending && f.state.CompareAndSwap(frontIdle, frontBusy)
+}
+
+func (f *front) readFirst(wait time.Duration) bool {
+	if err := f.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return false
 	}
-	n, _ := f.conn.Read(f.first[:])
-	f.pending = n == 1
-	return f.pending && f.state.CompareAndSwap(frontIdle, frontBusy)
+	n, err := f.conn.Read(f.first[:])
+	f.resting = errors.Is(err, os.ErrDeadlineExceeded)
+	return n == 1
+}
+
+// rest waits where next to nothing is on the stack, which then can shrink: most
+// connections do nothing most of the time.
+func (f *front) rest() bool {
+	return f.resting && f.raw != nil && f.conn.SetReadDeadline(time.Now().Add(idleTimeout)) == nil && awaitBytes(f.raw) == nil
 }
 
 // Read gives the client's bytes, the one that await read first. A head that
@@ -143,7 +162,6 @@ func (f *front) serve() bool {
 
 // read reads a request's head. What has no meaning to net/http is answered here.
 func (f *front) read() (*http.Request, error) {
-	f.request = nil
 	r, err := http.ReadRequest(f.in)
 	if err == nil && r.Body != http.NoBody {
 		return r, f.conn.SetReadDeadline(time.Time{})
@@ -176,7 +194,7 @@ func (f *front) look() {
 	if f.state.Load() == frontTaken {
 		return
 	}
-	if hasLeft(f.conn) {
+	if f.raw != nil && hasLeft(f.raw) {
 		f.leave()
 		return
 	}

@@ -10,26 +10,41 @@ import (
 // tcpEstablished is TCP_ESTABLISHED of include/net/tcp_states.h.
 const tcpEstablished = 1
 
+// rawOf gives the socket below a connection, or nil.
+func rawOf(c net.Conn) syscall.RawConn {
+	for ; c != nil; c = netConn(c) {
+		if socket, ok := c.(syscall.Conn); ok {
+			raw, err := socket.SyscallConn()
+			if err != nil {
+				return nil
+			}
+			return raw
+		}
+	}
+	return nil
+}
+
 // hasLeft reports whether the other side of a connection has closed it, or its
 // half, without reading from it.
-func hasLeft(c net.Conn) bool {
-	raw, ok := c.(syscall.Conn)
-	for !ok {
-		if c = netConn(c); c == nil {
-			return false
-		}
-		raw, ok = c.(syscall.Conn)
-	}
-	control, err := raw.SyscallConn()
-	if err != nil {
-		return true
-	}
+func hasLeft(raw syscall.RawConn) bool {
 	left := false
-	err = control.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		left = err == nil && info.State != tcpEstablished
 	})
 	return left || err != nil
+}
+
+// awaitBytes waits, up to the read deadline, until there is something to read.
+func awaitBytes(raw syscall.RawConn) error {
+	return raw.Read(func(fd uintptr) bool { return pending(int(fd)) })
+}
+
+// pending reports whether a socket has something to read, be it only its end.
+func pending(fd int) bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err != unix.EAGAIN
 }
 
 // sign tells of an idle connection whether it has something to read, be it only
@@ -37,18 +52,13 @@ func hasLeft(c net.Conn) bool {
 type sign struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr) bool
-	b     [1]byte
 	there bool
 }
 
 func newSign(c net.Conn) *sign {
-	s := new(sign)
-	if conn, ok := c.(syscall.Conn); ok {
-		s.raw, _ = conn.SyscallConn() // without one, it is closed
-	}
+	s := &sign{raw: rawOf(c)}
 	s.look = func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), s.b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		s.there = err != unix.EAGAIN
+		s.there = pending(int(fd))
 		return true
 	}
 	return s
