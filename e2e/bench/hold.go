@@ -4,18 +4,24 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
 // holdWay loads one way and says each second or so what it costs.
 func holdWay(w *world, out io.Writer) error {
-	i, err := w.start(w.chosenWays()[0])
+	y := w.chosenWays()[0]
+	if !slices.Contains(y.protocols, w.protocol) {
+		return fmt.Errorf("%s speaks %s, not %q", y.name, strings.Join(y.protocols, ", "), w.protocol)
+	}
+	i, err := w.start(y)
 	if err != nil {
 		return err
 	}
 	defer i.stop()
-	warm := job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: w.connections, Requests: w.connections, Limit: time.Minute, Want: i.want("h1")}
+	warm := job{Do: "load", Protocol: clientProtocol(w.protocol), Name: i.host(w.protocol), Connections: w.connections,
+		Requests: w.connections, Limit: time.Minute, Want: i.want(w.protocol)}
 	if _, err := i.client.do(warm); err != nil { // so that the proxy is there
 		return err
 	}

@@ -56,6 +56,7 @@ type options struct {
 	out, doc    string
 	hold        time.Duration
 	connections int
+	protocol    string
 }
 
 // cores say where to run what; -1 is anywhere.
@@ -86,7 +87,8 @@ func parse(args []string) (options, error) {
 	quick := flags.Bool("quick", false, "one short round of everything, to see that it works")
 	held := flags.String("way", "inject", "the way that -hold loads")
 	flags.DurationVar(&o.hold, "hold", 0, "only load one way for so long, to profile its proxy meanwhile")
-	flags.IntVar(&o.connections, "connections", 1, "kept connections of -hold")
+	flags.IntVar(&o.connections, "connections", 1, "kept connections of -hold, or requests in flight")
+	flags.StringVar(&o.protocol, "protocol", "h1", "what -hold speaks: "+strings.Join(wayNamed("inject").protocols, ", ")+" (HTTP/1.1 to an origin of HTTP/2)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
