@@ -2,6 +2,7 @@ package strict
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"sallyport/e2e/smuggle/vectors"
@@ -21,6 +22,22 @@ func TestVectors(t *testing.T) {
 			case v.Want == vectors.Refuse && !errors.As(err, &e):
 				t.Errorf("let through: %s: %v", v, err)
 			}
+		}
+	}
+}
+
+// A client that knows it speaks to a proxy may say absolute-form and CONNECT, and
+// nothing else that others may not.
+func TestVectorsToAProxy(t *testing.T) {
+	for _, v := range vectors.All() {
+		plain, _, plainErr := through(Limits{}, v.Text)
+		proxied, _, err := through(Limits{Proxy: true}, v.Text)
+		line, _, _ := strings.Cut(v.Text, "\r\n")
+		if strings.Contains(line, "http://") || strings.Contains(line, "HTTP://") || strings.Contains(v.Text, "CONNECT ") {
+			continue // TestProxyForms is about these
+		}
+		if plain != proxied || (plainErr == nil) != (err == nil) {
+			t.Errorf("%s: %v, to a proxy %v", v, plainErr, err)
 		}
 	}
 }
