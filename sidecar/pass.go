@@ -25,6 +25,7 @@ func (w *worker) tunnel(ctx context.Context, c net.Conn, host string, port uint1
 	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		flow.Original = netip.AddrPortFrom(address.Unmap().WithZone(""), port)
 	} else if flow.Connect, err = api.NormalizeHost(host); err != nil {
+		flow.Connect = host
 		w.refused(flow, &gate.Refusal{Code: "bad_host", Hint: "CONNECT: " + err.Error()})
 		c.Close()
 		return

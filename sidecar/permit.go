@@ -6,15 +6,25 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/proxy"
 )
 
-// overrides are fields by which a request asks some servers to take it for one
-// with another method or path.
-var overrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url"}
+// override gives the field, if there is one, by which a request asks some servers
+// to take it for one with another method or path. CGI makes no difference between
+// a hyphen and an underscore.
+func override(fields http.Header) (name string, found bool) {
+	for name := range fields {
+		switch strings.ToLower(strings.ReplaceAll(name, "_", "-")) {
+		case "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url":
+			return name, true
+		}
+	}
+	return "", false
+}
 
 // permit asks the policy about a request.
 func permit(now *served, x *proxy.Exchange, r *http.Request) error {
@@ -22,13 +32,11 @@ func permit(now *served, x *proxy.Exchange, r *http.Request) error {
 		return proxy.Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for %s, the CONNECT for %s; open a connection of its own", x.Host, x.SNI)
 	}
 	if now.table.Refined(x.Host, x.Port) {
-		for _, name := range overrides {
-			if _, found := r.Header[name]; found {
-				return proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
-			}
+		if name, found := override(r.Header); found {
+			return proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
 		}
 	}
-	return now.table.Permit(x.Host, x.Port, x.TLS, x.Method, r.URL.EscapedPath())
+	return now.table.Permit(x.Host, x.Port, x.TLS, r.Method, r.URL.EscapedPath())
 }
 
 // dial connects to the upstream of a request. The policy may deny the address.
@@ -54,7 +62,7 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 // policy permits it, with the same credential or again with none. A new version
 // of the credential changes nothing.
 func (w *worker) holds(x *proxy.Exchange, r *http.Request, credential string) func() bool {
-	host, port, secure, method, path := x.Host, x.Port, x.TLS, x.Method, r.URL.EscapedPath()
+	host, port, secure, method, path := x.Host, x.Port, x.TLS, r.Method, r.URL.EscapedPath()
 	return func() bool {
 		now := w.served.Load()
 		if now.refusal != nil || now.table.Permit(host, port, secure, method, path) != nil {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -28,7 +30,7 @@ func (w *worker) refused(flow *gate.Flow, refusal *gate.Refusal) {
 		hint += "; " + w.remedy(flow)
 	}
 	w.metrics.refusals.WithLabelValues(refusal.Code).Inc()
-	w.log.Warn("connection refused", "code", refusal.Code, "destination", flow.Original, "sni", flow.SNI, "hint", hint)
+	w.log.Warn("connection refused", "code", refusal.Code, "destination", destination(flow), "sni", flow.SNI, "hint", hint)
 	w.refusal(flow, refusal.Code)
 }
 
@@ -39,8 +41,26 @@ func (w *worker) malformed(flow *gate.Flow, e *strict.Error) {
 	w.refusal(flow, e.Code)
 }
 
+// malformedHTTP2 counts what was refused of HTTP/2 before it was a request. Whose
+// it was is not known, so there is no event of it.
+func (w *worker) malformedHTTP2(kind string) {
+	w.metrics.refusals.WithLabelValues("malformed_request").Inc()
+	w.log.Debug("HTTP/2 refused", "kind", kind)
+}
+
+// destination is where the client wanted to go, as far as it said.
+func destination(flow *gate.Flow) string {
+	if flow.Original.Addr().IsValid() {
+		return flow.Original.String()
+	}
+	return net.JoinHostPort(flow.Connect, strconv.Itoa(int(flow.Original.Port())))
+}
+
 func (w *worker) refusal(flow *gate.Flow, code string) {
-	host := cmp.Or(flow.Name, flow.SNI, flow.Original.Addr().String())
+	host := cmp.Or(flow.Name, flow.SNI, flow.Connect)
+	if host == "" {
+		host = flow.Original.Addr().String()
+	}
 	w.spare(&api.Event{
 		Time:     timestamppb.New(flow.Accepted),
 		Host:     host,
