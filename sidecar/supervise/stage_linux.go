@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
@@ -108,8 +110,11 @@ func attend(ctx context.Context, r *reaper, agent *child, terminal *agentTermina
 		cancel()
 		<-reaped
 	}()
+	settled := time.After(settleTime)
 	for {
 		select {
+		case <-settled:
+			debug.FreeOSMemory()
 		case <-agent.exited:
 			if terminal != nil {
 				terminal.drain()

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -46,6 +47,7 @@ const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = 5 * time.Second
 	killTimeout  = 10 * time.Second // between SIGTERM and SIGKILL of an agent that has to end
+	settleTime   = 2 * time.Second  // until a process that now only waits gives back what starting took
 )
 
 // Run starts the worker, then the agent, and returns the agent's exit status
@@ -211,10 +213,12 @@ func (s *supervisor) serve(ctx context.Context, ca []byte, agent *child) error {
 	}
 	backoff := firstBackoff
 	var restart, orphaned, kill <-chan time.Time
-	done := ctx.Done()
+	done, settled := ctx.Done(), time.After(settleTime)
 	exited, ready := s.worker.exited, (<-chan []byte)(nil)
 	for {
 		select {
+		case <-settled:
+			debug.FreeOSMemory()
 		case <-gone:
 			return nil
 		case sig := <-s.Signals:
