@@ -31,6 +31,7 @@ type front struct {
 	in      *bufio.Reader
 	first   [1]byte // read ahead of in, to wait without a buffer
 	pending bool    // first is filled
+	fault   error   // of the last read from the connection
 	resting bool    // nothing came for a while
 	pieces  int     // reads of the request's head
 
@@ -126,7 +127,9 @@ func (f *front) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return f.conn.Read(p)
+	n, err := f.conn.Read(p)
+	f.fault = err
+	return n, err
 }
 
 // serve carries out one request and reports whether another may follow.
@@ -168,6 +171,9 @@ func (f *front) read() (*http.Request, error) {
 	}
 	if err == nil {
 		return r, nil // nothing is read before the next deadline is set
+	}
+	if f.fault != nil {
+		err = f.fault // net/http takes the part of a line for a whole one
 	}
 	var network net.Error
 	switch {
