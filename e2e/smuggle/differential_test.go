@@ -31,7 +31,12 @@ type tally struct {
 // upstream and what the application sees must be the same requests, each with
 // one credential; a response must be for the request it is given to.
 func TestOneReading(t *testing.T) {
-	all := vectors.All()
+	var all []vectors.Vector
+	for i, v := range vectors.All() {
+		if i%every == 0 {
+			all = append(all, v)
+		}
+	}
 	var mu sync.Mutex
 	results := map[string]tally{}
 	// All at once: t.Parallel would run as few as there are processors, and most
