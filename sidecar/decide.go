@@ -52,7 +52,7 @@ func (w *worker) decide(ctx context.Context, flow *gate.Flow, look func() io.Rea
 		}
 	}
 	r := w.route(ctx, now, flow)
-	if r.Action == api.Action_ACTION_PASSTHROUGH && now.refusal == nil && !namesHost(now, flow, look()) {
+	if r.Action == api.Action_ACTION_PASSTHROUGH && now.refusal == nil && (flow.TLS || r.Rule > 0) && !namesHost(now, flow, look()) {
 		return gate.Verdict{Route: gateRoute(flow, r)}
 	}
 	switch {
@@ -76,7 +76,7 @@ func (w *worker) decide(ctx context.Context, flow *gate.Flow, look func() io.Rea
 func (w *worker) route(ctx context.Context, now *served, flow *gate.Flow) bind.Route {
 	address := flow.Original.Addr()
 	return now.table.Route(bind.Destination{
-		Host: flow.Name, Address: unnamed(flow), Port: flow.Original.Port(), TLS: flow.TLS,
+		Host: flow.Name, Address: unnamed(flow), Port: flow.Original.Port(),
 		Leads: func(name string) bool { return w.resolver.Leads(ctx, name, address) },
 	})
 }
@@ -105,10 +105,10 @@ func (w *worker) still(flow *gate.Flow, route gate.Route) bool {
 		return false
 	}
 	r := now.table.Route(bind.Destination{
-		Host: flow.Name, Address: unnamed(flow), Port: route.Port, TLS: flow.TLS,
+		Host: flow.Name, Address: unnamed(flow), Port: route.Port,
 		Leads: func(name string) bool { return name == route.Host },
 	})
-	return r.Action == api.Action_ACTION_PASSTHROUGH && *gateRoute(flow, r) == route
+	return (flow.TLS || r.Rule > 0) && r.Action == api.Action_ACTION_PASSTHROUGH && *gateRoute(flow, r) == route
 }
 
 // namesHost reports whether a client without TLS speaks HTTP to a host by its

@@ -50,7 +50,7 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 		conn.Close()
 		return nil, fmt.Errorf("read the upstream's address: %w", err)
 	}
-	r := w.served.Load().table.Route(bind.Destination{Host: host, Address: remote.Addr().Unmap(), Port: port, TLS: true})
+	r := w.served.Load().table.Route(bind.Destination{Host: host, Address: remote.Addr().Unmap(), Port: port})
 	if r.Action == api.Action_ACTION_DENY && r.Rule > 0 {
 		conn.Close()
 		return nil, &bind.DeniedError{Rule: r.Rule}

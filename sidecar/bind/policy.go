@@ -121,7 +121,6 @@ type Destination struct {
 	Host    string     // as api.NormalizeHost spells it; empty if the client named none
 	Address netip.Addr // of a client that named no host what it asked for, of the sidecar's own connections what was dialled
 	Port    uint16
-	TLS     bool
 	// Leads reports whether clients that ask for a name are led to Address. It is
 	// asked of the names that rules have, where Host is empty.
 	Leads func(name string) bool
@@ -137,7 +136,7 @@ type Route struct {
 // Route decides about a connection. One that requests have to be seen of is
 // inspected.
 func (t *Table) Route(d Destination) Route {
-	bound := d.Host != "" && t.bound(d.Host, d.Port, d.TLS)
+	bound := t.boundAnyhow(d.Host, d.Port)
 	for i := range t.policy.rules {
 		r := &t.policy.rules[i]
 		if !slices.Contains(r.ports, d.Port) {
@@ -146,7 +145,7 @@ func (t *Table) Route(d Destination) Route {
 		name, fits := r.fits(d)
 		switch {
 		case !fits:
-		case r.refined(), bound && !r.denies():
+		case r.refined(), !r.denies() && (bound || t.boundAnyhow(name, d.Port)):
 			return Route{Action: api.Action_ACTION_INSPECT, Rule: r.number}
 		default:
 			return Route{Action: r.action, Rule: r.number, Host: name}
@@ -188,7 +187,7 @@ func (r *policyRule) fits(d Destination) (name string, fits bool) {
 // Permit decides about a request to host, as api.NormalizeHost spells it, with
 // the path as it was escaped. Its errors are a *DeniedError and ErrPath.
 func (t *Table) Permit(host string, port uint16, tls bool, method, path string) error {
-	d := Destination{Host: host, Port: port, TLS: tls}
+	d := Destination{Host: host, Port: port}
 	for i := range t.policy.rules {
 		r := &t.policy.rules[i]
 		if !slices.Contains(r.ports, port) {
@@ -230,6 +229,11 @@ func (t *Table) bound(host string, port uint16, tls bool) bool {
 	return binding != nil || err != nil
 }
 
+// boundAnyhow is bound over TLS or plain HTTP.
+func (t *Table) boundAnyhow(host string, port uint16) bool {
+	return host != "" && (t.bound(host, port, true) || t.bound(host, port, false))
+}
+
 // PassesPort reports whether a rule names port for passing through, so that what
 // is spoken there need not be TLS or HTTP.
 func (t *Table) PassesPort(port uint16) bool {
@@ -269,8 +273,7 @@ func (t *Table) reachable(host string, port uint16) bool {
 			return false
 		}
 	}
-	bound := t.bound(host, port, true) || t.bound(host, port, false)
-	return t.otherwise(d, bound) != api.Action_ACTION_DENY
+	return t.otherwise(d, t.boundAnyhow(host, port)) != api.Action_ACTION_DENY
 }
 
 // under reports whether path is prefix or below it.

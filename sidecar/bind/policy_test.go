@@ -58,7 +58,7 @@ func TestRouteOfNamedConnections(t *testing.T) {
 	} {
 		// Where a client with a name connects to decides nothing.
 		for _, address := range []string{"", "198.51.100.1"} {
-			d := Destination{Host: tt.host, Port: tt.port, TLS: true, Leads: func(string) bool { return true }}
+			d := Destination{Host: tt.host, Port: tt.port, Leads: func(string) bool { return true }}
 			if address == "" {
 				d.Leads = nil
 			}
@@ -68,17 +68,17 @@ func TestRouteOfNamedConnections(t *testing.T) {
 			}
 		}
 	}
-	if r := policyTable(t, through, []*api.Binding{binding("bound", false, "bound.test")}).Route(Destination{Host: "bound.test", Port: 443, TLS: true}); r.Action != inspect {
+	if r := policyTable(t, through, []*api.Binding{binding("bound", false, "bound.test")}).Route(Destination{Host: "bound.test", Port: 443}); r.Action != inspect {
 		t.Errorf("a bound host, by default: %v", r)
 	}
-	if r := policyTable(t, deny, []*api.Binding{binding("bound", false, "bound.test")}).Route(Destination{Host: "bound.test", Port: 443, TLS: true}); r.Action != inspect {
+	if r := policyTable(t, deny, []*api.Binding{binding("bound", false, "bound.test")}).Route(Destination{Host: "bound.test", Port: 443}); r.Action != inspect {
 		t.Errorf("a bound host where the default denies: %v", r)
 	}
 	if r := policyTable(t, through, nil).Route(Destination{Host: "any.test", Port: 22}); r.Action != deny {
 		t.Errorf("the default passes what no rule names the port of: %v", r)
 	}
 	rules := hosts(deny)
-	if r := policyTable(t, inspect, []*api.Binding{binding("bound", false, "bound.test")}, rules).Route(Destination{Host: "bound.test", Port: 443, TLS: true}); r.Action != deny {
+	if r := policyTable(t, inspect, []*api.Binding{binding("bound", false, "bound.test")}, rules).Route(Destination{Host: "bound.test", Port: 443}); r.Action != deny {
 		t.Errorf("a rule that denies does not hold for a bound host: %v", r)
 	}
 }
@@ -112,12 +112,28 @@ func TestRouteOfNamelessConnections(t *testing.T) {
 	}
 }
 
+// A bound host is not passed through either to a client that names none and is
+// led to it, or that has named it by CONNECT and speaks no TLS.
+func TestRouteOfBoundHostsByAnotherDoor(t *testing.T) {
+	tab := policyTable(t, through, []*api.Binding{binding("bound", false, "bound.test", "bound.test:22")},
+		&api.PolicyRule{Action: through, Hosts: []string{"bound.test"}, Ports: []uint32{443, 22}})
+	for _, port := range []uint16{443, 22} {
+		nameless := Destination{Address: netip.MustParseAddr("203.0.113.3"), Port: port, Leads: func(name string) bool { return name == "bound.test" }}
+		if r := tab.Route(nameless); r.Action == through {
+			t.Errorf("port %d, without a name: %+v", port, r)
+		}
+		if r := tab.Route(Destination{Host: "bound.test", Port: port}); r.Action == through {
+			t.Errorf("port %d: %+v", port, r)
+		}
+	}
+}
+
 // A rule that denies addresses is asked once more about what is dialled in fact,
 // where a name led to it.
 func TestRouteOfWhatIsDialled(t *testing.T) {
 	tab := policyTable(t, inspect, nil, hosts(inspect, "good.test"), hosts(deny, "198.51.100.0/24"))
 	for host, want := range map[string]api.Action{"good.test": inspect, "other.test": deny} {
-		if r := tab.Route(Destination{Host: host, Address: netip.MustParseAddr("198.51.100.9"), Port: 443, TLS: true}); r.Action != want {
+		if r := tab.Route(Destination{Host: host, Address: netip.MustParseAddr("198.51.100.9"), Port: 443}); r.Action != want {
 			t.Errorf("%s: %v", host, r)
 		}
 	}
@@ -285,7 +301,7 @@ func TestRouteAgreesWithPermit(t *testing.T) {
 		}
 		host, port := rapid.SampledFrom(names).Draw(t, "host"), rapid.SampledFrom([]uint16{443, 80, 8443}).Draw(t, "port")
 		bound := host == "b.test" && port != 80
-		route := tab.Route(Destination{Host: host, Port: port, TLS: true})
+		route := tab.Route(Destination{Host: host, Port: port})
 		if route.Action == through && bound {
 			t.Fatal("a bound host is passed through")
 		}
