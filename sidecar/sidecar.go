@@ -132,15 +132,16 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Log:         config.Log,
 	})
 	w.proxy = proxy.New(proxy.Config{
-		Facts:   facts,
-		Plan:    w.plan,
-		Explain: explain,
-		Opened:  w.opened,
-		Finish:  w.finish,
-		Tunnel:  w.tunnel,
-		Dial:    w.dial,
-		Roots:   roots,
-		Log:     config.Log,
+		Facts:     facts,
+		Plan:      w.plan,
+		Explain:   explain,
+		Opened:    w.opened,
+		Malformed: w.malformedHTTP2,
+		Finish:    w.finish,
+		Tunnel:    w.tunnel,
+		Dial:      w.dial,
+		Roots:     roots,
+		Log:       config.Log,
 	})
 	w.metrics = newMetrics(w)
 	return w, nil

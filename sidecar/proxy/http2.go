@@ -37,7 +37,7 @@ func newHTTP2Server(s *Server, address net.Addr) *http2Server {
 			IdleTimeout:                  idleTimeout,
 			MaxHeaderBytes:               2 * maxHead, // longer ones than maxHead are for takeHTTP2 to refuse
 			Protocols:                    protocols,
-			HTTP2:                        &http.HTTP2Config{MaxReadFrameSize: maxFrame, SendPingTimeout: pingAfter},
+			HTTP2:                        &http.HTTP2Config{MaxReadFrameSize: maxFrame, SendPingTimeout: pingAfter, CountError: s.config.Malformed},
 			DisableGeneralOptionsHandler: true,
 			ErrorLog:                     slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 			ConnContext: func(ctx context.Context, c net.Conn) context.Context {

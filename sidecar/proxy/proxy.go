@@ -50,6 +50,9 @@ type Config struct {
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
 	Opened  func(*Exchange) error         // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody
+	// Malformed is told what net/http refused of HTTP/2 before it was a request, in
+	// a word; which connection it came by net/http does not say. nil for nobody.
+	Malformed func(kind string)
 	// Tunnel takes over a direct connection that asked by CONNECT to be joined to
 	// host and port, and returns when it is done with it.
 	Tunnel func(ctx context.Context, c net.Conn, host string, port uint16)
