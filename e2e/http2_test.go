@@ -80,7 +80,7 @@ func TestH2spec(t *testing.T) {
 func ends(t *testing.T, w *e2e.World, handler http.Handler, test func(t *testing.T, w *e2e.World, flag, url string)) {
 	w.Pinned("agent", token, "--host", "*.ends.test", "--inject", "bearer")
 	w.OriginServer("one.ends.test", handler, "http/1.1")
-	w.OriginServer("two.ends.test", handler, "h2", "http/1.1")
+	w.OriginServer("two.ends.test", handler, "h2") // else HTTP/1.1 would be spoken for a client that does
 	for _, client := range []string{"http1.1", "http2"} {
 		for host, upstream := range map[string]string{"one": "http1.1", "two": "http2"} {
 			t.Run(client+" to "+upstream, func(t *testing.T) {

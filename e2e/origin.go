@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Origin makes an address of loopback the upstream of host: at port 443, or at
@@ -51,6 +52,16 @@ func (w *World) OriginServer(host string, handler http.Handler, protocols ...str
 		}
 	}
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: protocols}
+	if !slices.Contains(protocols, "http/1.1") {
+		// Go's server would speak it all the same, as if the client had not offered it.
+		deaf := &tls.Config{Certificates: server.TLS.Certificates, NextProtos: []string{"none"}}
+		server.TLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedProtos, "h2") {
+				return nil, nil
+			}
+			return deaf, nil
+		}
+	}
 	server.StartTLS()
 	w.t.Cleanup(server.Close)
 	w.Origin(host, false, server.Listener.Addr().String())
