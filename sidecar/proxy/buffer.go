@@ -7,7 +7,7 @@ import (
 )
 
 // buffers keeps buffers for the connections that have a request under way.
-type buffers struct{ readers, answers, requests, writers sync.Pool }
+type buffers struct{ readers, answers, requests, uploads, writers sync.Pool }
 
 const (
 	readBuffer   = 4 << 10
@@ -18,14 +18,14 @@ const (
 // reader gives what a client is read through.
 func (b *buffers) reader(from io.Reader) *bufio.Reader { return readerOf(&b.readers, from, readBuffer) }
 
-func (b *buffers) putReader(r *bufio.Reader) { putReader(&b.readers, r) }
+func (b *buffers) putReader(r *bufio.Reader) { putReaderOf(&b.readers, r) }
 
 // answer gives what an upstream is read through.
 func (b *buffers) answer(from io.Reader) *bufio.Reader {
 	return readerOf(&b.answers, from, answerBuffer)
 }
 
-func (b *buffers) putAnswer(r *bufio.Reader) { putReader(&b.answers, r) }
+func (b *buffers) putAnswer(r *bufio.Reader) { putReaderOf(&b.answers, r) }
 
 func readerOf(pool *sync.Pool, from io.Reader, size int) *bufio.Reader {
 	if r, ok := pool.Get().(*bufio.Reader); ok {
@@ -35,23 +35,32 @@ func readerOf(pool *sync.Pool, from io.Reader, size int) *bufio.Reader {
 	return bufio.NewReaderSize(from, size)
 }
 
-func putReader(pool *sync.Pool, r *bufio.Reader) {
+func putReaderOf(pool *sync.Pool, r *bufio.Reader) {
 	r.Reset(nil)
 	pool.Put(r)
 }
 
 // request gives what a request is written through.
-func (b *buffers) request(to io.Writer) *bufio.Writer {
-	if w, ok := b.requests.Get().(*bufio.Writer); ok {
+func (b *buffers) request(to io.Writer) *bufio.Writer { return writerOf(&b.requests, to, readBuffer) }
+
+func (b *buffers) putRequest(w *bufio.Writer) { putWriterOf(&b.requests, w) }
+
+// upload gives what a request is written through whose body comes over time.
+func (b *buffers) upload(to io.Writer) *bufio.Writer { return writerOf(&b.uploads, to, writeBuffer) }
+
+func (b *buffers) putUpload(w *bufio.Writer) { putWriterOf(&b.uploads, w) }
+
+func writerOf(pool *sync.Pool, to io.Writer, size int) *bufio.Writer {
+	if w, ok := pool.Get().(*bufio.Writer); ok {
 		w.Reset(to)
 		return w
 	}
-	return bufio.NewWriterSize(to, readBuffer)
+	return bufio.NewWriterSize(to, size)
 }
 
-func (b *buffers) putRequest(w *bufio.Writer) {
+func putWriterOf(pool *sync.Pool, w *bufio.Writer) {
 	w.Reset(nil)
-	b.requests.Put(w)
+	pool.Put(w)
 }
 
 func (b *buffers) writer() *writer {

@@ -109,7 +109,9 @@ type exchange struct {
 
 func (x *exchange) send(out *http.Request) (*http.Response, error) {
 	if out.Body == nil || x.travel.ready {
-		if err := x.write(out, out.Body); err != nil {
+		w := x.pool.buffers.request(x.conn)
+		defer x.pool.buffers.putRequest(w)
+		if err := x.write(w, out, out.Body); err != nil {
 			return nil, fmt.Errorf("send the request: %w", err)
 		}
 		x.sent = true
@@ -118,7 +120,10 @@ func (x *exchange) send(out *http.Request) (*http.Response, error) {
 	x.travel.upload = make(chan error, 1)
 	body := &eager{ReadCloser: out.Body, exchange: x, wait: out.Header.Get("Expect") != ""}
 	go func() {
-		err := x.write(out, body)
+		w := x.pool.buffers.upload(x.conn)
+		defer x.pool.buffers.putUpload(w)
+		body.flush = w.Flush
+		err := x.write(w, out, body)
 		x.travel.upload <- err
 		if body.failed {
 			x.conn.Close() // so that half a request is not taken for a whole one
@@ -155,12 +160,7 @@ func (x *exchange) permit() {
 }
 
 // write sends a request with a body.
-func (x *exchange) write(out *http.Request, body io.ReadCloser) error {
-	w := x.pool.buffers.request(x.conn)
-	defer x.pool.buffers.putRequest(w)
-	if e, ok := body.(*eager); ok {
-		e.flush = w.Flush
-	}
+func (x *exchange) write(w *bufio.Writer, out *http.Request, body io.ReadCloser) error {
 	request := *out
 	request.Body = body
 	if err := request.Write(w); err != nil {
