@@ -95,7 +95,7 @@ func decisions(t *rapid.T, p control.Policy) map[string]string {
 	all := make(map[string]string)
 	for _, port := range []uint16{443, 80, 5432} {
 		for _, name := range []string{"a.test", "b.a.test", "c.test", "x.c.test", "elsewhere.example"} {
-			d := bind.Destination{Host: name, Port: port, TLS: true}
+			d := bind.Destination{Host: name, Port: port}
 			all[fmt.Sprint("connection ", name, port)] = table.Route(d).Action.String()
 			d.Address = netip.MustParseAddr("10.1.2.3")
 			all[fmt.Sprint("dialled ", name, port)] = table.Route(d).Action.String()
