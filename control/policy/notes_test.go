@@ -189,7 +189,7 @@ func TestNotesOnBoundHostsAreTrue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := table.Route(bind.Destination{Host: "api.stripe.com", Port: 443, TLS: true}); got.Action != want {
+		if got := table.Route(bind.Destination{Host: "api.stripe.com", Port: 443}); got.Action != want {
 			t.Errorf("%s: %v, want %v", text, got.Action, want)
 		}
 	}

@@ -85,6 +85,10 @@ func checkShape(r *http.Request) *Error {
 	if r.Method == http.MethodConnect {
 		return Errorf(http.StatusMethodNotAllowed, "method_refused", "CONNECT has no place on an intercepted connection; dial the host itself")
 	}
+	if strings.ToUpper(r.Method) != r.Method {
+		// Some servers make the method of it that a policy may forbid.
+		return Errorf(http.StatusBadRequest, "malformed_request", "the method %q has small letters; methods are case-sensitive (RFC 9110 section 9.1)", r.Method)
+	}
 	return checkForm(r)
 }
 

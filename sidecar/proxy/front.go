@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +191,7 @@ func (f *front) read() (*http.Request, error) {
 // reject answers what did not become a request.
 func (f *front) reject(e *Error) {
 	f.request, f.last = &http.Request{ProtoMajor: 1, ProtoMinor: 1}, true
-	if _, err := f.respond(e.response("")); err == nil {
+	if _, err := f.respond(e.response(rand.Text())); err == nil {
 		f.linger()
 	}
 }

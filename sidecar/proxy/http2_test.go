@@ -275,3 +275,19 @@ func refuseFirst(c net.Conn) {
 		}
 	}
 }
+
+// TestMethodInSmallLetters has methods that some servers take for others, which a
+// policy forbids. HTTP/1 is refused them by the strict reader.
+func TestMethodInSmallLetters(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the request reached the upstream") })
+	for _, method := range []string{"delete", "Delete", "dELETE"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.ProtoMajor, r.Host = method, 2, "example.com"
+		r = r.WithContext(proxy.WithFacts(r.Context(), proxy.Facts{SNI: "example.com", Port: 443, TLS: true, HTTP2: true}))
+		recorder := httptest.NewRecorder()
+		w.ServeHTTP(recorder, r)
+		if recorder.Code != 400 || recorder.Header().Get("Sallyport-Error") != "malformed_request" {
+			t.Errorf("%s: status %d, %s", method, recorder.Code, recorder.Header().Get("Sallyport-Error"))
+		}
+	}
+}
