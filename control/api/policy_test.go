@@ -219,7 +219,7 @@ func TestSidecarTakesWhatIsChecked(t *testing.T) {
 		if err != nil {
 			t.Fatalf("a sidecar refuses %v: %v", p, err)
 		}
-		d := bind.Destination{Port: api.DefaultPort, TLS: true}
+		d := bind.Destination{Port: api.DefaultPort}
 		h := parseHost(t, host)
 		want := false
 		if rapid.Bool().Draw(t, "named") {
