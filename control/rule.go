@@ -10,10 +10,11 @@ import (
 type RuleKind string
 
 const (
-	RuleHeader RuleKind = "header"
-	RuleQuery  RuleKind = "query"
-	RulePath   RuleKind = "path"
-	RuleBasic  RuleKind = "basic"
+	RuleHeader  RuleKind = "header"
+	RuleDefault RuleKind = "default"
+	RuleQuery   RuleKind = "query"
+	RulePath    RuleKind = "path"
+	RuleBasic   RuleKind = "basic"
 )
 
 // Rule says where material goes in a request. Its text form, in JSON and on the
@@ -22,12 +23,13 @@ const (
 //	bearer                    short for header:Authorization: Bearer {{token}}
 //	basic                     RFC 7617 with the credential's username
 //	header:NAME: TEMPLATE     TEMPLATE holds {{token}}, or is a fixed text
+//	default:NAME: TEXT        a header that is set where the client sent none
 //	query:NAME
 //	path:TEMPLATE             TEMPLATE holds {{token}} and {{path}}
 type Rule struct {
 	Kind     RuleKind
 	Name     string // of a header or query parameter
-	Template string // of a header or path
+	Template string // of a header or path; the text of a default
 }
 
 const (
@@ -58,6 +60,8 @@ func ParseRule(s string) (Rule, error) {
 		return Rule{Kind: RuleBasic}, nil
 	case found && kind == "header":
 		return parseHeaderRule(rest)
+	case found && kind == "default":
+		return parseDefaultRule(rest)
 	case found && kind == "query":
 		if !queryName.MatchString(rest) {
 			return Rule{}, Errorf(CodeInvalid, "inject rule %q: the parameter's name is made of letters, digits, '-', '.', '_' and '~'", s)
@@ -66,24 +70,52 @@ func ParseRule(s string) (Rule, error) {
 	case found && kind == "path":
 		return parsePathRule(rest)
 	}
-	return Rule{}, Errorf(CodeInvalid, "inject rule %q is none of: bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE", s)
+	return Rule{}, Errorf(CodeInvalid, "inject rule %q is none of: bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT, query:NAME, path:TEMPLATE", s)
 }
 
 func parseHeaderRule(s string) (Rule, error) {
-	name, template, found := strings.Cut(s, ":")
-	template = strings.TrimSpace(template)
-	switch {
-	case !found || !fieldName.MatchString(name):
+	name, template, found := cutField(s)
+	if !found {
 		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": want header:NAME: TEMPLATE, as in header:X-Api-Key: {{token}}", s)
-	case unruly[strings.ToLower(name)]:
-		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": %s frames or routes the request and can't carry a credential", s, name)
-	case strings.ContainsFunc(template, func(r rune) bool { return r < ' ' || r > '~' }):
-		return Rule{}, Errorf(CodeInvalid, "inject rule \"header:%s\": the template has a character outside printable ASCII", s)
+	}
+	if err := checkField(RuleHeader, s, name, template); err != nil {
+		return Rule{}, err
 	}
 	if err := checkSlots("header", template, tokenSlot); err != nil {
 		return Rule{}, err
 	}
 	return Rule{Kind: RuleHeader, Name: name, Template: template}, nil
+}
+
+func parseDefaultRule(s string) (Rule, error) {
+	name, text, found := cutField(s)
+	if !found || text == "" {
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"default:%s\": want default:NAME: TEXT, as in default:Notion-Version: 2022-06-28", s)
+	}
+	if err := checkField(RuleDefault, s, name, text); err != nil {
+		return Rule{}, err
+	}
+	if strings.Contains(text, "{{") || strings.Contains(text, "}}") {
+		return Rule{}, Errorf(CodeInvalid, "inject rule \"default:%s\": a default holds no {{token}}, since a client could send its own text in the place of the secret; use header:NAME: {{token}}", s)
+	}
+	return Rule{Kind: RuleDefault, Name: name, Template: text}, nil
+}
+
+// cutField reads NAME: TEXT.
+func cutField(s string) (name, text string, ok bool) {
+	name, text, found := strings.Cut(s, ":")
+	return name, strings.TrimSpace(text), found && fieldName.MatchString(name)
+}
+
+// checkField refuses what no rule of s may set.
+func checkField(kind RuleKind, s, name, text string) error {
+	switch {
+	case unruly[strings.ToLower(name)]:
+		return Errorf(CodeInvalid, "inject rule \"%s:%s\": %s frames or routes the request, so no rule may set it", kind, s, name)
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }):
+		return Errorf(CodeInvalid, "inject rule \"%s:%s\": the template has a character outside printable ASCII", kind, s)
+	}
+	return nil
 }
 
 func parsePathRule(template string) (Rule, error) {
@@ -129,6 +161,8 @@ func (r Rule) String() string {
 			return "bearer"
 		}
 		return fmt.Sprintf("header:%s: %s", r.Name, r.Template)
+	case RuleDefault:
+		return fmt.Sprintf("default:%s: %s", r.Name, r.Template)
 	case RuleQuery:
 		return "query:" + r.Name
 	case RulePath:

@@ -65,17 +65,36 @@ func TestLibraries(t *testing.T) {
 }
 
 // TestSDKs calls vendors' APIs, each a fake that demands the exact credential, with
-// the vendors' SDKs.
+// the vendors' SDKs. The version of the API that an SDK is made for arrives; curl
+// knows none and gets the service's.
 func TestSDKs(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Shipped)
 	w.InstallNode()
 	const key = "sdk-key-0123456789abcdef"
+	versions := make(chan string, 16)
+	versioned := func(header string, api http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			versions <- strings.Join(r.Header.Values(header), ", ")
+			api.ServeHTTP(rw, r)
+		})
+	}
+	wantVersion := func(t *testing.T, want string) {
+		t.Helper()
+		select {
+		case got := <-versions:
+			if got != want {
+				t.Errorf("the upstream saw version %q, want %q", got, want)
+			}
+		default:
+			t.Error("the upstream saw no request")
+		}
+	}
 	turn := make(chan struct{})
 	words := []string{"one", "two", "three"}
 	for host, api := range map[string]http.Handler{
-		e2e.NotionHost: e2e.FakeNotion(key),
+		e2e.NotionHost: versioned("Notion-Version", e2e.FakeNotion(key)),
 		e2e.OpenAIHost: e2e.FakeOpenAI(key, words, turn),
-		e2e.ModelHost:  e2e.FakeAnthropic(key, words, turn),
+		e2e.ModelHost:  versioned("Anthropic-Version", e2e.FakeAnthropic(key, words, turn)),
 	} {
 		w.OriginServer(host, api, "h2", "http/1.1")
 	}
@@ -93,6 +112,20 @@ func TestSDKs(t *testing.T) {
 				t.Errorf("exit status %d, want %q printed:\n%s%s", r.Status, want, r.Stdout, r.Stderr)
 			}
 			noSecret(t, r, key)
+			if call == "notion" {
+				wantVersion(t, "2025-09-03")
+			}
+		})
+	}
+	for url, version := range map[string]string{
+		"https://" + e2e.NotionHost + "/v1/users/me": "2022-06-28",
+		"https://" + e2e.ModelHost + "/v1/models":    "2023-06-01",
+	} {
+		t.Run("curl "+url, func(t *testing.T) {
+			if r := w.In(t).TryRun("agent", "curl", "-sf", url); r.Status != 0 {
+				t.Errorf("exit status %d:\n%s%s", r.Status, r.Stdout, r.Stderr)
+			}
+			wantVersion(t, version)
 		})
 	}
 	// The next word of a stream is not sent before the SDK has given out the one before.
@@ -107,6 +140,9 @@ func TestSDKs(t *testing.T) {
 			}
 			if status := p.Wait(); status != 0 {
 				t.Errorf("exit status %d", status)
+			}
+			if vendor == "anthropic" {
+				wantVersion(t, "2026-10-21")
 			}
 		})
 	}

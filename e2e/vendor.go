@@ -63,6 +63,9 @@ func FakeOpenAI(key string, words []string, turn <-chan struct{}) http.Handler {
 // FakeAnthropic answers in the shape of Anthropic's API, streamed as FakeOpenAI does.
 func FakeAnthropic(key string, words []string, turn <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/models", func(rw http.ResponseWriter, _ *http.Request) {
+		answer(rw, http.StatusOK, map[string]any{"data": []any{map[string]any{"id": "e2e", "type": "model"}}, "has_more": false})
+	})
 	mux.HandleFunc("POST /v1/messages", func(rw http.ResponseWriter, r *http.Request) {
 		stream := newEventStream(rw, r, turn)
 		stream.send("message_start", map[string]any{"type": "message_start", "message": map[string]any{

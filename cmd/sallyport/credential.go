@@ -25,7 +25,7 @@ type credentialAddCmd struct {
 	Name           string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
 	Service        string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
 	Host           []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
-	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
 	Auth           string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
 	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
 	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`

@@ -24,7 +24,7 @@ func TestCredentialIsComplete(t *testing.T) {
 		username string
 	}{
 		{"a service", map[string]any{"service": "stripe"}, "api.stripe.com files.stripe.com", "bearer", "token", "block", ""},
-		{"a model provider", map[string]any{"service": "anthropic"}, "api.anthropic.com", "header:x-api-key: {{token}} header:anthropic-version: 2023-06-01", "token", "literal", ""},
+		{"a model provider", map[string]any{"service": "anthropic"}, "api.anthropic.com", "header:x-api-key: {{token}} default:anthropic-version: 2023-06-01", "token", "literal", ""},
 		{"a service at one's own host", map[string]any{"service": "gitlab", "hosts": []string{"Git.Corp.Example"}}, "git.corp.example", "header:PRIVATE-TOKEN: {{token}}", "token", "block", ""},
 		{"a basic service", map[string]any{"service": "twilio", "username": "AC1"}, "api.twilio.com conversations.twilio.com lookups.twilio.com messaging.twilio.com verify.twilio.com", "basic", "basic", "block", "AC1"},
 		{"a service with its own user", map[string]any{"service": "pypi"}, "upload.pypi.org", "basic", "basic", "block", "__token__"},
@@ -33,7 +33,7 @@ func TestCredentialIsComplete(t *testing.T) {
 		{"a host of one label", map[string]any{"hosts": []string{"internal"}}, "internal", "bearer", "token", "block", ""},
 		{"a host with basic", map[string]any{"hosts": []string{"a.example.com"}, "auth": "basic", "username": "bob"}, "a.example.com", "basic", "basic", "block", "bob"},
 		{"a username says basic", map[string]any{"hosts": []string{"a.example.com"}, "username": "bob"}, "a.example.com", "basic", "basic", "block", "bob"},
-		{"rules", map[string]any{"hosts": []string{"a.example.com"}, "inject": []string{"header:X-Key: {{token}}", "header:X-V: 1", "query:key"}, "stray": "redact"}, "a.example.com", "header:X-Key: {{token}} header:X-V: 1 query:key", "token", "redact", ""},
+		{"rules", map[string]any{"hosts": []string{"a.example.com"}, "inject": []string{"header:X-Key: {{token}}", "header:X-V: 1", "default:X-W: 2", "query:key"}, "stray": "redact"}, "a.example.com", "header:X-Key: {{token}} header:X-V: 1 default:X-W: 2 query:key", "token", "redact", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.body["name"], tc.body["secret"] = "x", "s3cret-of-x"
@@ -78,6 +78,11 @@ func TestCredentialRefused(t *testing.T) {
 		"a colon in the username":       {"hosts": host, "auth": "basic", "username": "a:b"},
 		"a username of a token":         {"hosts": host, "auth": "token", "username": "a"},
 		"two rules for one header":      {"hosts": host, "inject": []string{"header:X-Key: {{token}}", "header:x_key: 1"}},
+		"a default that has it":         {"hosts": host, "inject": []string{"bearer", "default:X-V: {{token}}"}},
+		"a default of a key":            {"hosts": host, "inject": []string{"query:key", "default:X-Api-Key: none"}},
+		"only a default":                {"hosts": host, "inject": []string{"default:X-V: 1"}},
+		"a default of a header set":     {"hosts": host, "inject": []string{"header:X-V: {{token}}", "default:x.v: 1"}},
+		"two defaults for one header":   {"hosts": host, "inject": []string{"bearer", "default:X-V: 1", "default:x_v: 1"}},
 		"basic and authorization":       {"hosts": host, "auth": "basic", "username": "a", "inject": []string{"basic", "bearer"}},
 		"two paths":                     {"hosts": host, "inject": []string{"path:/a{{token}}/{{path}}", "path:/b{{token}}/{{path}}"}},
 		"an unknown stray policy":       {"hosts": host, "stray": "maybe"},

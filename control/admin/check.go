@@ -159,6 +159,9 @@ func checkRules(c control.Credential) error {
 		if r.Kind == control.RuleBasic && c.Auth != control.AuthBasic {
 			return control.Errorf(control.CodeInvalid, "the inject rule basic needs auth basic and a username")
 		}
+		if r.Kind == control.RuleDefault && api.CarriesKey(api.FoldField(nil, r.Name)) {
+			return control.Errorf(control.CodeInvalid, "the inject rule %q: clients send keys in %s, so the client's own is never kept; use header:NAME: TEMPLATE", r, r.Name)
+		}
 		if first, twice := taken[place(r)]; twice {
 			return control.Errorf(control.CodeInvalid, "the inject rules %q and %q write to the same place", first, r)
 		}
@@ -167,13 +170,13 @@ func checkRules(c control.Credential) error {
 	return nil
 }
 
-// place is where a rule writes; servers treat '_' and '-' in header names alike.
+// place is where a rule writes, in the one spelling of all that servers take for it.
 func place(r control.Rule) string {
 	switch r.Kind {
 	case control.RuleBasic:
 		return "header authorization"
-	case control.RuleHeader:
-		return "header " + strings.ReplaceAll(strings.ToLower(r.Name), "_", "-")
+	case control.RuleHeader, control.RuleDefault:
+		return "header " + string(api.FoldField(nil, r.Name))
 	}
 	return string(r.Kind) + " " + r.Name
 }

@@ -22,7 +22,7 @@ type newCredential struct {
 	Name           string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
 	Service        string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
 	Hosts          []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
-	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, query:NAME, path:TEMPLATE"`
+	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, path:TEMPLATE"`
 	Auth           control.Auth   `json:"auth,omitempty" enum:"token,basic"`
 	Username       string         `json:"username,omitempty" doc:"Of basic"`
 	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`

@@ -31,6 +31,8 @@ func rule(r control.Rule) *api.Rule {
 	switch r.Kind {
 	case control.RuleHeader:
 		return &api.Rule{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: r.Name, Template: r.Template}}}
+	case control.RuleDefault:
+		return &api.Rule{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: r.Name, Template: r.Template, OnlyIfAbsent: true}}}
 	case control.RuleQuery:
 		return &api.Rule{Place: &api.Rule_Query_{Query: &api.Rule_Query{Name: r.Name}}}
 	case control.RulePath:

@@ -239,3 +239,23 @@ func TestTeamsDoNotMeet(t *testing.T) {
 		t.Errorf("its own: %v", err)
 	}
 }
+
+// A sidecar learns which headers it only fills in.
+func TestWatchSendsDefaults(t *testing.T) {
+	team := plane.NewTeam(t)
+	team.Setup(t, "sk_live_1")
+	team.Must(t, "POST", "vaults/v/credentials", map[string]any{"name": "notion", "service": "notion", "secret": "ntn_1"}, nil)
+	_, first := watch(t, team.Join(t))
+	i := slices.IndexFunc(first.GetBindings(), func(b *api.Binding) bool { return b.GetName() == "notion" })
+	if i < 0 {
+		t.Fatalf("bindings %v", first.GetBindings())
+	}
+	var got []string
+	for _, r := range first.GetBindings()[i].GetInject() {
+		h := r.GetHeader()
+		got = append(got, fmt.Sprintf("%s: %s %t", h.GetName(), h.GetTemplate(), h.GetOnlyIfAbsent()))
+	}
+	if want := []string{"Authorization: Bearer {{token}} false", "Notion-Version: 2022-06-28 true"}; !slices.Equal(got, want) {
+		t.Errorf("the rules are %q, want %q", got, want)
+	}
+}

@@ -1378,9 +1378,12 @@ func (x *Event) GetProtocol() string {
 }
 
 type Rule_Header struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Template      string                 `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"` // text with {{token}}
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Template string                 `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"` // text with {{token}}
+	// The client's own field of that name is left as it is. The template has no
+	// {{token}} then. A sidecar that does not know this replaces the field.
+	OnlyIfAbsent  bool `protobuf:"varint,3,opt,name=only_if_absent,json=onlyIfAbsent,proto3" json:"only_if_absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1427,6 +1430,13 @@ func (x *Rule_Header) GetTemplate() string {
 		return x.Template
 	}
 	return ""
+}
+
+func (x *Rule_Header) GetOnlyIfAbsent() bool {
+	if x != nil {
+		return x.OnlyIfAbsent
+	}
+	return false
 }
 
 type Rule_Query struct {
@@ -1617,15 +1627,16 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05stray\x18\b \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\x12\"\n" +
 	"\fplaceholders\x18\t \x03(\tR\fplaceholders\x12'\n" +
 	"\x0fallow_websocket\x18\n" +
-	" \x01(\bR\x0eallowWebsocket\"\xfb\x02\n" +
+	" \x01(\bR\x0eallowWebsocket\"\xa1\x03\n" +
 	"\x04Rule\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.sallyport.sidecar.v1.Rule.HeaderH\x00R\x06header\x128\n" +
 	"\x05query\x18\x02 \x01(\v2 .sallyport.sidecar.v1.Rule.QueryH\x00R\x05query\x125\n" +
 	"\x04path\x18\x03 \x01(\v2\x1f.sallyport.sidecar.v1.Rule.PathH\x00R\x04path\x128\n" +
-	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x1a8\n" +
+	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x1a^\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\btemplate\x18\x02 \x01(\tR\btemplate\x1a\x1b\n" +
+	"\btemplate\x18\x02 \x01(\tR\btemplate\x12$\n" +
+	"\x0eonly_if_absent\x18\x03 \x01(\bR\fonlyIfAbsent\x1a\x1b\n" +
 	"\x05Query\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x1a\"\n" +
 	"\x04Path\x12\x1a\n" +

@@ -86,6 +86,11 @@ func checkRules(t *testing.T, s registry.Service) {
 	if s.Auth != control.AuthBasic && s.Auth != control.AuthToken {
 		t.Errorf("auth %q", s.Auth)
 	}
+	for _, r := range s.Inject {
+		if r.Kind == control.RuleHeader && !r.Holds() {
+			t.Errorf("%q overwrites what a newer client sends; use default:", r)
+		}
+	}
 	if !slices.ContainsFunc(s.Inject, control.Rule.Holds) {
 		t.Error("no rule holds the token")
 	}
@@ -118,10 +123,10 @@ func TestKnownServices(t *testing.T) {
 	}{
 		{"stripe", "api.stripe.com", "bearer", control.StrayBlock},
 		{"openai", "api.openai.com", "bearer", control.StrayLiteral},
-		{"anthropic", "api.anthropic.com", "header:x-api-key: {{token}}|header:anthropic-version: 2023-06-01", control.StrayLiteral},
+		{"anthropic", "api.anthropic.com", "header:x-api-key: {{token}}|default:anthropic-version: 2023-06-01", control.StrayLiteral},
 		{"github", "api.github.com", "bearer", control.StrayBlock},
 		{"github-git", "github.com", "basic", control.StrayBlock},
-		{"notion", "api.notion.com", "bearer|header:Notion-Version: 2022-06-28", control.StrayBlock},
+		{"notion", "api.notion.com", "bearer|default:Notion-Version: 2022-06-28", control.StrayBlock},
 		{"telegram", "api.telegram.org", "path:/bot{{token}}/{{path}}", control.StrayBlock},
 		{"google-maps", "maps.googleapis.com", "query:key", control.StrayBlock},
 		{"twilio", "api.twilio.com", "basic", control.StrayBlock},

@@ -29,7 +29,8 @@ const (
 
 // Clear removes every key a client may have put into the request: header
 // fields that carry keys, the rules' own fields and query parameters, and user
-// information in the URL. A Cookie goes only where a rule sets one.
+// information in the URL. A Cookie goes only where a rule sets one. What a rule
+// sets only if it is absent stays.
 func Clear(r *http.Request, rules []*api.Rule) {
 	clearFields(r.Header, rules)
 	clearFields(r.Trailer, rules)
@@ -41,7 +42,8 @@ func Clear(r *http.Request, rules []*api.Rule) {
 	}
 }
 
-// Apply puts material where the rules say, replacing what is there.
+// Apply puts material where the rules say, replacing what is there, and adds what
+// rules set only if it is absent.
 func Apply(r *http.Request, rules []*api.Rule, m api.Material) error {
 	// All is rendered before anything is changed: no request is half injected.
 	changes := make([]func(), 0, len(rules))

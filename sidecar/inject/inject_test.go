@@ -204,6 +204,7 @@ func TestMaterialThatDoesNotFitChangesNothing(t *testing.T) {
 		{[]*api.Rule{header("A", "{{token}}")}, api.Material{Token: []byte("a\x00")}, ErrMaterial},
 		{[]*api.Rule{header("A", "{{token}}")}, api.Material{}, ErrMaterial},
 		{[]*api.Rule{basic()}, api.Material{Username: "a:b", Token: []byte("t")}, ErrMaterial},
+		{[]*api.Rule{absent("B", "x{{token}}")}, api.Material{Token: []byte("t")}, ErrRule},
 		{[]*api.Rule{header("A b", "{{token}}")}, api.Material{Token: []byte("t")}, ErrRule},
 		{[]*api.Rule{query("")}, api.Material{Token: []byte("t")}, ErrRule},
 		{[]*api.Rule{path("/{{token}}")}, api.Material{Token: []byte("t")}, ErrRule},
