@@ -37,6 +37,16 @@ func (g *Gate) newTLS() *tls.Config {
 		}
 		return session, nil
 	}
+	// What would be safe from quantum computers here never leaves the machine, and
+	// costs a tenth of a connection.
+	usual := c.Clone()
+	usual.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384}
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.ContainsFunc(usual.CurvePreferences, func(id tls.CurveID) bool { return slices.Contains(hello.SupportedCurves, id) }) {
+			return usual, nil
+		}
+		return nil, nil
+	}
 	return c
 }
 
