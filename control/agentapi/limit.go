@@ -34,10 +34,10 @@ var paces = map[string]pace{
 	api.SidecarServiceReportProcedure: {50, 100},
 }
 
-// eventPace is twice what a busy worker does (5,000 requests a second), and at
-// once twice what its queue holds after an outage. It keeps one sandbox from
+// eventPace is twice what a worker does on one core (10,000 requests a second), and at
+// once what four queues hold after an outage. It keeps one sandbox from
 // being all that the database does.
-var eventPace = pace{10_000, 20_000}
+var eventPace = pace{20_000, 40_000}
 
 // volumePace keeps one sandbox from filling the disk, in bytes: 8 GiB of events,
 // some twelve million usual ones, and from then on 1 MiB a second, 84 GiB a day.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"sallyport/control"
 )
 
@@ -42,6 +44,9 @@ func BenchmarkAppendEvents(b *testing.B) {
 			b.ReportMetric(float64((cpu()-own).Nanoseconds())/events, "own-ns/event")
 			b.ReportMetric(float64((cpuOfChildren(b)-postgres).Nanoseconds())/events, "postgres-ns/event")
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/events, "ns/event")
+			size := got(one(b.Context(), f.pool, "size", pgx.RowTo[float64],
+				`select pg_total_relation_size('audit_events')::float8 / count(*) from audit_events`))(b)
+			b.ReportMetric(size, "disk-B/event")
 		})
 	}
 }
