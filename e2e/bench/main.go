@@ -117,7 +117,7 @@ func parse(args []string) (options, error) {
 
 const unset = -2
 
-func run(args []string, out io.Writer) error {
+func run(args []string, out io.Writer) (err error) {
 	if len(args) > 0 {
 		if role := roles[args[0]]; role != nil {
 			return role(args[1:])
@@ -141,6 +141,11 @@ func run(args []string, out io.Writer) error {
 	if err := pin(o.cores.Load); err != nil {
 		return err
 	}
+	undo, err := oneGroup()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, undo()) }()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	w, err := newWorld(ctx, o)
