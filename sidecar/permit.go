@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"sallyport/control/api"
-	"sallyport/sidecar/bind"
 	"sallyport/sidecar/proxy"
 )
 
@@ -50,10 +48,12 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 		conn.Close()
 		return nil, fmt.Errorf("read the upstream's address: %w", err)
 	}
-	r := w.served.Load().table.Route(bind.Destination{Host: host, Address: remote.Addr().Unmap(), Port: port})
-	if r.Action == api.Action_ACTION_DENY && r.Rule > 0 {
+	if _, err := netip.ParseAddr(host); err == nil {
+		host = ""
+	}
+	if err := w.served.Load().table.Connect(host, port, remote.Addr().Unmap()); err != nil {
 		conn.Close()
-		return nil, &bind.DeniedError{Rule: r.Rule}
+		return nil, err
 	}
 	return conn, nil
 }

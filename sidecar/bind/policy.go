@@ -119,7 +119,7 @@ func (r *policyRule) request(method, path string) (bool, error) {
 // Destination is what is known of a connection.
 type Destination struct {
 	Host    string     // as api.NormalizeHost spells it; empty if the client named none
-	Address netip.Addr // of a client that named no host what it asked for, of the sidecar's own connections what was dialled
+	Address netip.Addr // of a client that named no host what it asked for, of a connection of the sidecar's own what was dialled
 	Port    uint16
 	// Leads reports whether clients that ask for a name are led to Address. It is
 	// asked of the names that rules have, where Host is empty.

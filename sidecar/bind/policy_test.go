@@ -128,17 +128,6 @@ func TestRouteOfBoundHostsByAnotherDoor(t *testing.T) {
 	}
 }
 
-// A rule that denies addresses is asked once more about what is dialled in fact,
-// where a name led to it.
-func TestRouteOfWhatIsDialled(t *testing.T) {
-	tab := policyTable(t, inspect, nil, hosts(inspect, "good.test"), hosts(deny, "198.51.100.0/24"))
-	for host, want := range map[string]api.Action{"good.test": inspect, "other.test": deny} {
-		if r := tab.Route(Destination{Host: host, Address: netip.MustParseAddr("198.51.100.9"), Port: 443}); r.Action != want {
-			t.Errorf("%s: %v", host, r)
-		}
-	}
-}
-
 // paths that some server reads as /admin or below it.
 var crooked = []string{
 	"/a/../admin", "/../admin", "/./admin", "/admin/.", "/%2e%2e/admin", "/a/%2E%2e/admin", "/.%2e/admin", "/a/..;/admin", "/..;x=1/admin",
