@@ -79,6 +79,7 @@ func gauges(w *worker) []prometheus.Collector {
 		gauge("sallyport_sidecar_audit_queue_events", "Audit events that wait for the control plane.", func() float64 { return float64(w.events.Stats().Queued) }),
 		counter("reported", func() uint64 { return w.events.Stats().Reported }),
 		counter("refused", func() uint64 { return w.events.Stats().Refused }),
+		counter("dropped", func() uint64 { return w.events.Stats().Dropped }),
 		counter("rejected", func() uint64 { return w.events.Stats().Rejected }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_sidecar_build_info", Help: "Always 1; the build is in the label.", ConstLabels: prometheus.Labels{"version": w.config.Version},

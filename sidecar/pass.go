@@ -59,6 +59,15 @@ func (w *worker) dialRoute(ctx context.Context, route gate.Route) (net.Conn, *ga
 // those of package proxy about requests.
 const passThrough = "passthrough"
 
+// passing keeps a place for the event of a flow that is to be passed through: what
+// nobody reads is at least recorded.
+func (w *worker) passing(ctx context.Context) *gate.Refusal {
+	if !w.events.Reserve(ctx) {
+		return &gate.Refusal{Code: "audit_full", Hint: "too many events wait for the control plane, so nothing is passed through; try again when it is back"}
+	}
+	return nil
+}
+
 // passed records a flow that was passed through.
 func (w *worker) passed(flow *gate.Flow, p gate.Passage) {
 	host, protocol := p.Route.Host, "TCP"
@@ -71,7 +80,7 @@ func (w *worker) passed(flow *gate.Flow, p gate.Passage) {
 	w.metrics.passed(p)
 	w.log.Debug("connection passed through", "host", host, "port", p.Route.Port, "protocol", protocol, "reason", p.Reason,
 		"sent", p.Sent, "received", p.Received, "duration", p.Duration)
-	w.spare(&api.Event{
+	w.events.Record(&api.Event{
 		Time:          timestamppb.New(flow.Accepted),
 		Host:          host,
 		Port:          uint32(p.Route.Port),

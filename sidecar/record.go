@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -61,7 +62,7 @@ func (w *worker) refusal(flow *gate.Flow, code string) {
 	if host == "" {
 		host = flow.Original.Addr().String()
 	}
-	w.spare(&api.Event{
+	w.events.Add(&api.Event{
 		Time:     timestamppb.New(flow.Accepted),
 		Host:     host,
 		Port:     uint32(flow.Original.Port()),
@@ -69,14 +70,6 @@ func (w *worker) refusal(flow *gate.Flow, code string) {
 		Reason:   code,
 		Duration: durationpb.New(time.Since(flow.Accepted)),
 	})
-}
-
-// spare records an event only while half the queue is free, so that a flood of
-// refusals can't keep the use of credentials from being recorded.
-func (w *worker) spare(e *api.Event) {
-	if w.events.Stats().Queued < auditCapacity/2 {
-		w.events.Add(e)
-	}
 }
 
 // finish records a request.
@@ -93,20 +86,34 @@ func (w *worker) finish(x *proxy.Exchange, err error) {
 	w.record(x)
 }
 
+// errUnrecorded refuses what would go on unrecorded for hours.
+var errUnrecorded = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
+	Message: "too many events wait for the control plane, so no connection changes its protocol; try again when it is back"}
+
 // opened records that a connection changes its protocol: its own event, with the
 // same request id, comes when it ends, which may be in hours.
 func (w *worker) opened(x *proxy.Exchange) error {
-	if x.Credential != "" && !w.events.Reserve(context.Background()) {
-		return errAuditFull
+	if !w.events.Reserve(context.Background()) {
+		return errUnrecorded
 	}
 	begun := *x
 	begun.Reason, begun.Duration = "opened", time.Since(x.Start)
-	w.record(&begun)
+	w.events.Record(eventOf(&begun))
 	return nil
 }
 
+// record puts a request's event in the place that the plan reserved, if a
+// credential was to be used. Others find one or are dropped.
 func (w *worker) record(x *proxy.Exchange) {
-	event := &api.Event{
+	if x.Credential != "" {
+		w.events.Record(eventOf(x))
+		return
+	}
+	w.events.Add(eventOf(x))
+}
+
+func eventOf(x *proxy.Exchange) *api.Event {
+	return &api.Event{
 		Time:          timestamppb.New(x.Start),
 		RequestId:     x.ID,
 		Host:          x.Host,
@@ -126,9 +133,4 @@ func (w *worker) record(x *proxy.Exchange) {
 		Upstream:      durationpb.New(x.Upstream),
 		Redactions:    uint32(x.Redactions),
 	}
-	if x.Credential != "" {
-		w.events.Record(event) // its place was reserved by the plan
-		return
-	}
-	w.spare(event)
 }

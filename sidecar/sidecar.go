@@ -126,6 +126,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Decide:      w.decide,
 		Still:       w.still,
 		Dial:        w.dialRoute,
+		Passing:     w.passing,
 		Certificate: ca.Leaf,
 		Refused:     w.refused,
 		Passed:      w.passed,

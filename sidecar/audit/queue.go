@@ -1,6 +1,7 @@
 // Package audit brings events to the control plane: a bounded queue, reported in
 // batches until they are acknowledged. Who needs a place in a full one waits a
-// little; nothing else does.
+// little; nothing else does. What needs none, such as a refusal, has only half of
+// it, so that a flood of those hides nothing that was sent anywhere.
 package audit
 
 import (
@@ -30,6 +31,7 @@ const (
 	// reserveTimeout is how long a full queue may keep a request waiting: many
 	// batches' time when the control plane is slow, and little when it is away.
 	reserveTimeout = 5 * time.Second
+	warnEvery      = 10 * time.Second // of events dropped
 )
 
 // Reporter is the call that stores events.
@@ -50,31 +52,34 @@ type Queue struct {
 	batch  int                 // events to send at once, at most; Run's own
 	places *semaphore.Weighted // of events, here or to come; given in turn
 	taken  atomic.Int64        // places
+	most   int64               // places taken while Add takes one
 
 	mu     sync.Mutex
 	events []*api.Event
 	next   uint64 // sequence number
 	stats  Stats
+	warned time.Time // of events dropped
 }
 
 // Stats counts a Queue's events.
 type Stats struct {
 	Queued   int    // not acknowledged yet, places reserved included
 	Reported uint64 // acknowledged
-	Refused  uint64 // found no place
+	Refused  uint64 // places not given
+	Dropped  uint64 // not taken by Add
 	Rejected uint64 // dropped: the control plane called them invalid
 }
 
-// New makes a Queue of at most capacity events.
+// New makes a Queue of at most capacity events, half of them from Add.
 func New(client Reporter, capacity int, log *slog.Logger) *Queue {
 	return &Queue{
 		client: client, log: log, places: semaphore.NewWeighted(int64(capacity)),
-		filled: make(chan struct{}, 1), batch: mostEvents, next: uint64(time.Now().UnixNano()),
+		most: int64(capacity / 2), filled: make(chan struct{}, 1), batch: mostEvents, next: uint64(time.Now().UnixNano()),
 	}
 }
 
-// Reserve keeps a place for an event to come, so that a credential is used only
-// if its use can be recorded. Exactly one Record or Cancel must follow a true
+// Reserve keeps a place for an event to come, so that a credential is used, or a
+// connection passed through, only if that can be recorded. Exactly one Record or Cancel must follow a true
 // answer. When the queue is full it waits for a place, and is false if there is
 // none within reserveTimeout or before ctx ends.
 func (q *Queue) Reserve(ctx context.Context) bool {
@@ -130,15 +135,30 @@ func (q *Queue) Record(e *api.Event) {
 	}
 }
 
-// Add records e if there is a place. It never blocks, and is false when the queue
-// is full and e was not taken.
+// Add records e while less than half of the places are taken. It never blocks, and
+// is false when e was dropped.
 func (q *Queue) Add(e *api.Event) bool {
-	if !q.tryReserve() {
-		q.refuse()
+	if q.taken.Load() >= q.most || !q.tryReserve() {
+		q.drop()
 		return false
 	}
 	q.Record(e)
 	return true
+}
+
+func (q *Queue) drop() {
+	q.mu.Lock()
+	q.stats.Dropped++
+	dropped, now := q.stats.Dropped, time.Now()
+	warn := now.Sub(q.warned) >= warnEvery
+	if warn {
+		q.warned = now
+	}
+	q.mu.Unlock()
+	if warn {
+		q.log.Warn("audit events of refusals and of requests without a credential are dropped: half the queue is taken",
+			"dropped", dropped, "queued", q.taken.Load())
+	}
 }
 
 // Stats counts the queue's events.

@@ -119,9 +119,10 @@ func inBubble(t *testing.T, capacity int, test func(t *testing.T, f *fakeControl
 func fill(t *testing.T, q *Queue, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
-		if !q.Add(event(i)) {
+		if !q.Reserve(t.Context()) {
 			t.Fatalf("event %d found no place", i)
 		}
+		q.Record(event(i))
 	}
 }
 
@@ -255,7 +256,7 @@ func TestFullQueueRefuses(t *testing.T) {
 			t.Error("the place that was given up is not free")
 		}
 		q.Record(event(9)) // the place was kept
-		if s := q.Stats(); s.Queued != 10 || s.Refused != 2 {
+		if s := q.Stats(); s.Queued != 10 || s.Refused != 1 || s.Dropped != 1 {
 			t.Errorf("stats %+v", s)
 		}
 		time.Sleep(time.Hour)
@@ -277,6 +278,30 @@ func TestFullQueueRefuses(t *testing.T) {
 }
 
 // Requests wait for a full queue that is being emptied, in the order they came.
+// TestFloodLeavesHalf: events that nobody reserved a place for take half of the
+// places at most. What is dropped is counted and told of, now and then.
+func TestFloodLeavesHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		q := New(newFakeControl(), 10, slog.New(slog.NewTextHandler(&out, nil)))
+		for range 1000 {
+			q.Add(event(0))
+		}
+		if s := q.Stats(); s.Queued != 5 || s.Dropped != 995 {
+			t.Errorf("stats %+v", s)
+		}
+		if n := strings.Count(out.String(), "dropped"); n != 2 { // the message and its key
+			t.Errorf("told of it so:\n%s", out.String())
+		}
+		fill(t, q, 0, 5)
+		time.Sleep(warnEvery)
+		q.Add(event(0))
+		if !strings.Contains(out.String(), "dropped=996") {
+			t.Errorf("not told of it again:\n%s", out.String())
+		}
+	})
+}
+
 func TestReserveWaitsInTurn(t *testing.T) {
 	inBubble(t, 10, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
 		f.before = func([]*api.Event) error {

@@ -61,6 +61,9 @@ type Config struct {
 	Still func(*Flow, Route) bool
 	// Dial connects to a route. Its refusal says why it can't.
 	Dial func(context.Context, Route) (net.Conn, *Refusal)
+	// Passing is asked before a flow is passed through, and may refuse it or take its
+	// time, which ctx bounds. Passed is told of each that it let pass; nil lets all.
+	Passing func(ctx context.Context) *Refusal
 	// Certificate gives the leaf for a name.
 	Certificate func(ctx context.Context, name string) (*tls.Certificate, error)
 	// Refused is told of every flow that did not pass, Passed of every one that was

@@ -38,6 +38,7 @@ type world struct {
 	admit    func(*gate.Flow) gate.Verdict
 	decide   func(*gate.Flow) gate.Verdict
 	still    func(*gate.Flow, gate.Route) bool
+	passing  func(context.Context) *gate.Refusal
 }
 
 func newWorld(t *testing.T, port uint16) *world {
@@ -55,6 +56,8 @@ func newWorld(t *testing.T, port uint16) *world {
 		admit:  func(*gate.Flow) gate.Verdict { return gate.Verdict{} },
 		decide: func(*gate.Flow) gate.Verdict { return gate.Verdict{} },
 		still:  func(*gate.Flow, gate.Route) bool { return true },
+
+		passing: func(context.Context) *gate.Refusal { return nil },
 	}
 	w.roots.AppendCertsFromPEM(authority.CertificatePEM())
 	w.gate = gate.New(gate.Config{
@@ -88,6 +91,12 @@ func newWorld(t *testing.T, port uint16) *world {
 				return nil, &gate.Refusal{Code: "upstream_unreachable"}
 			}
 			return c, nil
+		},
+		Passing: func(ctx context.Context) *gate.Refusal {
+			w.mu.Lock()
+			passing := w.passing
+			w.mu.Unlock()
+			return passing(ctx)
 		},
 		Certificate: authority.Leaf,
 		Refused:     func(_ *gate.Flow, r *gate.Refusal) { w.refused <- r },

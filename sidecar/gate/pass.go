@@ -51,11 +51,15 @@ type passing struct {
 	last           atomic.Int64 // when bytes went either way, since the epoch in nanoseconds
 	once           sync.Once
 	reason         string
+	cut            context.CancelFunc // called when the reason is known
 }
 
 // pass joins client and upstream until both have ended, or the flow is cut off.
 func (g *Gate) pass(p *passing) {
 	start := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p.cut = cancel
 	g.mu.Lock()
 	g.passing[p] = struct{}{}
 	g.mu.Unlock()
@@ -64,14 +68,34 @@ func (g *Gate) pass(p *passing) {
 	if !g.config.Still(p.client.flow, p.upstream.route) {
 		p.end("policy_changed")
 	}
-	p.run()
+	refusal := p.ask(ctx)
+	if refusal == nil {
+		p.run()
+	}
 	g.mu.Lock()
 	delete(g.passing, p)
 	g.mu.Unlock()
+	if refusal != nil {
+		p.upstream.Close()
+		g.refuse(p.client, p.client.flow, refusal)
+		return
+	}
 	g.config.Passed(p.client.flow, Passage{
 		Route: p.upstream.route, Sent: uint64(p.sent.Load()), Received: uint64(p.received.Load()),
 		Duration: time.Since(start), Reason: p.reason,
 	})
+}
+
+// ask asks whether the flow may begin, until it is cut off.
+func (p *passing) ask(ctx context.Context) *Refusal {
+	if p.gate.config.Passing == nil {
+		return nil
+	}
+	refusal := p.gate.config.Passing(ctx)
+	if refusal != nil && ctx.Err() != nil {
+		return &Refusal{Code: p.reason, Hint: "it was cut off before it began"}
+	}
+	return refusal
 }
 
 // Review cuts off what is passed through and may not go on.
@@ -96,6 +120,7 @@ func (g *Gate) endPassing(reason string, which func(*passing) bool) {
 func (p *passing) end(reason string) {
 	p.once.Do(func() {
 		p.reason = reason
+		p.cut()
 		if reason != "" {
 			reset(p.client)
 		}

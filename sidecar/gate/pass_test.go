@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -208,6 +209,46 @@ func TestChangeWhileDeciding(t *testing.T) {
 	if got, err := io.ReadAll(c); err == nil || len(got) > 0 {
 		t.Errorf("read %q, %v", got, err)
 	}
+}
+
+// TestNothingPassesUnasked: not a byte goes on before Passing has let the flow
+// pass, and a flow may be cut off while it is asked.
+func TestNothingPassesUnasked(t *testing.T) {
+	w := newWorld(t, 443)
+	reached := make(chan string, 10)
+	w.set(func() {
+		w.upstream = upstreamOf(t, func(c *net.TCPConn) { b, _ := io.ReadAll(c); reached <- string(b) })
+		w.decide = through
+		w.passing = func(context.Context) *gate.Refusal { return &gate.Refusal{Code: "audit_full"} }
+	})
+	attempt := func(code string) {
+		t.Helper()
+		c := w.dial(t)
+		io.WriteString(c, "hello\n")
+		if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client saw %v, want a reset", err)
+		}
+		if refusal := <-w.refused; refusal.Code != code {
+			t.Errorf("refused as %+v, want %s", refusal, code)
+		}
+		if got := <-reached; got != "" {
+			t.Errorf("the server got %q", got)
+		}
+	}
+	attempt("audit_full")
+	w.set(func() {
+		w.passing = func(ctx context.Context) *gate.Refusal {
+			w.set(func() { w.still = func(*gate.Flow, gate.Route) bool { return false } })
+			go w.gate.Review()
+			<-ctx.Done()
+			return &gate.Refusal{Code: "audit_full"}
+		}
+	})
+	attempt("policy_changed")
+	if len(w.through) > 0 {
+		t.Errorf("told of %+v", <-w.through)
+	}
+	w.none(t)
 }
 
 // TestIdleFlowEnds, in its own time.
