@@ -28,3 +28,6 @@ func PeekAll(t *testing.T, data []byte) {
 
 // SetIdle changes how long a flow that is passed through may be silent.
 func (g *Gate) SetIdle(d time.Duration) { g.idle = d }
+
+// SetMost changes how many connections to routes there may be.
+func (g *Gate) SetMost(n int64) { g.most = n }

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -91,6 +92,9 @@ type Gate struct {
 	flows  sync.WaitGroup // that are not handed over yet, or passed through
 	idle   time.Duration
 
+	upstreams atomic.Int64 // connections to routes, begun ones included
+	most      int64        // of them
+
 	mu      sync.Mutex
 	open    map[*conn]struct{}    // handed over and not closed yet
 	passing map[*passing]struct{} // passed through
@@ -100,7 +104,7 @@ type Gate struct {
 // New makes a Gate.
 func New(config Config) *Gate {
 	g := &Gate{
-		config: config, passed: make(chan net.Conn), done: make(chan struct{}), idle: idleTimeout,
+		config: config, passed: make(chan net.Conn), done: make(chan struct{}), idle: idleTimeout, most: mostUpstreams,
 		open: make(map[*conn]struct{}), passing: make(map[*passing]struct{}),
 	}
 	g.tls = g.newTLS()
@@ -184,12 +188,12 @@ func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) {
 	passed, through, refusal := g.admit(ctx, newConn(raw, flow))
 	if !interrupt() && refusal == nil {
 		refusal = &Refusal{Code: "closing", Hint: "the sidecar is stopping"}
-		if through != nil {
-			through.upstream.Close()
-		}
 	}
 	if refusal == nil {
 		refusal = clearDeadline(raw)
+	}
+	if refusal != nil && through != nil {
+		through.upstream.Close()
 	}
 	switch {
 	case refusal != nil:

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -15,6 +16,11 @@ import (
 
 // idleTimeout is how long a flow that is passed through may be silent.
 const idleTimeout = time.Hour
+
+// mostUpstreams bounds the connections of one sandbox to routes. Each flow takes
+// two descriptors and each direction that is spliced a pipe, so at most six: with
+// 1,024 most of the worker's 20,000 are left for requests, and for the control plane.
+const mostUpstreams = 1024
 
 // Passage is a flow that was passed through, when it has ended.
 type Passage struct {
@@ -31,14 +37,27 @@ type upstream struct {
 	route Route
 	early []byte // what it said already
 	spoke bool   // before the client did
+	leave func() // gives its place to another, once
+}
+
+// Close closes the connection and gives its place to another.
+func (u *upstream) Close() error {
+	defer u.leave()
+	return u.Conn.Close()
 }
 
 func (g *Gate) connect(ctx context.Context, route Route) (*upstream, *Refusal) {
+	if g.upstreams.Add(1) > g.most {
+		g.upstreams.Add(-1)
+		return nil, &Refusal{Code: "too_many_flows", Hint: fmt.Sprintf("%d connections of this sandbox are passed through already; close some, or let an idle one end", g.most)}
+	}
+	leave := sync.OnceFunc(func() { g.upstreams.Add(-1) })
 	c, refusal := g.config.Dial(ctx, route)
 	if refusal != nil {
+		leave()
 		return nil, refusal
 	}
-	return &upstream{Conn: c, route: route}, nil
+	return &upstream{Conn: c, route: route, leave: leave}, nil
 }
 
 // passing is a flow that is passed through.

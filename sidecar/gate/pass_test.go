@@ -251,6 +251,52 @@ func TestNothingPassesUnasked(t *testing.T) {
 	w.none(t)
 }
 
+// TestFlowsAreBounded: beyond the bound nothing is dialled; a flow that ends, or
+// that is handed over after all, makes room.
+func TestFlowsAreBounded(t *testing.T) {
+	w := newWorld(t, 443)
+	w.set(func() { w.upstream, w.decide = upstreamOf(t, echo), through })
+	w.gate.SetMost(3)
+	for range 3 {
+		var open []net.Conn
+		for range 3 {
+			c := w.dial(t)
+			exchange(t, c)
+			open = append(open, c)
+		}
+		c := w.dial(t)
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		io.WriteString(c, "hello\n")
+		if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client saw %v, want a reset", err)
+		}
+		if refusal := <-w.refused; refusal.Code != "too_many_flows" || !strings.Contains(refusal.Hint, "3 connections") {
+			t.Errorf("refused as %+v", refusal)
+		}
+		for _, c := range open {
+			c.Close()
+			<-w.through
+		}
+	}
+	w.set(func() { w.admit, w.upstream = through, "127.0.0.1:1" })
+	for range 5 { // none of which is connected
+		c, err := net.Dial("tcp", w.address)
+		if err == nil { // the reset may already meet the dial
+			c.Close()
+		}
+		if refusal := <-w.refused; refusal.Code != "upstream_unreachable" {
+			t.Errorf("refused as %+v", refusal)
+		}
+	}
+	w.set(func() { w.decide, w.upstream = refusePort, upstreamOf(t, echo) })
+	for range 5 { // each is connected, and then refused
+		io.WriteString(w.dial(t), "hello\n")
+		if refusal := <-w.refused; refusal.Code != "port" {
+			t.Errorf("refused as %+v", refusal)
+		}
+	}
+}
+
 // TestIdleFlowEnds, in its own time.
 func TestIdleFlowEnds(t *testing.T) {
 	w := newWorld(t, 443)
