@@ -101,7 +101,7 @@ func gateRoute(flow *gate.Flow, r bind.Route) *gate.Route {
 // still reports whether a flow may go on to be passed through to a route.
 func (w *worker) still(flow *gate.Flow, route gate.Route) bool {
 	now := w.served.Load()
-	if now.refusal != nil {
+	if now.refusal != nil || flow.Dialled.IsValid() && now.table.Connect(route.Host, route.Port, flow.Dialled) != nil {
 		return false
 	}
 	r := now.table.Route(bind.Destination{

@@ -59,13 +59,14 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 }
 
 // holds gives what says whether a request would still be decided as it was: the
-// policy permits it, with the same credential or again with none. A new version
-// of the credential changes nothing.
-func (w *worker) holds(x *proxy.Exchange, r *http.Request, credential string) func() bool {
+// policy permits it, with the same credential or again with none, and where it was
+// connected to is judged by the same rules. A new version of the credential changes
+// nothing.
+func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credential string) func() bool {
 	host, port, secure, method, path := x.Host, x.Port, x.TLS, r.Method, r.URL.EscapedPath()
 	return func() bool {
 		now := w.served.Load()
-		if now.refusal != nil || now.table.Permit(host, port, secure, method, path) != nil {
+		if now.refusal != nil || now.table.Permit(host, port, secure, method, path) != nil || !now.table.SameConnects(then.table, host, port) {
 			return false
 		}
 		binding, err := now.table.Match(host, port, secure)

@@ -78,7 +78,7 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 			err := strayPlaceholders(out, now.scanner, stray)
 			return inClear(now, x, err)
 		},
-		Holds: w.holds(x, r, ""),
+		Holds: w.holds(now, x, r, ""),
 	}
 }
 
@@ -99,7 +99,7 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 		Version:    binding.GetVersion(),
 		Lease:      lease.ID(),
 		Upgrade:    binding.GetAllowWebsocket(),
-		Holds:      w.holds(x, r, binding.GetCredentialId()),
+		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
 		Request: func(out *http.Request) error {
 			inject.Clear(out, binding.GetInject())
 			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {

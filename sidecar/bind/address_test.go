@@ -42,3 +42,32 @@ func TestConnect(t *testing.T) {
 		}
 	}
 }
+
+// What was connected to stays for as long as the rules about its address do.
+func TestSameConnects(t *testing.T) {
+	blocked, other := hosts(deny, "198.51.100.0/24"), hosts(deny, "203.0.113.0/24")
+	good, method := hosts(inspect, "good.test"), &api.PolicyRule{Action: deny, Methods: []string{"DELETE"}}
+	for name, tt := range map[string]struct {
+		before, after []*api.PolicyRule
+		host, all     bool
+	}{
+		"none":                 {nil, nil, true, true},
+		"without addresses":    {nil, []*api.PolicyRule{good, method}, true, true},
+		"the same":             {[]*api.PolicyRule{method, blocked}, []*api.PolicyRule{method, blocked}, true, true},
+		"one more":             {nil, []*api.PolicyRule{blocked}, false, false},
+		"another":              {[]*api.PolicyRule{blocked}, []*api.PolicyRule{other}, false, false},
+		"behind a method":      {[]*api.PolicyRule{method}, []*api.PolicyRule{method, blocked}, false, false},
+		"with a method":        {nil, []*api.PolicyRule{{Action: deny, Hosts: blocked.Hosts, Methods: []string{"POST"}}}, false, false},
+		"for others":           {[]*api.PolicyRule{good}, []*api.PolicyRule{good, blocked}, true, false},
+		"not hidden any more":  {[]*api.PolicyRule{good, blocked}, []*api.PolicyRule{blocked}, false, false},
+		"an exception is gone": {[]*api.PolicyRule{hosts(inspect, "198.51.100.9"), blocked}, []*api.PolicyRule{blocked}, false, false},
+	} {
+		before, after := policyTable(t, inspect, nil, tt.before...), policyTable(t, inspect, nil, tt.after...)
+		if got := after.SameConnects(before, "good.test", 443); got != tt.host {
+			t.Errorf("%s: the host's: %v", name, got)
+		}
+		if got := after.SameAddresses(before); got != tt.all {
+			t.Errorf("%s: all: %v", name, got)
+		}
+	}
+}

@@ -17,14 +17,15 @@ type Flow struct {
 	// sandbox can forge it. Of a flow that was asked for by CONNECT with a name,
 	// only the port is known.
 	Original netip.AddrPort
-	Connect  string   // the name that a CONNECT asked for; empty for none
-	Direct   bool     // it dialled the interception port itself
-	TLS      bool     // it began with a TLS ClientHello
-	SNI      string   // as the client sent it; empty if it sent none
-	ALPN     []string // as the client sent it
-	Versions []uint16 // of TLS, as the client sent them
-	Name     string   // the host that it was decided to be for; empty for none
-	Protocol string   // the ALPN protocol agreed on, or "h2" begun without TLS; empty for none
+	Connect  string     // the name that a CONNECT asked for; empty for none
+	Direct   bool       // it dialled the interception port itself
+	TLS      bool       // it began with a TLS ClientHello
+	SNI      string     // as the client sent it; empty if it sent none
+	ALPN     []string   // as the client sent it
+	Versions []uint16   // of TLS, as the client sent them
+	Name     string     // the host that it was decided to be for; empty for none
+	Protocol string     // the ALPN protocol agreed on, or "h2" begun without TLS; empty for none
+	Dialled  netip.Addr // what was connected to, to pass it through; zero for nothing
 	Accepted time.Time
 }
 

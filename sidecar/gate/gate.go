@@ -237,7 +237,7 @@ func (g *Gate) admit(ctx context.Context, c *conn) (net.Conn, *passing, *Refusal
 			return nil, nil, refusal
 		}
 		if server.spoke || len(c.early) == 0 {
-			return nil, &passing{gate: g, client: c, upstream: server}, nil
+			return nil, g.join(c, server), nil
 		}
 	}
 	passed, through, refusal := g.decide(ctx, c, server)
@@ -274,7 +274,13 @@ func (g *Gate) decide(ctx context.Context, c *conn, server *upstream) (net.Conn,
 			return nil, nil, refusal
 		}
 	}
-	return nil, &passing{gate: g, client: c, upstream: server}, nil
+	return nil, g.join(c, server), nil
+}
+
+// join makes a flow that is passed through.
+func (g *Gate) join(c *conn, server *upstream) *passing {
+	c.flow.Dialled = addrPort(server.RemoteAddr()).Addr()
+	return &passing{gate: g, client: c, upstream: server}
 }
 
 func (g *Gate) track(passed net.Conn) {
