@@ -59,7 +59,7 @@ func TestPassthrough(t *testing.T) {
 	if seen := w.Nginx.Seen("/pinned")[0]; seen.TLS != "TLSv1.2" || seen.Authorization != "Bearer mine" {
 		t.Errorf("upstream saw %+v, want the client's own TLS and header", seen)
 	}
-	if r := w.TryRun("agent", append(curl, "https://"+e2e.EchoHost+"/bound")...); r.Status != 60 {
+	if r := w.TryRun("agent", append(curl, "https://"+e2e.EchoHost+"/bound")...); r.Status != 60 || !strings.Contains(r.Stderr, "is never passed through") {
 		t.Errorf("a client that pins the bound host's certificate ended with %d:\n%s", r.Status, r.Stdout+r.Stderr)
 	}
 	w.Nginx.SeenNone("/bound")

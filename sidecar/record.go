@@ -23,16 +23,38 @@ func (w *worker) refused(flow *gate.Flow, refusal *gate.Refusal) {
 	if refusal.Code == "client_gone" || refusal.Code == "closing" {
 		return // nothing was asked for
 	}
-	hint := refusal.Hint
-	switch refusal.Code {
-	case "untrusted_ca":
-		hint += "; let it read SSL_CERT_FILE or the system's bundle, or if it pins certificates, " + w.remedy(flow)
-	case "alpn_refused", "old_tls":
-		hint += "; " + w.remedy(flow)
-	}
+	hint := w.hint(flow, refusal)
 	w.metrics.refusals.WithLabelValues(refusal.Code).Inc()
 	w.log.Warn("connection refused", "code", refusal.Code, "destination", destination(flow), "sni", flow.SNI, "hint", hint)
 	w.refusal(flow, refusal.Code)
+}
+
+// hint adds to a refusal what would let the flow pass. A host with a credential
+// is never passed through.
+func (w *worker) hint(flow *gate.Flow, refusal *gate.Refusal) string {
+	bound := w.boundHost(flow)
+	switch {
+	case refusal.Code == "untrusted_ca" && bound:
+		return refusal.Hint + "; let it read SSL_CERT_FILE or the system's bundle; if it pins certificates it can't be used here, as " + flow.Name + " has a credential and is never passed through"
+	case refusal.Code == "untrusted_ca":
+		return refusal.Hint + "; let it read SSL_CERT_FILE or the system's bundle, or if it pins certificates, " + w.remedy(flow)
+	case (refusal.Code == "alpn_refused" || refusal.Code == "old_tls") && bound:
+		return refusal.Hint + "; such a client can't be used here, as " + flow.Name + " has a credential and is never passed through"
+	case refusal.Code == "alpn_refused", refusal.Code == "old_tls":
+		return refusal.Hint + "; " + w.remedy(flow)
+	}
+	return refusal.Hint
+}
+
+// boundHost reports whether a credential is for the flow's host, or several are.
+func (w *worker) boundHost(flow *gate.Flow) bool {
+	table, port := w.served.Load().table, flow.Original.Port()
+	for _, tls := range []bool{true, false} {
+		if binding, err := table.Match(flow.Name, port, tls); binding != nil || err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // malformed records a request that the strict reader refused.
