@@ -78,8 +78,12 @@ func (w *worker) apply(m *api.WatchResponse) error {
 // upstream connections may be used. What goes on without further requests and
 // would be decided otherwise now is ended.
 func (w *worker) serve(versions map[string]uint64, next *served) {
+	before := w.served.Load()
 	w.leases.Replace(versions, func() { w.served.Store(next) })
 	w.proxy.Keep(versions)
+	if !next.table.SameAddresses(before.table) {
+		w.proxy.DropIdle()
+	}
 	w.gate.Review()
 	w.hear.Do(func() { close(w.heard) })
 }

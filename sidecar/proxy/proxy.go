@@ -84,3 +84,7 @@ func (s *Server) Keep(versions map[string]uint64) {
 	s.upstreams.keep(versions)
 	s.tunnels.review()
 }
+
+// DropIdle closes the upstream connections that are idle; those in use are closed
+// when their request ends. The next requests connect anew.
+func (s *Server) DropIdle() { s.upstreams.close() }
