@@ -1,13 +1,11 @@
 package sidecar
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 
@@ -51,8 +49,14 @@ func (w *worker) decide(ctx context.Context, flow *gate.Flow, look func() io.Rea
 			return refuse("misdirected", "CONNECT was for %s, the TLS connection in it is for %q", flow.Connect, flow.SNI)
 		}
 	}
+	// Of HTTP, what a connection began with says nothing about the requests after it:
+	// where a name was allowed, each is read. By an address all of it may pass.
+	http := !flow.TLS && now.table.SpeaksHTTP(flow.Original.Port()) && looksHTTP(flow, look())
+	if http && (flow.Name != "" || namesHost(flow, look())) {
+		return gate.Verdict{}
+	}
 	r := w.route(ctx, now, flow)
-	if r.Action == api.Action_ACTION_PASSTHROUGH && now.refusal == nil && (flow.TLS || r.Rule > 0) && !namesHost(now, flow, look()) {
+	if r.Action == api.Action_ACTION_PASSTHROUGH && now.refusal == nil && (flow.TLS || r.Rule > 0) && !(http && r.Host != "") {
 		return gate.Verdict{Route: gateRoute(flow, r)}
 	}
 	switch {
@@ -109,37 +113,6 @@ func (w *worker) still(flow *gate.Flow, route gate.Route) bool {
 		Leads: func(name string) bool { return name == route.Host },
 	})
 	return (flow.TLS || r.Rule > 0) && r.Action == api.Action_ACTION_PASSTHROUGH && *gateRoute(flow, r) == route
-}
-
-// namesHost reports whether a client without TLS speaks HTTP to a host by its
-// name, where that is read: what becomes of its requests is decided then.
-func namesHost(now *served, flow *gate.Flow, first io.Reader) bool {
-	if flow.TLS || !now.table.SpeaksHTTP(flow.Original.Port()) {
-		return false
-	}
-	if flow.Protocol == "h2" {
-		return true
-	}
-	r, err := http.ReadRequest(bufio.NewReader(first))
-	if err != nil {
-		return false
-	}
-	name, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		name = r.Host // it has no port
-	}
-	_, err = api.NormalizeHost(name)
-	return err == nil
-}
-
-// speaksHTTP reports whether the first byte may be one of a method (RFC 9110
-// section 5.6.2), or of the line ends that some send before it.
-func speaksHTTP(first io.Reader) bool {
-	var b [1]byte
-	if _, err := io.ReadFull(first, b[:]); err != nil {
-		return false
-	}
-	return b[0] == '\r' || b[0] == '\n' || b[0] > ' ' && b[0] < 0x7f && b[0] != '"' && b[0] != '('
 }
 
 // mayAsk reports whether a name may be asked for upstream: only if anything may
