@@ -78,11 +78,13 @@ func (w *worker) decide(ctx context.Context, flow *gate.Flow, look func() io.Rea
 
 // route asks the policy about a flow.
 func (w *worker) route(ctx context.Context, now *served, flow *gate.Flow) bind.Route {
-	address := flow.Original.Addr()
-	return now.table.Route(bind.Destination{
-		Host: flow.Name, Address: unnamed(flow), Port: flow.Original.Port(),
-		Leads: func(name string) bool { return w.resolver.Leads(ctx, name, address) },
-	})
+	address, port := flow.Original.Addr(), flow.Original.Port()
+	d := bind.Destination{Host: flow.Name, Address: unnamed(flow), Port: port}
+	if flow.Name == "" && address.IsValid() {
+		led := w.resolver.Led(ctx, now.table.AskedNames(address, port), address)
+		d.Leads = func(name string) bool { return led[name] }
+	}
+	return now.table.Route(d)
 }
 
 // unnamed is the address that a flow without a name is for. Of one with a name,

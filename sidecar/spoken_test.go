@@ -2,9 +2,11 @@ package sidecar
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
@@ -79,13 +81,41 @@ func TestNamedHostIsNotSplicedInHTTP(t *testing.T) {
 	}
 }
 
+// TestHTTPWaitsForNoNames: a request that names its host is read at once, however
+// slow the servers of the policy's names are.
+func TestHTTPWaitsForNoNames(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	resolver, err := resolve.New(resolve.Config{Servers: []netip.AddrPort{netip.MustParseAddrPort(silent.LocalAddr().String())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := bind.New(nil, nil, &api.Policy{Rules: []*api.PolicyRule{
+		{Action: api.Action_ACTION_DENY, Hosts: []string{"a.test"}}, {Action: api.Action_ACTION_PASSTHROUGH, Hosts: []string{"b.test"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{resolver: resolver}
+	w.served.Store(&served{table: table})
+	start := time.Now()
+	flow := &gate.Flow{Original: netip.MustParseAddrPort("192.0.2.1:80")}
+	v := w.decide(t.Context(), flow, func() io.Reader { return strings.NewReader("GET / HTTP/1.1\r\nHost: c.test\r\n\r\n") })
+	if took := time.Since(start); v.Route != nil || v.Refusal != nil || took > time.Second {
+		t.Errorf("%+v after %v", v, took)
+	}
+}
+
 // synthetic is the address that name's clients are led to: of those that belong to
 // nobody (RFC 2544) one is.
 func synthetic(t *testing.T, r *resolve.Resolver, name string) string {
 	t.Helper()
 	for i := range 1 << 17 {
 		a := netip.AddrFrom4([4]byte{198, 18 + byte(i>>16), byte(i >> 8), byte(i)})
-		if r.Leads(t.Context(), name, a) {
+		if r.Led(t.Context(), []string{name}, a)[name] {
 			return a.String()
 		}
 	}

@@ -82,3 +82,30 @@ func isAddress(h api.PolicyHost) bool { return !h.Wildcard() && h.ExactName() ==
 func (r *policyRule) sameHosts(other *policyRule) bool {
 	return r.action == other.action && slices.Equal(r.hosts, other.hosts)
 }
+
+// AskedNames are the names that have to be known to lead to address or not, before
+// a connection to it that names no host can be decided: those of the rules up to
+// the last that may pass it through. There are none where none may.
+func (t *Table) AskedNames(address netip.Addr, port uint16) []string {
+	var names, needed []string
+	for i := range t.policy.rules {
+		r := &t.policy.rules[i]
+		if !slices.Contains(r.ports, port) {
+			continue
+		}
+		before := len(names)
+		for _, h := range r.hosts {
+			if name := h.ExactName(); name != "" {
+				names = append(names, name)
+			}
+		}
+		decides := r.fitsAddress(address) || len(r.hosts) == 0 && r.denies()
+		if r.action == api.Action_ACTION_PASSTHROUGH && (len(names) > before || decides) {
+			needed = names
+		}
+		if decides {
+			break
+		}
+	}
+	return needed
+}

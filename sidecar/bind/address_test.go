@@ -2,6 +2,7 @@ package bind
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sallyport/control/api"
@@ -68,6 +69,31 @@ func TestSameConnects(t *testing.T) {
 		}
 		if got := after.SameAddresses(before); got != tt.all {
 			t.Errorf("%s: all: %v", name, got)
+		}
+	}
+}
+
+// Names are asked about only where that may pass a connection through.
+func TestAskedNames(t *testing.T) {
+	at := func(a api.Action, port uint32, hosts ...string) *api.PolicyRule {
+		return &api.PolicyRule{Action: a, Hosts: hosts, Ports: []uint32{port}}
+	}
+	for name, tt := range map[string]struct {
+		rules []*api.PolicyRule
+		want  []string
+	}{
+		"none":                       {nil, nil},
+		"none passed through":        {[]*api.PolicyRule{hosts(deny, "a.test"), hosts(inspect, "b.test")}, nil},
+		"on another port":            {[]*api.PolicyRule{at(through, 22, "a.test")}, nil},
+		"a name, and one before":     {[]*api.PolicyRule{hosts(deny, "a.test", "*.c.test"), hosts(through, "b.test"), hosts(inspect, "d.test")}, []string{"a.test", "b.test"}},
+		"an address, and one before": {[]*api.PolicyRule{hosts(deny, "a.test"), hosts(through, "198.51.100.0/24"), hosts(through, "d.test")}, []string{"a.test"}},
+		"another address":            {[]*api.PolicyRule{hosts(deny, "a.test"), hosts(through, "203.0.113.0/24")}, nil},
+		"behind a denied address":    {[]*api.PolicyRule{hosts(deny, "198.51.100.0/24"), hosts(through, "d.test")}, nil},
+		"names below one":            {[]*api.PolicyRule{hosts(deny, "a.test"), hosts(through, "**.b.test")}, nil},
+	} {
+		tab := policyTable(t, inspect, nil, tt.rules...)
+		if got := tab.AskedNames(netip.MustParseAddr("198.51.100.9"), 80); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
 }

@@ -493,8 +493,10 @@ func TestRotationDropsConnections(t *testing.T) {
 	get()
 	w.plan.Credential = "d"
 	get()
-	if len(conns) != 3 {
-		t.Errorf("upstream connections %v, want one for c/1 (twice), one for c/2, one for d/2", conns)
+	w.DropIdle()
+	get()
+	if len(conns) != 4 {
+		t.Errorf("upstream connections %v, want one for c/1 (twice), one for c/2, two for d/2", conns)
 	}
 }
 

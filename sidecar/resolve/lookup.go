@@ -58,13 +58,22 @@ func (r *Resolver) lookup(ctx context.Context, q question) answer {
 	if known, ok := r.known(q); ok {
 		return known
 	}
+	return r.share(ctx, q, lookupTimeout)
+}
+
+// share asks upstream, for as long as most, for all who ask the same at the same
+// time and have as long. That it took too long holds for those who ask by lookup
+// only where they had asked.
+func (r *Resolver) share(ctx context.Context, q question, most time.Duration) answer {
 	// Not the caller's ctx: its end must not fail the others who wait. The
 	// timeout bounds how long that can take.
-	shared, _, _ := r.flights.Do(dns.TypeToString[q.kind]+" "+q.name, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
+	shared, _, _ := r.flights.Do(dns.TypeToString[q.kind]+" "+q.name+" "+most.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
 		defer cancel()
 		a := r.ask(ctx, q)
-		r.cache.put(q, a)
+		if most == lookupTimeout || a.err == nil || errors.Is(a.err, ErrNoSuchHost) {
+			r.cache.put(q, a)
+		}
 		return a, nil
 	})
 	return shared.(answer)

@@ -47,6 +47,7 @@ type Resolver struct {
 	servers   []netip.AddrPort
 
 	cache   cache
+	silent  cache // of questions about where a name leads that got no answer
 	flights singleflight.Group
 	queries *rate.Limiter  // of the sandbox's questions that go upstream
 	warning rate.Sometimes // of them, so that a sandbox can't flood the log
@@ -56,7 +57,7 @@ type Resolver struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Log, guard: newGuard(), servers: c.Servers,
-		cache: cache{answers: map[question]answer{}}, queries: rate.NewLimiter(queryRate, queryBurst),
+		cache: cache{answers: map[question]answer{}}, silent: cache{answers: map[question]answer{}}, queries: rate.NewLimiter(queryRate, queryBurst),
 		warning: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
 	if r.log == nil {

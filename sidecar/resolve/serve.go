@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -181,20 +180,6 @@ func syntheticAddress(q question) netip.Addr {
 	a := [16]byte{0x20, 0x01, 0x00, 0x02}
 	copy(a[8:], hash[:8])
 	return netip.AddrFrom16(a)
-}
-
-// Leads reports whether a client in the sandbox that asks for name, as
-// api.NormalizeHost spells it, is led to the address a.
-func (r *Resolver) Leads(ctx context.Context, name string, a netip.Addr) bool {
-	q := question{name, dns.TypeA}
-	if a.Is6() {
-		q.kind = dns.TypeAAAA
-	}
-	if a == syntheticAddress(q) {
-		return true
-	}
-	told, _ := r.answerFor(ctx, q, func() bool { return true })
-	return slices.Contains(told.addresses, a)
 }
 
 func record(asked dns.Question, a netip.Addr, ttl uint32) dns.RR {

@@ -167,7 +167,7 @@ func TestLeads(t *testing.T) {
 		{"moved.test", synthetic("moved.test", dns.TypeA), true}, {"moved.test", synthetic("moved.test", dns.TypeAAAA), true},
 		{"moved.test", "127.0.0.1", false}, {"moved.test", synthetic("a.test", dns.TypeA), false},
 	} {
-		if got := r.Leads(t.Context(), tt.name, netip.MustParseAddr(tt.address)); got != tt.want {
+		if got := r.Led(t.Context(), []string{tt.name}, netip.MustParseAddr(tt.address))[tt.name]; got != tt.want {
 			t.Errorf("%s leads to %s: %v", tt.name, tt.address, got)
 		}
 	}
