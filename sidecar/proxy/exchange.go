@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -66,17 +68,27 @@ func newExchange(facts Facts, r *http.Request) *Exchange {
 }
 
 // countedBody counts what is read of a request's body, and keeps why it broke
-// off. It may be read from another goroutine than the one that serves the request.
+// off. It may be read from another goroutine than the one that serves the request,
+// which Close interrupts.
 type countedBody struct {
 	io.ReadCloser
 	c       client
+	reading sync.Mutex // held while the client is read from
+	closed  atomic.Bool
 	expects bool // the client waits to be told to go on
 	n       atomic.Uint64
 	done    atomic.Bool
 	err     atomic.Pointer[error] // the first, but the end
 }
 
+var errClosedBody = errors.New("read of a request's body that nobody wants any more")
+
 func (b *countedBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.closed.Load() {
+		return 0, errClosedBody
+	}
 	if b.expects {
 		b.expects = false
 		b.c.interim(http.StatusContinue, nil)
@@ -86,14 +98,27 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF:
 		b.done.Store(true)
-	case err != nil:
+	case err != nil && !b.closed.Load():
 		b.err.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }
 
-// Close leaves the rest unread; whoever owns the connection sees to it.
-func (b *countedBody) Close() error { return nil }
+// Close leaves the rest unread, and makes a Read under way fail; whoever owns the
+// connection sees to what follows.
+func (b *countedBody) Close() error {
+	if !b.closed.Swap(true) && !b.done.Load() {
+		b.c.stopBody()
+	}
+	return nil
+}
+
+// settle waits until nobody reads from the client any more.
+func (b *countedBody) settle() {
+	_ = b.Close() // never fails
+	b.reading.Lock()
+	defer b.reading.Unlock()
+}
 
 // fault is what went wrong with reading the body, if anything did.
 func (b *countedBody) fault() error {

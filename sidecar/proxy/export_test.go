@@ -19,3 +19,11 @@ func (s *Server) SetUpstreamTime(now func() time.Time) {
 func (s *Server) SetUpstreamBounds(answer, queue time.Duration, perHost int) {
 	s.upstreams.bounds.answer, s.upstreams.bounds.queue, s.upstreams.bounds.perHost = answer, queue, perHost
 }
+
+// UpstreamPlaces is how many places are known for requests without a credential.
+func (s *Server) UpstreamPlaces() int {
+	wires := &s.upstreams.pool(poolKey{}).wires
+	wires.mu.Lock()
+	defer wires.mu.Unlock()
+	return len(wires.places)
+}

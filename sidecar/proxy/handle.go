@@ -59,13 +59,11 @@ func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Fa
 
 // finish waits for what the exchange has begun, and records it.
 func (s *Server) finish(t *travel) {
+	if t.body != nil {
+		t.body.settle()
+	}
 	if t.upload != nil {
-		select {
-		case <-t.upload:
-		default:
-			t.client.stopBody()
-			<-t.upload
-		}
+		<-t.upload
 	}
 	if t.release != nil {
 		t.release()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -99,6 +100,11 @@ func checkFields(r *http.Request) *Error {
 			size += len(name) + len(value) + fieldOverhead
 		}
 	}
+	for name := range r.Header {
+		if folded := strings.ReplaceAll(name, "_", "-"); folded != name && (strings.EqualFold(folded, "Content-Length") || strings.EqualFold(folded, "Transfer-Encoding")) {
+			return Errorf(http.StatusBadRequest, "malformed_request", "the header field %q could be taken for %s", name, folded)
+		}
+	}
 	if size > maxHead {
 		return Errorf(http.StatusRequestHeaderFieldsTooLarge, "head_too_long", "the request's fields have %d bytes; %d are allowed", size, maxHead)
 	}
@@ -126,7 +132,9 @@ type factsKey struct{}
 // ServeHTTP carries out a request that came by HTTP/2.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	facts := r.Context().Value(factsKey{}).(Facts)
-	if err := s.handle(r.Context(), &stream{w, &s.buffers, r.Body}, r, facts, false); err != nil {
+	c := &stream{ResponseWriter: w, ctx: r.Context(), buffers: &s.buffers, data: r.Body}
+	defer c.begin() // nothing is written when this has returned
+	if err := s.handle(r.Context(), c, r, facts, false); err != nil {
 		panic(http.ErrAbortHandler) // net/http resets the stream
 	}
 }
@@ -134,23 +142,42 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // stream is a client's request in HTTP/2.
 type stream struct {
 	http.ResponseWriter
+	ctx     context.Context // ends with the stream
 	buffers *buffers
 	data    io.ReadCloser // of the stream
+
+	mu    sync.Mutex // of what is written: net/http's transport tells of a 1xx when it likes
+	begun bool       // the final response has
+}
+
+// begin ends the time of 1xx answers.
+func (s *stream) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = true
 }
 
 func (s *stream) interim(status int, header http.Header) {
-	if status == http.StatusContinue {
-		return // net/http tells it
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun || s.ctx.Err() != nil || status == http.StatusContinue {
+		return // net/http tells of 100
 	}
 	h := s.Header()
 	for name, values := range header {
 		h[name] = values
 	}
 	s.WriteHeader(status)
-	clear(h)
+	if s.ctx.Err() == nil { // else net/http may still be reading it
+		clear(h)
+	}
 }
 
 func (s *stream) respond(response *http.Response) (int64, error) {
+	s.begin()
+	if err := s.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("write the response: %w", err)
+	}
 	h := s.Header()
 	for name, values := range response.Header {
 		h[name] = values
@@ -204,6 +231,7 @@ func (s *stream) copy(body io.Reader) (total int64, err error) {
 
 // upgrade answers the CONNECT that asked for the change (RFC 8441 section 5).
 func (s *stream) upgrade(response *http.Response) (io.ReadWriteCloser, error) {
+	s.begin()
 	removeHopByHop(response.Header)
 	delete(response.Header, "Sec-Websocket-Accept")
 	h := s.Header()
@@ -243,5 +271,5 @@ func (c *channel) abort() {
 	_ = c.controller.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// stopBody does nothing: net/http ends the body with its handler.
-func (s *stream) stopBody() {}
+// stopBody ends a Read of the stream too that waits for the client.
+func (s *stream) stopBody() { s.data.Close() }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,7 +24,7 @@ type wire struct {
 
 	in        *bufio.Reader // only during an exchange
 	head      int           // bytes that heads may still have; -1 outside of one
-	timed     bool          // a deadline for the head is set
+	timed     atomic.Bool   // a deadline for the head is set
 	served    int           // exchanges before this one
 	heard     bool          // the upstream has answered something in this exchange
 	idleSince time.Time
@@ -39,18 +40,11 @@ func newWire(conn net.Conn, pool *wires, end *terminal) *wire {
 	return w
 }
 
-// drop closes the connection; its exchange has no use for it any more.
+// drop closes the connection; its exchange has no use for it any more. Somebody
+// may still be reading through its buffer, which therefore nobody else gets.
 func (w *wire) drop() {
 	w.conn.Close()
-	w.release()
-	<-w.end.slots
-}
-
-func (w *wire) release() {
-	if w.in != nil {
-		w.pool.buffers.putAnswer(w.in)
-		w.in = nil
-	}
+	w.pool.leave(w.end)
 }
 
 var errLongHead = errors.New("the head of the response is too long")
@@ -58,8 +52,7 @@ var errLongHead = errors.New("the head of the response is too long")
 // Read reads from the upstream, as much as a head may have.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.head < 0 {
-		if w.timed { // a stream may take its time
-			w.timed = false
+		if w.timed.CompareAndSwap(true, false) { // a stream may take its time
 			if err := w.conn.SetReadDeadline(time.Time{}); err != nil {
 				return 0, err
 			}
@@ -104,7 +97,10 @@ type exchange struct {
 	once     atomic.Bool   // proceed is closed
 	unwanted atomic.Bool   // without the body being asked for
 	sent     bool          // all of the request
-	finished bool
+	finished atomic.Bool
+
+	mu    sync.Mutex // guards the deadline of the head
+	begun bool       // the final response has
 }
 
 func (x *exchange) send(out *http.Request) (*http.Response, error) {
@@ -117,6 +113,9 @@ func (x *exchange) send(out *http.Request) (*http.Response, error) {
 		x.sent = true
 		return x.receive(out)
 	}
+	if err := x.conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("send the request: %w", err)
+	}
 	x.travel.upload = make(chan error, 1)
 	body := &eager{ReadCloser: out.Body, exchange: x, wait: out.Header.Get("Expect") != ""}
 	go func() {
@@ -124,6 +123,9 @@ func (x *exchange) send(out *http.Request) (*http.Response, error) {
 		defer x.pool.buffers.putUpload(w)
 		body.flush = w.Flush
 		err := x.write(w, out, body)
+		if err == nil {
+			err = x.expect()
+		}
 		x.travel.upload <- err
 		if body.failed {
 			x.conn.Close() // so that half a request is not taken for a whole one
@@ -192,8 +194,7 @@ func (e *eager) Read(p []byte) (int, error) {
 		case <-time.After(continuePause):
 		}
 		if e.exchange.unwanted.Load() {
-			e.failed = true
-			return 0, errUnwanted
+			return 0, errUnwanted // while the answer is still being read
 		}
 	}
 	n, err := e.ReadCloser.Read(p)
@@ -201,12 +202,25 @@ func (e *eager) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// expect bounds the wait for the head of the response, from when the upstream
+// has all of the request.
+func (x *exchange) expect() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.begun {
+		return nil
+	}
+	x.timed.Store(true)
+	return x.conn.SetReadDeadline(time.Now().Add(x.pool.bounds.answer))
+}
+
 // receive reads the head of the final response, and passes on those before it.
 func (x *exchange) receive(out *http.Request) (*http.Response, error) {
-	if err := x.conn.SetReadDeadline(time.Now().Add(x.pool.bounds.answer)); err != nil {
-		return nil, err
+	if x.travel.upload == nil { // else it expects when all is sent
+		if err := x.expect(); err != nil {
+			return nil, err
+		}
 	}
-	x.timed = true
 	for {
 		doubtful := twoFramings(x.in)
 		response, err := http.ReadResponse(x.in, out)
@@ -220,9 +234,6 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 			response.Close = response.Close || doubtful
 			return response, x.begin(response)
 		}
-		if response.StatusCode < 100 {
-			return nil, errors.New("read the response: its status is below 100")
-		}
 		if response.StatusCode == http.StatusContinue {
 			x.permit()
 		}
@@ -232,6 +243,9 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 
 // begin makes the body of a response the owner of the exchange.
 func (x *exchange) begin(response *http.Response) error {
+	x.mu.Lock()
+	x.begun = true
+	x.mu.Unlock()
 	x.head = -1
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		response.Body = &switched{x}
@@ -249,10 +263,9 @@ func (x *exchange) begin(response *http.Response) error {
 
 // finish gives the connection back, if nothing of the exchange is left on it.
 func (x *exchange) finish(reusable bool) {
-	if x.finished {
+	if x.finished.Swap(true) {
 		return
 	}
-	x.finished = true
 	if x.travel.upload != nil && reusable {
 		select {
 		case err := <-x.travel.upload:
@@ -265,7 +278,8 @@ func (x *exchange) finish(reusable bool) {
 		x.drop()
 		return
 	}
-	x.release()
+	x.pool.buffers.putAnswer(x.in)
+	x.in = nil
 	x.served++
 	x.pool.put(x.wire)
 }

@@ -24,7 +24,9 @@ type wires struct {
 
 // terminal is the connections to one place.
 type terminal struct {
+	place place
 	slots chan struct{} // one an exchange under way
+	users int           // that have a slot or wait for one
 	idle  []*wire       // the one used last is last
 }
 
@@ -69,8 +71,10 @@ func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) 
 		select {
 		case end.slots <- struct{}{}:
 		case <-ctx.Done():
+			ws.desert(end)
 			return nil, ctx.Err()
 		case <-time.After(ws.bounds.queue):
+			ws.desert(end)
 			return nil, &Error{Status: http.StatusServiceUnavailable, Code: "upstream_busy", RetryAfter: time.Second,
 				Message: to.host + " has as many requests under way as may be at once; try again"}
 		}
@@ -87,10 +91,26 @@ func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) 
 	}
 	conn, err := ws.connect(ctx, to)
 	if err != nil {
-		<-end.slots
+		ws.leave(end)
 		return nil, err
 	}
 	return newWire(conn, ws, end), nil
+}
+
+// leave gives a slot back.
+func (ws *wires) leave(end *terminal) {
+	<-end.slots
+	ws.desert(end)
+}
+
+// desert is for who has no slot, or none any more. Places that nobody uses are
+// forgotten, so that names which lead nowhere leave nothing.
+func (ws *wires) desert(end *terminal) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if end.users--; end.users == 0 && len(end.idle) == 0 {
+		delete(ws.places, end.place)
+	}
 }
 
 func (ws *wires) terminal(to place) (*terminal, error) {
@@ -104,9 +124,10 @@ func (ws *wires) terminal(to place) (*terminal, error) {
 		if ws.places == nil {
 			ws.places = make(map[place]*terminal)
 		}
-		end = &terminal{slots: make(chan struct{}, ws.bounds.perHost)}
+		end = &terminal{place: to, slots: make(chan struct{}, ws.bounds.perHost)}
 		ws.places[to] = end
 	}
+	end.users++
 	return end, nil
 }
 
@@ -135,7 +156,7 @@ func (ws *wires) put(w *wire) {
 		}
 	}
 	ws.mu.Unlock()
-	<-w.end.slots
+	ws.leave(w.end)
 	if !keep {
 		w.conn.Close()
 	}
@@ -156,7 +177,7 @@ func (ws *wires) expire() {
 		old = append(old, end.idle[:n]...)
 		end.idle = append([]*wire(nil), end.idle[n:]...)
 		left += len(end.idle)
-		if len(end.idle) == 0 && len(end.slots) == 0 {
+		if len(end.idle) == 0 && end.users == 0 {
 			delete(ws.places, to)
 		}
 	}
