@@ -33,7 +33,7 @@ func http2Client(w *world) *http.Transport {
 // the upstream answers, or breaks off, all the same.
 func TestAnswerToAnUnfinishedRequest(t *testing.T) {
 	for name, end := range map[string]func(http.ResponseWriter){
-		"answers":    func(w http.ResponseWriter) { io.WriteString(w, "answer") },
+		"answers": func(w http.ResponseWriter) { io.WriteString(w, "answer") },
 		"breaks off": func(w http.ResponseWriter) {
 			if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
 				c.Close() // in HTTP/1 a panic waits for the body
