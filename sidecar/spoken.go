@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/gate"
@@ -23,6 +24,11 @@ func looksHTTP(flow *gate.Flow, first io.Reader) bool {
 		return true
 	}
 	r := bufio.NewReader(first)
+	if begin, err := r.Peek(4); err == nil && string(begin) == "SSH-" {
+		// Blanks follow here too (RFC 4253 section 4.2), but no version of HTTP.
+		line, err := r.ReadString('\n')
+		return err != nil && err != io.EOF || strings.Contains(strings.ToUpper(line), "HTTP")
+	}
 	word := 0
 	for {
 		b, err := r.ReadByte()

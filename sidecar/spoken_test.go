@@ -19,7 +19,7 @@ func TestLooksHTTP(t *testing.T) {
 	for said, want := range map[string]bool{
 		"GET / HTTP/1.1\r\n": true, "GET /": true, "\r\n\nGET / HTTP/1.1\r\n": true, " GET /": true, "get\t/": true, "X\v/": true, "GET\r/ HTTP/1.1\n": true,
 		"PRI * HTTP/2.0\r\n": true, "!~ x": true, "GET\xa0/": true,
-		"": false, "GET": false, "PING\r\n": false, "PING\n": false, "SSH-2.0-x\r\n": false, "\x00\x00\x00\x08\x04\xd2\x16\x2f": false, "{\"a\": 1}": false,
+		"": false, "GET": false, "PING\r\n": false, "PING\n": false, "SSH-2.0-x\r\n": false, "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n": false, "SSH-2.0-x / http/1.1\r\n": true, "\x00\x00\x00\x08\x04\xd2\x16\x2f": false, "{\"a\": 1}": false,
 		"*1\r\n$4\r\nPING\r\n": false,
 	} {
 		if got := looksHTTP(&gate.Flow{}, strings.NewReader(said)); got != want {
