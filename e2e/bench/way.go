@@ -18,7 +18,7 @@ type way struct {
 	protocols []string // h1, h2, grpc, and h1h2: HTTP/1.1 from the client, HTTP/2 to the origin
 	injects   bool
 	foreign   bool // somebody else's program
-	idle      int  // connections that it can hold in a time that is worth waiting for; 0 is no limit
+	idle      int  // connections that it can hold, or in a time that is worth waiting for; 0 is no limit
 	begin     func(w *world) (*instance, error)
 }
 
@@ -26,7 +26,7 @@ func allWays() []way {
 	return []way{
 		{name: "direct", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: (*world).direct,
 			about: "no proxy: the client dials the origin"},
-		{name: "splice", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: sealed("splice"),
+		{name: "splice", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, idle: 1000, begin: sealed("splice"),
 			about: "floor of pass-through: a Go program in a sealed namespace that joins TCP connections by splice(2)"},
 		{name: "floor", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, begin: sealed("floor"),
 			about: "a Go program in a sealed namespace that ends TLS, begins it anew and looks at nothing"},
@@ -34,7 +34,7 @@ func allWays() []way {
 			about: "Sallyport in a sandbox, a credential injected, everything on"},
 		{name: "inspect", zone: openZone, protocols: []string{"h1", "h2", "grpc", "h1h2"}, begin: sandbox(true),
 			about: "Sallyport in a sandbox, no credential bound for the host"},
-		{name: "passthrough", zone: throughZone, protocols: []string{"h1", "h2", "grpc"}, begin: sandbox(false),
+		{name: "passthrough", zone: throughZone, protocols: []string{"h1", "h2", "grpc"}, idle: 1000, begin: sandbox(false),
 			about: "Sallyport in a sandbox, policy `passthrough`: not decrypted"},
 		{name: "reverse", zone: openZone, protocols: []string{"h1", "h2", "grpc", "h1h2"}, begin: sealed("reverse"),
 			about: "net/http's Server and ReverseProxy in a sealed namespace; leaves cached, buffers pooled, every upstream connection kept"},
@@ -44,7 +44,7 @@ func allWays() []way {
 			about: "squid ssl_bump by CONNECT; bumped by the name in it, leaves cached in memory, no cache, no log, upstream connections kept"},
 		{name: "mitmproxy", zone: openZone, protocols: []string{"h1", "h2"}, foreign: true, idle: 1000, begin: peer(mitmproxyCommand, "peer-ca.pem"),
 			about: "mitmdump by CONNECT; lazy connections, no look at the upstream's certificate, bodies over 1 MiB streamed, no output"},
-		{name: "smokescreen", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, foreign: true, begin: peer(smokescreenCommand, "ca.pem"),
+		{name: "smokescreen", zone: openZone, protocols: []string{"h1", "h2", "grpc"}, foreign: true, idle: 1000, begin: peer(smokescreenCommand, "ca.pem"),
 			about: "stripe/smokescreen by CONNECT; not decrypted, no policy but that loopback is allowed"},
 	}
 }
