@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -65,4 +66,42 @@ func TestServerSentEvents(t *testing.T) {
 			t.Errorf("client and upstream were spoken to in %q, want %q", got, version+" "+protocol)
 		}
 	})
+}
+
+// TestRevocationEndsWhatIsUnderWay has a response that never ends, and a request
+// whose body never does, both with the credential, when the sandbox is removed.
+func TestRevocationEndsWhatIsUnderWay(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	left := make(chan struct{}, 2)
+	w.OriginServer(e2e.EchoHost, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		defer func() { left <- struct{}{} }()
+		out := http.NewResponseController(rw)
+		if err := out.EnableFullDuplex(); err != nil && r.ProtoMajor == 1 {
+			t.Error(err)
+		}
+		for i := 0; r.Context().Err() == nil; i++ {
+			if _, err := fmt.Fprintf(rw, "data: %d \n", i); err != nil || out.Flush() != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}))
+	w.Pinned("agent", token, "--host", e2e.EchoHost, "--inject", "bearer")
+	p := w.Start("agent", "sh", "-c", fmt.Sprintf("sleep 100 | curl -sSN -T - https://%[1]s/up & curl -sSN https://%[1]s/down", e2e.EchoHost))
+	for range 10 {
+		p.Line()
+	}
+	var sandboxes []struct{ ID string }
+	if err := json.Unmarshal([]byte(w.CLI("-o", "json", "sandbox", "list")), &sandboxes); err != nil || len(sandboxes) != 1 {
+		t.Fatalf("%v, %v", sandboxes, err)
+	}
+	w.CLI("sandbox", "rm", sandboxes[0].ID)
+	for range 2 {
+		select {
+		case <-left:
+		case <-time.After(5 * time.Second):
+			t.Fatal("a request outlived its sandbox by 5 s")
+		}
+	}
+	p.Wait()
 }

@@ -108,6 +108,9 @@ func (w *worker) current(ctx context.Context) *served {
 func (w *worker) serveNothing(refusal *proxy.Error) {
 	w.serve(nil, nothing(refusal))
 	w.log.Warn("nothing is served", "code", refusal.Code, "reason", refusal.Message)
+	if refusal == errRevoked {
+		w.gate.CloseFlows() // with the requests under way, which may stream for hours
+	}
 }
 
 func (w *worker) revoke() {
