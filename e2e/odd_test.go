@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,7 +99,11 @@ print(run(lambda: tls.read(65536)).decode())`
 			if !strings.Contains(r.Stderr, "code="+tt.code) {
 				t.Errorf("the log has no %s:\n%s", tt.code, r.Stderr)
 			}
-			if remedy := "sallyport agent policy set agent --rule 'passthrough "; tt.code != "bad_hello" && !strings.Contains(r.Stderr, remedy) {
+			remedy := "sallyport agent policy set agent --rule 'passthrough "
+			if slices.Contains([]string{"alpn_refused", "old_tls", "untrusted_ca"}, tt.code) {
+				remedy = host + " has a credential and is never passed through"
+			}
+			if tt.code != "bad_hello" && !strings.Contains(r.Stderr, remedy) {
 				t.Errorf("the log does not say what to do:\n%s", r.Stderr)
 			}
 			w.Nginx.SeenNone("/" + tt.name)
