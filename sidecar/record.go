@@ -134,25 +134,31 @@ func (w *worker) record(x *proxy.Exchange) {
 	w.events.Add(eventOf(x))
 }
 
+// eventOf makes an event of a request's record, in one piece of memory.
 func eventOf(x *proxy.Exchange) *api.Event {
-	return &api.Event{
-		Time:          timestamppb.New(x.Start),
-		RequestId:     x.ID,
-		Host:          x.Host,
-		Port:          uint32(x.Port),
-		Method:        x.Method,
-		Path:          x.Path,
-		Protocol:      x.Protocol,
-		Decision:      x.Decision,
-		Reason:        x.Reason,
-		Status:        uint32(x.Status),
-		CredentialId:  x.Credential,
-		Version:       x.Version,
-		LeaseId:       x.Lease,
-		RequestBytes:  x.RequestBytes,
-		ResponseBytes: x.ResponseBytes,
-		Duration:      durationpb.New(x.Duration),
-		Upstream:      durationpb.New(x.Upstream),
-		Redactions:    uint32(x.Redactions),
-	}
+	e := &struct {
+		api.Event
+		time               timestamppb.Timestamp
+		duration, upstream durationpb.Duration
+	}{}
+	setTime(&e.time, x.Start)
+	setDuration(&e.duration, x.Duration)
+	setDuration(&e.upstream, x.Upstream)
+	e.Time, e.Event.Duration, e.Event.Upstream = &e.time, &e.duration, &e.upstream
+	e.RequestId = x.ID
+	e.Host, e.Port = x.Host, uint32(x.Port)
+	e.Method, e.Path, e.Protocol = x.Method, x.Path, x.Protocol
+	e.Decision, e.Reason, e.Status = x.Decision, x.Reason, uint32(x.Status)
+	e.CredentialId, e.Version, e.LeaseId = x.Credential, x.Version, x.Lease
+	e.RequestBytes, e.ResponseBytes = x.RequestBytes, x.ResponseBytes
+	e.Redactions = uint32(x.Redactions)
+	return &e.Event
+}
+
+func setTime(to *timestamppb.Timestamp, t time.Time) {
+	to.Seconds, to.Nanos = t.Unix(), int32(t.Nanosecond())
+}
+
+func setDuration(to *durationpb.Duration, d time.Duration) {
+	to.Seconds, to.Nanos = int64(d/time.Second), int32(d%time.Second)
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"sallyport/sidecar/head"
 )
 
 // front is a client's HTTP/1 connection. One goroutine reads a request, has it
@@ -30,11 +32,12 @@ type front struct {
 	state  atomic.Int32
 
 	in      *bufio.Reader
-	first   [1]byte // read ahead of in, to wait without a buffer
-	pending bool    // first is filled
-	fault   error   // of the last read from the connection
-	resting bool    // nothing came for a while
-	pieces  int     // reads of the request's head
+	first   [1]byte   // read ahead of in, to wait without a buffer
+	pending bool      // first is filled
+	fault   error     // of the last read from the connection
+	resting bool      // nothing came for a while
+	pieces  int       // reads of the request's head
+	until   time.Time // the deadline of reads, as far as it is known
 
 	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
 	request *http.Request
@@ -42,7 +45,11 @@ type front struct {
 	arrived bool // the begin of its body has come: it is sent with the head
 	last    bool // no request follows
 	taken   bool // the connection is another's now
-	watch   *time.Timer
+
+	watch    *time.Timer
+	watching atomic.Bool
+	requests atomic.Uint64 // begun
+	seen     uint64        // requests when look was there; its own
 }
 
 const (
@@ -56,8 +63,10 @@ const (
 	// restTime is how long a client may take to its next request before its
 	// connection is made to take little room.
 	restTime = time.Second
-	// watchDelay is how soon it is noticed that a client left, while its request
-	// waits: nobody reads from the connection then.
+	// watchDelay is how often it is looked whether a client has left while its
+	// request waits: nobody reads from the connection then. A request is looked at
+	// from the second time on, so that one that takes less costs nothing, and a
+	// client may end its half at once.
 	watchDelay = 100 * time.Millisecond
 	// lingerTimeout and lingerBytes bound what is read and dropped of a body that
 	// nobody wanted: a connection closed with bytes unread is reset, and the
@@ -102,7 +111,8 @@ func (f *front) await() bool {
 }
 
 func (f *front) readFirst(wait time.Duration) bool {
-	if err := f.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+	// Half as long again is as good, and most requests then need no new deadline.
+	if now := time.Now(); f.until.Before(now.Add(wait)) && f.readBy(now.Add(wait+wait/2)) != nil {
 		return false
 	}
 	n, err := f.conn.Read(f.first[:])
@@ -110,10 +120,16 @@ func (f *front) readFirst(wait time.Duration) bool {
 	return n == 1
 }
 
+// readBy sets the deadline of reads; the zero time is none.
+func (f *front) readBy(t time.Time) error {
+	f.until = t
+	return f.conn.SetReadDeadline(t)
+}
+
 // rest waits where next to nothing is on the stack, which then can shrink: most
 // connections do nothing most of the time.
 func (f *front) rest() bool {
-	return f.resting && f.raw != nil && f.conn.SetReadDeadline(time.Now().Add(idleTimeout)) == nil && awaitBytes(f.raw) == nil
+	return f.resting && f.raw != nil && f.readBy(time.Now().Add(idleTimeout)) == nil && awaitBytes(f.raw) == nil
 }
 
 // Read gives the client's bytes, the one that await read first. A head that
@@ -124,7 +140,7 @@ func (f *front) Read(p []byte) (int, error) {
 		return 1, nil
 	}
 	if f.pieces++; f.pieces == 2 && f.request == nil {
-		if err := f.conn.SetReadDeadline(time.Now().Add(headTimeout)); err != nil {
+		if err := f.readBy(time.Now().Add(headTimeout)); err != nil {
 			return 0, err
 		}
 	}
@@ -151,9 +167,9 @@ func (f *front) serve() bool {
 		f.tunnel(r)
 		return false
 	}
-	f.watch.Reset(watchDelay)
+	f.requests.Add(1)
+	f.lookSoon()
 	broken := f.server.handle(f.ctx, f, r, f.facts, r.ContentLength > 0 && int64(f.in.Buffered()) >= r.ContentLength)
-	f.watch.Stop()
 	switch {
 	case f.taken, broken != nil, f.ctx.Err() != nil:
 		return false
@@ -166,9 +182,9 @@ func (f *front) serve() bool {
 
 // read reads a request's head. What has no meaning to net/http is answered here.
 func (f *front) read() (*http.Request, error) {
-	r, err := http.ReadRequest(f.in)
+	r, err := head.ReadRequest(f.in)
 	if err == nil && r.Body != http.NoBody {
-		return r, f.conn.SetReadDeadline(time.Time{})
+		return r, f.readBy(time.Time{})
 	}
 	if err == nil {
 		return r, nil // nothing is read before the next deadline is set
@@ -196,17 +212,30 @@ func (f *front) reject(e *Error) {
 	}
 }
 
-// look cancels the request under way when its client has left.
-func (f *front) look() {
-	if f.state.Load() == frontTaken {
-		return
-	}
-	if f.raw != nil && hasLeft(f.raw) {
-		f.leave()
-		return
-	}
-	if f.state.Load() != frontIdle && f.ctx.Err() == nil {
+// lookSoon has look called, once, if that is not to come already.
+func (f *front) lookSoon() {
+	if f.watching.CompareAndSwap(false, true) {
 		f.watch.Reset(watchDelay)
+	}
+}
+
+// look cancels the request under way when its client has left. It comes again as
+// long as requests do.
+func (f *front) look() {
+	n, state := f.requests.Load(), f.state.Load()
+	fresh := n != f.seen
+	f.seen = n
+	switch {
+	case state == frontTaken, f.ctx.Err() != nil, state == frontIdle && !fresh:
+	case !fresh && f.raw != nil && hasLeft(f.raw):
+		f.leave()
+	default:
+		f.watch.Reset(watchDelay)
+		return
+	}
+	f.watching.Store(false)
+	if f.requests.Load() != n { // one began meanwhile
+		f.lookSoon()
 	}
 }
 

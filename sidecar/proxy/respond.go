@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"sallyport/sidecar/head"
 )
 
 // interim writes a 1xx.
@@ -160,22 +162,8 @@ func (w *writer) line(status int) {
 	w.text(" ", http.StatusText(status), "\r\n")
 }
 
-// Write makes a writer what net/http writes fields to.
-func (w *writer) Write(p []byte) (int, error) {
-	w.bytes = append(w.bytes, p...)
-	return len(p), nil
-}
-
-// WriteString is Write without a copy.
-func (w *writer) WriteString(s string) (int, error) {
-	w.bytes = append(w.bytes, s...)
-	return len(s), nil
-}
-
-// fields writes a header. net/http keeps line ends out of its values.
-func (w *writer) fields(h http.Header) {
-	_ = h.Write(w) // a writer never fails
-}
+// fields writes a header.
+func (w *writer) fields(h http.Header) { w.bytes = head.AppendFields(w.bytes, h) }
 
 // read reads once, as a chunk of its own where that is asked for.
 func (w *writer) read(body io.Reader, chunk bool) (int, error) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/sidecar/head"
 )
 
 // wire is one HTTP/1.1 connection to an upstream. It carries one exchange at a
@@ -25,6 +27,7 @@ type wire struct {
 	in        *bufio.Reader // only during an exchange
 	head      int           // bytes that heads may still have; -1 outside of one
 	timed     atomic.Bool   // a deadline for the head is set
+	until     time.Time     // which
 	served    int           // exchanges before this one
 	heard     bool          // the upstream has answered something in this exchange
 	idleSince time.Time
@@ -52,10 +55,8 @@ var errLongHead = errors.New("the head of the response is too long")
 // Read reads from the upstream, as much as a head may have.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.head < 0 {
-		if w.timed.CompareAndSwap(true, false) { // a stream may take its time
-			if err := w.conn.SetReadDeadline(time.Time{}); err != nil {
-				return 0, err
-			}
+		if err := w.untime(); err != nil { // a stream may take its time
+			return 0, err
 		}
 		return w.conn.Read(p)
 	}
@@ -68,10 +69,18 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// untime takes the deadline away.
+func (w *wire) untime() error {
+	if !w.timed.CompareAndSwap(true, false) {
+		return nil
+	}
+	return w.conn.SetReadDeadline(time.Time{})
+}
+
 // roundTrip sends a request and reads the head of its response. After an error
 // the connection is of no use.
 func (w *wire) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
-	x := &exchange{wire: w, travel: t, proceed: make(chan struct{})}
+	x := &exchange{wire: w, travel: t}
 	x.stop = context.AfterFunc(ctx, func() { w.conn.Close() })
 	w.in, w.head, w.heard = w.pool.buffers.answer(w), maxAnswerHead, false
 	response, err := x.send(out)
@@ -113,10 +122,10 @@ func (x *exchange) send(out *http.Request) (*http.Response, error) {
 		x.sent = true
 		return x.receive(out)
 	}
-	if err := x.conn.SetReadDeadline(time.Time{}); err != nil {
+	if err := x.untime(); err != nil {
 		return nil, fmt.Errorf("send the request: %w", err)
 	}
-	x.travel.upload = make(chan error, 1)
+	x.proceed, x.travel.upload = make(chan struct{}), make(chan error, 1)
 	body := &eager{ReadCloser: out.Body, exchange: x, wait: out.Header.Get("Expect") != ""}
 	go func() {
 		w := x.pool.buffers.upload(x.conn)
@@ -156,7 +165,7 @@ func (x *exchange) answered() {
 
 // permit lets the body go.
 func (x *exchange) permit() {
-	if x.once.CompareAndSwap(false, true) {
+	if x.proceed != nil && x.once.CompareAndSwap(false, true) {
 		close(x.proceed)
 	}
 }
@@ -165,7 +174,11 @@ func (x *exchange) permit() {
 func (x *exchange) write(w *bufio.Writer, out *http.Request, body io.ReadCloser) error {
 	request := *out
 	request.Body = body
-	if err := request.Write(w); err != nil {
+	send := head.WriteRequest
+	if x.travel.upload != nil { // eager flushes what it is copied to
+		send = func(w *bufio.Writer, r *http.Request) error { return r.Write(w) }
+	}
+	if err := send(w, &request); err != nil {
 		return err
 	}
 	return w.Flush()
@@ -210,8 +223,13 @@ func (x *exchange) expect() error {
 	if x.begun {
 		return nil
 	}
+	now := time.Now()
+	if x.timed.Load() && x.until.After(now.Add(x.pool.bounds.answer)) {
+		return nil // that of an exchange before is late enough
+	}
+	x.until = now.Add(x.pool.bounds.answer * 5 / 4)
 	x.timed.Store(true)
-	return x.conn.SetReadDeadline(time.Now().Add(x.pool.bounds.answer))
+	return x.conn.SetReadDeadline(x.until)
 }
 
 // receive reads the head of the final response, and passes on those before it.
@@ -222,8 +240,7 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 		}
 	}
 	for {
-		doubtful := twoFramings(x.in)
-		response, err := http.ReadResponse(x.in, out)
+		response, err := head.ReadResponse(x.in, out)
 		if err != nil {
 			return nil, fmt.Errorf("read the response: %w", err)
 		}
@@ -231,7 +248,6 @@ func (x *exchange) receive(out *http.Request) (*http.Response, error) {
 			return nil, errors.New("the response is not HTTP/1") // net/http reads HTTP/2.0 000
 		}
 		if response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
-			response.Close = response.Close || doubtful
 			return response, x.begin(response)
 		}
 		if response.StatusCode == http.StatusContinue {
