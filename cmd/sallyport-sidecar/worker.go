@@ -28,6 +28,11 @@ func (*workerCmd) Run(ctx context.Context, env *environment) error {
 	// net/http says here, and nowhere else, what an upstream sends unasked: it
 	// quotes it, and the credential with it if the upstream echoes that.
 	log.SetOutput(io.Discard)
+	stop, err := profile()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return supervise.Work(ctx, func(ctx context.Context, w *supervise.Worker) error {
 		var s workerSettings
 		if err := json.Unmarshal(w.Settings, &s); err != nil {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -81,7 +82,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rotations, "rotations", 9, "rotations")
 	flags.IntVar(&o.cores.Load, "core", 0, "core that everything is pinned to; -1 for no pinning")
 	proxyCore := flags.Int("proxy-core", unset, "core of the proxies, if another")
-	controlCore := flags.Int("control-core", unset, "core of the control plane and its Postgres, if another")
+	controlCore := flags.Int("control-core", unset, "core of the control plane and its Postgres (default: another than the proxies', where there is one)")
 	flags.StringVar(&o.out, "out", "", "folder for results.json and the plots")
 	flags.StringVar(&o.doc, "doc", "", "document whose generated part is written anew")
 	quick := flags.Bool("quick", false, "one short round of everything, to see that it works")
@@ -99,10 +100,11 @@ func parse(args []string) (options, error) {
 		o.rounds, o.requests, o.limit, o.body, o.idle, o.starts, o.rotations = 1, 200, 300*time.Millisecond, 16<<20, 100, 3, 2
 	}
 	o.cores.Proxy, o.cores.Control = *proxyCore, *controlCore
-	for _, core := range []*int{&o.cores.Proxy, &o.cores.Control} {
-		if *core == unset {
-			*core = o.cores.Load
-		}
+	if o.cores.Proxy == unset {
+		o.cores.Proxy = o.cores.Load
+	}
+	if o.cores.Control == unset {
+		o.cores.Control = elsewhere(o.cores.Proxy)
 	}
 	if o.hold > 0 {
 		*ways = *held
@@ -116,6 +118,18 @@ func parse(args []string) (options, error) {
 }
 
 const unset = -2
+
+// elsewhere is a core that the proxies don't have, as the control plane runs on
+// another machine than sandboxes do.
+func elsewhere(proxies int) int {
+	switch {
+	case proxies < 0:
+		return proxies
+	case runtime.NumCPU() > 1:
+		return (proxies + 1) % runtime.NumCPU()
+	}
+	return proxies
+}
 
 func run(args []string, out io.Writer) (err error) {
 	if len(args) > 0 {

@@ -50,6 +50,7 @@ func allMeasures() []measure {
 		{"grpc", "gRPC-like: 64 streams on one connection, 1 KiB messages there and back", "grpc",
 			[]column{{"rate", "messages/s", "", 1}, median50, highest99, {"cpu", "proxy CPU a message", "µs", 1e6}}, 0, false, load("grpc", 64)},
 		{"known", "a new connection for each request, to a known host", "h1", conns, 0, false, open("api.")},
+		{"fresh", "the same, to a known host that ends its own connection too", "h1", conns, 0, false, open(closingHost + ".")},
 		{"new", "a new connection for each request, each to a new host", "h1", conns, 0, false, open("n%d.")},
 		{"idle", "idle connections, each asked over once", "h1", []column{
 			{"0", "memory at 0", "MiB", 1.0 / (1 << 20)}, {"1000", "at 1,000", "MiB", 1.0 / (1 << 20)},

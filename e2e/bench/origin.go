@@ -119,6 +119,10 @@ func accept(listener net.Listener, config *tls.Config, multiplexed chan<- net.Co
 	}
 }
 
+// closingHost is the first label of hosts whose connections carry one request, so that
+// a proxy must open one upstream for each of a client's.
+const closingHost = "once"
+
 // serve1 is a bare HTTP/1.1 server, which costs less than net/http's. The strictness
 // of a real one is not what is measured.
 func serve1(conn net.Conn) error {
@@ -139,8 +143,12 @@ func serve1(conn net.Conn) error {
 			}
 			body = io.LimitReader(new(endless), length)
 		}
-		fmt.Fprintf(writer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s: %s\r\nX-Got: %d\r\n\r\n",
-			length, seenHeader, seen(1, request.Header.Get("Authorization")), got)
+		last, more := strings.HasPrefix(request.Host, closingHost+"."), ""
+		if last {
+			more = "Connection: close\r\n"
+		}
+		fmt.Fprintf(writer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s: %s\r\nX-Got: %d\r\n%s\r\n",
+			length, seenHeader, seen(1, request.Header.Get("Authorization")), got, more)
 		if length > int64(len(answer)) {
 			if err := writer.Flush(); err != nil {
 				return err
@@ -153,7 +161,7 @@ func serve1(conn net.Conn) error {
 		if _, err := io.Copy(writer, body); err != nil {
 			return err
 		}
-		if err := writer.Flush(); err != nil {
+		if err := writer.Flush(); err != nil || last {
 			return err
 		}
 	}

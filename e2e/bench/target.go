@@ -40,8 +40,8 @@ func allTargets() []target {
 		{"p50, HTTP/2, 64 in flight", "at most 1.5 × Go's ReverseProxy", ratio("h2", "p50", "inject", "reverse"), 1.5, 0, "×"},
 		{"CPU a message, 64 gRPC-like streams", "at most 1.5 × Go's ReverseProxy", ratio("grpc", "cpu", "inject", "reverse"), 1.5, 0, "×"},
 		{"p50, 64 gRPC-like streams", "at most 1.5 × Go's ReverseProxy", ratio("grpc", "p50", "inject", "reverse"), 1.5, 0, "×"},
-		{"a new host's leaf, p50", "at most 0.3 ms more than a known host", func(r *report) float64 {
-			return (r.median("new", "inject", "p50") - r.median("known", "inject", "p50")) * 1e3
+		{"a new host's leaf, p50", "at most 0.3 ms more than a known host with a new connection upstream", func(r *report) float64 {
+			return (r.median("new", "inject", "p50") - r.median("fresh", "inject", "p50")) * 1e3
 		}, 0.3, math.Inf(-1), "ms"},
 		{"new connections/s, known host", "no lower than goproxy's", ratio("known", "rate", "inject", "goproxy"), none, 1, "×"},
 		{"new connections/s, new hosts", "no lower than goproxy's", ratio("new", "rate", "inject", "goproxy"), none, 1, "×"},
