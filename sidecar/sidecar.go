@@ -168,6 +168,7 @@ func (w *worker) run(ctx context.Context) error {
 		})
 	}
 	serve(w.leases.Run)
+	serve(rest)
 	serve(w.follow)
 	serve(w.keepIdentity)
 	if w.config.Metrics != nil {

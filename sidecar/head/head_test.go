@@ -169,7 +169,7 @@ func TestTwoFramings(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n":                                         false,
 		"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n":                    true,
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: 1\r\nContent-Length: 5\r\n\r\n0\r\n\r\n":            true,
-		"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Length: 5\n\n0\r\n\r\n":                                               true,
+		"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Length: 5\n\n0\r\n\r\n":                            true,
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: " + strings.Repeat("x", 5000) + "\r\n\r\n0\r\n\r\n": true,
 	} {
 		r, err := head.ReadResponse(bufio.NewReader(strings.NewReader(text)), &http.Request{Method: "GET"})
