@@ -31,6 +31,7 @@ func (cmd *attachCmd) Run(ctx context.Context, env *environment) error {
 	defer stop()
 	seal := func() (*netsetup.Namespace, error) { return netsetup.SealPath(ctx, path, netsetup.Config{}) }
 	return cmd.run(ctx, env, seal, supervise.Config{
+		PutBack: true,
 		Command: withoutDashes(cmd.Command),
 		Signals: signals,
 		Ready: func(ca []byte) error {

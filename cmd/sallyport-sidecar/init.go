@@ -47,7 +47,7 @@ func (cmd *initCmd) Run(ctx context.Context, env *environment) error {
 	if cmd.Netns != "" {
 		seal = func() (*netsetup.Namespace, error) { return netsetup.SealPath(ctx, cmd.Netns, netsetup.Config{}) }
 	}
-	return cmd.run(ctx, env, seal, supervise.Config{Command: command, Signals: signals})
+	return cmd.run(ctx, env, seal, supervise.Config{PutBack: cmd.Netns != "", Command: command, Signals: signals})
 }
 
 func (cmd *initCmd) command() ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
@@ -64,6 +65,44 @@ func raiseFileLimit() {
 		limit.Cur = limit.Max
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
 	}
+}
+
+// confineInit takes from init what it has no more use for once the sandbox
+// stands. It stays able to start a worker and to end one.
+func (s *supervisor) confineInit() error {
+	keep := []cap.Value{cap.SETPCAP} // a worker needs it to give up all the rest
+	if s.ids.worker != 0 {
+		keep = append(keep, cap.KILL, cap.SETGID, cap.SETUID, cap.SYS_RESOURCE)
+	}
+	if s.PutBack {
+		keep = append(keep, cap.NET_ADMIN, cap.NET_RAW, cap.SYS_ADMIN) // iptables asks for NET_RAW
+	}
+	if err := boundCapabilities(keep...); err != nil {
+		return err
+	}
+	if err := keepCapabilities(keep...); err != nil {
+		return err
+	}
+	if !s.PutBack { // which writes to /proc/sys
+		if err := landlock.V9.BestEffort().RestrictPaths(landlock.RODirs("/")); err != nil {
+			return fmt.Errorf("confine init with Landlock: %w", err)
+		}
+	}
+	return loadFilter(initPolicy())
+}
+
+// boundCapabilities drops all capabilities but some from what programs that are
+// started later can have, on every thread.
+func boundCapabilities(some ...cap.Value) error {
+	for value := range cap.MaxBits() {
+		if has, err := cap.GetBound(value); err != nil || !has || slices.Contains(some, value) {
+			continue
+		}
+		if err := cap.DropBound(value); err != nil {
+			return fmt.Errorf("drop %v from the bounding set: %w", value, err)
+		}
+	}
+	return nil
 }
 
 // dropPrivileges empties every capability set, bounding and ambient included,

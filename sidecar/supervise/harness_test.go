@@ -172,6 +172,10 @@ func (s *sandbox) process(name string) int {
 	return 0
 }
 
+// init is the process that Run is in: not the one that was started, if that is of
+// an ordinary user.
+func (s *sandbox) init() int { return parent(s.t, s.process("worker")) }
+
 // descendants lists the processes below pid.
 func descendants(t *testing.T, pid int) []int {
 	t.Helper()

@@ -88,6 +88,9 @@ func playInit(text string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	if p.Behaviour == "attack as init" {
+		go attackAsInit(os.Stderr)
+	}
 	return Run(context.Background(), Config{
 		Netns:       netns,
 		Nameservers: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")},
@@ -238,7 +241,10 @@ func attackAsWorker(out io.Writer) {
 	fmt.Fprintln(out, "statfs:", unix.Statfs("/proc", new(unix.Statfs_t)))
 	_, err = net.Dial("udp4", "127.0.0.1:53")
 	fmt.Fprintln(out, "udp socket:", err)
-	fmt.Fprintln(out, "namespace:", unix.Unshare(unix.CLONE_NEWUSER))
+	attackClone(out)
+	attackMemory(out)
+	attackKernel(out, kernelCalls())
+	attackKernel(out, workerCalls())
 }
 
 func openError(path string) error {

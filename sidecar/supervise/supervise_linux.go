@@ -20,6 +20,7 @@ import (
 // Config says what to supervise.
 type Config struct {
 	Netns       *os.File     // the sealed network namespace
+	PutBack     bool         // the caller will undo the seal after Run, so this process must stay able to
 	Nameservers []netip.Addr // for the sandbox's resolv.conf
 
 	WorkerArgs []string   // argv of this program as the worker
@@ -145,7 +146,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 			return ExitFailure, err
 		}
 	}
-	err = loadFilter(initPolicy())
+	err = s.confineInit()
 	if err == nil {
 		err = s.serve(ctx, ca, agent)
 	}

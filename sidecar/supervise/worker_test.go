@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,7 +35,12 @@ func TestWorkerIsConfined(t *testing.T) {
 			"own *":           "<nil>",
 			"statfs":          "<nil>",
 			"udp socket":      "<nil>",
-			"namespace":       "operation not permitted",
+			"fork":            "operation not permitted",
+			"clone *":         "operation not permitted",
+			"clone3":          "function not implemented",
+			"map code":        "operation not permitted",
+			"make code":       "operation not permitted",
+			"call *":          "operation not permitted",
 		})
 		status := procStatus(t, s.process("worker"))
 		for name, want := range map[string]string{
@@ -44,6 +50,10 @@ func TestWorkerIsConfined(t *testing.T) {
 			if status[name] != want {
 				t.Errorf("%s of the worker is %q, want %q", name, status[name], want)
 			}
+		}
+		// The kernel gives the files of a process that may not be looked into to root.
+		if info, err := os.Stat(fmt.Sprintf("/proc/%d/environ", s.process("worker"))); err != nil || len(options) == 0 && info.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("the worker can be looked into: %v", err)
 		}
 		uid := "65532\t65532\t65532\t65532"
 		if len(options) > 0 {
