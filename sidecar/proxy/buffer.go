@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// buffers keeps buffers for the connections that have a request under way.
+// buffers keeps buffers for the connections that have a request under way. What
+// upstreams are written and read through may have held a credential, and is wiped.
 type buffers struct{ readers, answers, requests, uploads, writers sync.Pool }
 
 const (
@@ -25,7 +26,19 @@ func (b *buffers) answer(from io.Reader) *bufio.Reader {
 	return readerOf(&b.answers, from, answerBuffer)
 }
 
-func (b *buffers) putAnswer(r *bufio.Reader) { putReaderOf(&b.answers, r) }
+func (b *buffers) putAnswer(r *bufio.Reader) {
+	r.Reset(zeros{})
+	_, _ = r.Peek(r.Size()) // overwrites all of it, and can't fail
+	putReaderOf(&b.answers, r)
+}
+
+// zeros is an endless stream of zeros.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
 
 func readerOf(pool *sync.Pool, from io.Reader, size int) *bufio.Reader {
 	if r, ok := pool.Get().(*bufio.Reader); ok {
@@ -60,6 +73,8 @@ func writerOf(pool *sync.Pool, to io.Writer, size int) *bufio.Writer {
 
 func putWriterOf(pool *sync.Pool, w *bufio.Writer) {
 	w.Reset(nil)
+	all := w.AvailableBuffer()
+	clear(all[:cap(all)])
 	pool.Put(w)
 }
 

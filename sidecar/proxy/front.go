@@ -5,12 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -92,8 +90,7 @@ func (s *Server) serveHTTP1(ctx context.Context, c net.Conn, facts Facts) {
 	defer s.fronts.remove(f)
 	defer func() {
 		if fault := recover(); fault != nil {
-			// Its text could quote what was sent.
-			s.config.Log.Error("a request met a fault of ours", "fault", fmt.Sprintf("%T", fault), "stack", string(debug.Stack()))
+			s.fault(fault)
 		}
 	}()
 	for f.await() && f.serve() {

@@ -68,7 +68,7 @@ func TestFaultEndsOneConnection(t *testing.T) {
 	if response := w.raw(t, plainGet)[0]; response.StatusCode != 200 {
 		t.Errorf("status %d", response.StatusCode)
 	}
-	if log := said.String(); !strings.Contains(log, "front_test.go") || strings.Contains(log, "canary") {
+	if log := said.String(); !strings.Contains(log, "TestFaultEndsOneConnection") || strings.Contains(log, "canary") {
 		t.Errorf("log: %s", log)
 	}
 }

@@ -134,6 +134,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	facts := r.Context().Value(factsKey{}).(Facts)
 	c := &stream{ResponseWriter: w, ctx: r.Context(), buffers: &s.buffers, data: r.Body}
 	defer c.begin() // nothing is written when this has returned
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			s.fault(p)
+			panic(http.ErrAbortHandler) // net/http would tell the other
+		}
+	}()
 	if err := s.handle(r.Context(), c, r, facts, false); err != nil {
 		panic(http.ErrAbortHandler) // net/http resets the stream
 	}
