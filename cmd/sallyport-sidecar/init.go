@@ -107,7 +107,7 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 		dir = "/" // it was removed under us
 	}
 	config.Netns, config.Nameservers = namespace.File(), namespace.Nameservers()
-	config.WorkerArgs, config.StageArgs = []string{name, "worker"}, []string{name, "stage"}
+	config.WorkerArgs, config.StageArgs = []string{name, workerName}, []string{name, "stage"}
 	config.Files, config.Settings, config.TokenFile = append(sockets, files...), settings, f.JoinTokenFile
 	proxy := fmt.Sprintf("http://127.0.0.1:%d", namespace.TCP().Addr().(*net.TCPAddr).Port)
 	if err := os.Setenv(supervise.ProxyVariable, proxy); err != nil {

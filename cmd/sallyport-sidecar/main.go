@@ -20,8 +20,18 @@ import (
 // name is argv[0] of every process of ours.
 const name = "sallyport-sidecar"
 
+// workerName is the command that init starts as the worker.
+const workerName = "worker"
+
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	stderr := os.Stderr
+	if len(os.Args) > 1 && os.Args[1] == workerName {
+		var err error
+		if stderr, err = supervise.QuietCrashes(); err != nil {
+			os.Exit(fail(os.Stderr, err))
+		}
+	}
+	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, stderr))
 }
 
 // environment is what a command may use of the process.
