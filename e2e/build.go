@@ -29,6 +29,7 @@ var build = sync.OnceValues(func() (dir string, err error) {
 		{"race", "1", []string{"-race"}, programs},
 		{"shipped", "0", []string{"-trimpath"}, programs},
 		{"clients", "0", nil, []string{"./e2e/clients/goclient", "./e2e/clients/h3client", "./e2e/clients/wsclient"}},
+		{"tools", "0", nil, []string{"./e2e/search"}},
 	} {
 		args := append([]string{"build", "-buildvcs=false", "-o", filepath.Join(dir, step.into) + "/"}, step.flags...)
 		cmd := exec.Command("go", append(args, step.packages...)...)
@@ -48,6 +49,7 @@ func (w *World) install(kind Kind) {
 	w.must(err)
 	w.must(copyFiles(filepath.Join(w.Dir, "bin"), filepath.Join(built, string(kind))))
 	w.must(copyFiles(w.AgentDir(), filepath.Join(built, "clients")))
+	w.must(copyFiles(filepath.Join(w.Dir, "tools"), filepath.Join(built, "tools")))
 	w.must(copyFiles(w.AgentDir(), filepath.Join(root(w.t), "e2e", "clients")))
 	w.must(os.Mkdir(filepath.Join(w.Dir, "home"), 0o700))
 }

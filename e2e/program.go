@@ -151,6 +151,9 @@ func (p *Program) Stop() {
 	}
 }
 
+// Output is all that it has written so far.
+func (p *Program) Output() string { return p.output() }
+
 func (p *Program) output() string { return strings.TrimSpace(p.all.String()) }
 
 // buffer is a bytes.Buffer for several writers.

@@ -3,9 +3,12 @@
 //
 //	printf 'key %s\ncanary %s\n' "$key" "$canary" | search --below PID --since FILE
 //
+// With --process PID it looks at that process alone, wherever it is, and at no files.
+//
 // It runs outside the sandbox, whose processes are those below PID that have
 // another PID namespace than this program. Secrets are read from standard input,
-// a name and a value a line, and looked for as they are, in base64 and in hex. One
+// a name and a value a line, and looked for as they are, in base64, in hex and in HPACK's
+// Huffman code. One
 // line of counts is printed for each, and where it was found. A secret that did not
 // exist before FILE was made can only be in files changed since; only these are read.
 //
@@ -34,6 +37,7 @@ func main() {
 func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("search", flag.ContinueOnError)
 	below := flags.Int("below", 0, "search the sandbox below this process")
+	process := flags.Int("process", 0, "search this process alone")
 	since := flags.String("since", "", "read only files changed since this one was")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -50,11 +54,17 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	s := &searcher{needles: needles}
+	if *process != 0 {
+		if err := s.process(*process); err != nil {
+			return err
+		}
+		return s.print(stdout, 1)
+	}
 	pids, err := sandboxed(*below)
 	if err != nil {
 		return err
 	}
-	s := &searcher{needles: needles}
 	for _, pid := range pids {
 		if err := s.process(pid); err != nil {
 			return err

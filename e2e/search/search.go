@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 const (
@@ -23,7 +25,8 @@ const (
 	maxPlaces = 20 // named for each secret; all are counted
 )
 
-// formsOf gives value as it is, in hex, and in base64 at its three alignments.
+// formsOf gives value as it is, in hex, in base64 at its three alignments, and in
+// the Huffman code of HPACK (RFC 7541) at its eight.
 func formsOf(value string) [][]byte {
 	forms := [][]byte{[]byte(value), []byte(hex.EncodeToString([]byte(value))), []byte(strings.ToUpper(hex.EncodeToString([]byte(value))))}
 	for before := range 3 {
@@ -33,7 +36,12 @@ func formsOf(value string) [][]byte {
 		inner := text[(before*8+5)/6 : len(text)-1]
 		forms = append(forms, []byte(inner), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(inner)))
 	}
-	return forms
+	for before := range 8 { // characters of 5 bits
+		text := hpack.AppendHuffmanString(nil, strings.Repeat("0", before)+value)
+		forms = append(forms, text[(before*5+7)/8:len(text)-1])
+	}
+	slices.SortFunc(forms, bytes.Compare)
+	return slices.CompactFunc(forms, bytes.Equal)
 }
 
 type searcher struct {

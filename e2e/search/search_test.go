@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // TestFindsWhatIsThere puts secrets in every place and form, and some nowhere.
@@ -90,6 +93,10 @@ func TestForms(t *testing.T) {
 			if !found {
 				t.Errorf("not found in %s, %d bytes in", text, before)
 			}
+		}
+		text := hpack.AppendHuffmanString(nil, around)
+		if !slices.ContainsFunc(formsOf(secret), func(form []byte) bool { return bytes.Contains(text, form) }) {
+			t.Errorf("not found in Huffman code, %d bytes in", before)
 		}
 	}
 }
