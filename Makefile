@@ -7,10 +7,10 @@ PROGRAMS := sallyport sallyport-control sallyport-sidecar
 # Static, without the paths of this machine, and stamped with the commit.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
 
-.PHONY: help build demo test lint bench images generate clean
+.PHONY: help build demo test lint bench images sbom reproducible generate clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the three programs into bin/
 	@mkdir -p bin
@@ -25,7 +25,7 @@ test: ## every test, unit to end to end, with the race detector
 	@scripts/setup test
 	@scripts/test
 
-lint: ## formatting, vet, staticcheck, govulncheck, shellcheck, generated code, go.mod
+lint: ## formatting, vet, staticcheck, gosec, govulncheck, shellcheck, generated code, go.mod
 	@scripts/setup lint
 	@scripts/lint
 
@@ -37,6 +37,12 @@ bench: build ## the benchmarks, beside other proxies, as root; writes docs/bench
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test
 	@scripts/images
+
+sbom: build ## list what the programs are made of, in bin/*.cdx.json (CycloneDX)
+	@scripts/sbom
+
+reproducible: ## build the commit twice from nothing; fails unless both are the same
+	@scripts/reproducible
 
 generate: ## write control/api's generated code anew
 	@scripts/setup lint
