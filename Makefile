@@ -7,7 +7,7 @@ PROGRAMS := sallyport sallyport-control sallyport-sidecar
 # Static, without the paths of this machine, and stamped with the commit.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
 
-.PHONY: help build demo test lint bench images sbom reproducible generate clean
+.PHONY: help build demo test lint bench attack images sbom reproducible generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ bench: build ## the benchmarks, beside other proxies, as root; writes docs/bench
 	@scripts/setup bench
 	go test -run='^$$' -bench=. -benchmem ./...
 	go run ./e2e/bench -out docs/benchmarks -doc docs/benchmarks.md
+
+# TARGET=http://127.0.0.1:8080 attacks another proxy; ATTACK has more flags (docs/attacks.md).
+attack: build ## every attack that is known, at length, as root; fails when one succeeds
+	@scripts/setup test
+	go run ./e2e/attack $(ATTACK)
 
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test
