@@ -166,7 +166,7 @@ func run(args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer w.Close()
 	if o.hold > 0 {
 		return holdWay(w, out)
 	}

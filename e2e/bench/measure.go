@@ -251,11 +251,11 @@ func body(direction string) func(*world, *instance) (values, error) {
 // measureStarts asks how long a program takes to its first line, bare and in a sandbox.
 func (w *world) measureStarts(r *report) error {
 	for n := range w.starts {
-		bare, err := w.stamped([]string{w.self, "stamp"})
+		bare, err := w.stamped([]string{w.Self, "stamp"})
 		if err != nil {
 			return err
 		}
-		command, err := w.sandboxed(w.self, "stamp")
+		command, err := w.sandboxed(w.Self, "stamp")
 		if err != nil {
 			return err
 		}
@@ -272,7 +272,7 @@ func (w *world) stamped(command []string) (time.Duration, error) {
 	begun := monotonic()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(w.ctx, command[0], command[1:]...)
-	cmd.Dir, cmd.Stderr = w.dir, &stderr
+	cmd.Dir, cmd.Stderr = w.Dir, &stderr
 	output, err := cmd.Output()
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, &stderr)

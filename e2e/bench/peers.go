@@ -63,17 +63,17 @@ func (l *leaves) Fetch(name string, gen func() (*tls.Certificate, error)) (*tls.
 }
 
 func goproxyCommand(w *world, address string) ([]string, error) {
-	return []string{w.self, "goproxy", address, w.originAddress(), w.path("ca.pem"), w.path("peer-ca.pem"), w.path("peer-ca.key")}, nil
+	return []string{w.Self, "goproxy", address, w.originAddress(), w.Path("ca.pem"), w.Path("peer-ca.pem"), w.Path("peer-ca.key")}, nil
 }
 
 func mitmproxyCommand(w *world, address string) ([]string, error) {
-	dir := w.path("mitmproxy")
+	dir := w.Path("mitmproxy")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	var both []byte
 	for _, name := range []string{"peer-ca.key", "peer-ca.pem"} {
-		text, err := os.ReadFile(w.path(name))
+		text, err := os.ReadFile(w.Path(name))
 		if err != nil {
 			return nil, err
 		}
@@ -89,16 +89,16 @@ func mitmproxyCommand(w *world, address string) ([]string, error) {
 	command := []string{"mitmdump", "--quiet", "--listen-host", host, "--listen-port", port}
 	for _, option := range []string{
 		"confdir=" + dir, "flow_detail=0", "connection_strategy=lazy", "upstream_cert=false", "stream_large_bodies=1m",
-		"ssl_verify_upstream_trusted_ca=" + w.path("ca.pem"),
+		"ssl_verify_upstream_trusted_ca=" + w.Path("ca.pem"),
 	} {
 		command = append(command, "--set", option)
 	}
-	return w.withNames(command), nil
+	return w.WithNames(command), nil
 }
 
 func squidCommand(w *world, address string) ([]string, error) {
 	const certgen = "/usr/lib/squid/security_file_certgen"
-	database := w.path("squid-leaves-" + address)
+	database := w.Path("squid-leaves-" + address)
 	if output, err := exec.CommandContext(w.ctx, certgen, "-c", "-s", database, "-M", "64MB").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make squid's store of leaves: %w\n%s", err, output)
 	}
@@ -106,13 +106,13 @@ func squidCommand(w *world, address string) ([]string, error) {
 	if output, err := exec.CommandContext(w.ctx, "chown", "-R", "proxy:", database).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, output)
 	}
-	config := w.path("squid-" + address + ".conf")
+	config := w.Path("squid-" + address + ".conf")
 	lines := []string{
-		fmt.Sprintf("http_port %s ssl-bump tls-cert=%s tls-key=%s generate-host-certificates=on dynamic_cert_mem_cache_size=64MB", address, w.path("peer-ca.pem"), w.path("peer-ca.key")),
+		fmt.Sprintf("http_port %s ssl-bump tls-cert=%s tls-key=%s generate-host-certificates=on dynamic_cert_mem_cache_size=64MB", address, w.Path("peer-ca.pem"), w.Path("peer-ca.key")),
 		fmt.Sprintf("sslcrtd_program %s -s %s -M 64MB", certgen, database),
 		"sslcrtd_children 4 startup=1 idle=1",
 		"ssl_bump bump all", // from CONNECT's name, without asking the origin first
-		"tls_outgoing_options cafile=" + w.path("ca.pem"),
+		"tls_outgoing_options cafile=" + w.Path("ca.pem"),
 		"dns_nameservers " + w.origin,
 		"http_access allow all",
 		"cache deny all", "cache_mem 0", "access_log none", "cache_log /dev/null", "cache_store_log none", "pid_filename none",

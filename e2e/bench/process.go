@@ -5,74 +5,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"sallyport/e2e/stage"
 )
 
-// process is one that was started, and is perhaps talked to by jobs.
+// process is one that is talked to by jobs.
 type process struct {
-	*exec.Cmd
-	stdin    io.WriteCloser
+	*stage.Process
 	outcomes *json.Decoder
-	log      *tail
 }
 
-// tail keeps the last of what is written, for messages.
-type tail struct {
-	mu   sync.Mutex
-	last []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	const most = 4096
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last = append(t.last, p...)
-	t.last = t.last[max(0, len(t.last)-most):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.last)
-}
-
-// launch starts a command on a core.
+// launch starts a client, or a proxy that starts it, on a core.
 func (w *world) launch(core int, command ...string) (*process, error) {
-	if core >= 0 {
-		command = append([]string{"taskset", "--cpu-list", strconv.Itoa(core)}, command...)
-	}
-	p := &process{Cmd: exec.Command(command[0], command[1:]...), log: new(tail)}
-	p.Dir = w.dir // which a sandbox keeps in sight
-	p.Stderr = p.log
-	var err error
-	if p.stdin, err = p.StdinPipe(); err != nil {
-		return nil, err
-	}
-	stdout, err := p.StdoutPipe()
+	p, err := w.Launch(core, command...)
 	if err != nil {
 		return nil, err
 	}
-	p.outcomes = json.NewDecoder(stdout)
-	return p, p.Start()
-}
-
-// stop ends a process, and kills it if it doesn't end.
-func (p *process) stop() {
-	p.stdin.Close()
-	p.Process.Signal(unix.SIGTERM)
-	patience := time.AfterFunc(10*time.Second, func() { p.Process.Kill() })
-	defer patience.Stop()
-	p.Wait()
+	return &process{p, json.NewDecoder(p.Output)}, nil
 }
 
 // do sends a job, and waits for its outcome.
@@ -84,8 +38,8 @@ func (p *process) do(j job) (outcome, error) {
 }
 
 func (p *process) begin(j job) error {
-	if err := json.NewEncoder(p.stdin).Encode(j); err != nil {
-		return fmt.Errorf("the client ended: %s", p.log)
+	if err := json.NewEncoder(p.Input).Encode(j); err != nil {
+		return fmt.Errorf("the client ended: %s", p.Log)
 	}
 	return nil
 }
@@ -93,7 +47,7 @@ func (p *process) begin(j job) error {
 func (p *process) end() (outcome, error) {
 	var result outcome
 	if err := p.outcomes.Decode(&result); err != nil {
-		return result, fmt.Errorf("the client ended: %w: %s", err, p.log)
+		return result, fmt.Errorf("the client ended: %w: %s", err, p.Log)
 	}
 	if result.Error != "" {
 		return result, errors.New(result.Error)

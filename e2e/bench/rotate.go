@@ -53,7 +53,7 @@ func (w *world) measureRotations(r *report) error {
 }
 
 func (w *world) rotate(value string) error {
-	_, err := w.cli(value, "credential", "rotate", "key", "--vault", "bench", "--secret-file", "-", "--wait")
+	_, err := w.CLI(value, "credential", "rotate", "key", "--vault", "bench", "--secret-file", "-", "--wait")
 	return err
 }
 

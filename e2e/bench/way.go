@@ -3,11 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"sallyport/e2e/stage"
 )
 
 // way is one way from a client to the origin.
@@ -126,7 +126,7 @@ func (w *world) route(r route) string {
 }
 
 func (w *world) direct() (*instance, error) {
-	return w.instance(w.cores.Load, true, w.self, "client", w.route(route{Dial: []string{w.originAddress()}, Roots: w.path("ca.pem")}))
+	return w.instance(w.cores.Load, true, w.Self, "client", w.route(route{Dial: []string{w.originAddress()}, Roots: w.Path("ca.pem")}))
 }
 
 // instance starts a client, or a proxy that starts it.
@@ -135,20 +135,20 @@ func (w *world) instance(core int, bare bool, command ...string) (*instance, err
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{client: p, stop: p.stop}
+	i := &instance{client: p, stop: p.Stop}
 	if !bare {
-		i.root = p.Process.Pid
+		i.root = p.Cmd.Process.Pid
 	}
 	return i, nil
 }
 
 func sealed(kind string) func(*world) (*instance, error) {
 	return func(w *world) (*instance, error) {
-		authority, roots := w.path(kind+"-ca.pem"), w.path(kind+"-ca.pem")
+		authority, roots := w.Path(kind+"-ca.pem"), w.Path(kind+"-ca.pem")
 		if kind == "splice" {
-			roots = w.path("ca.pem")
+			roots = w.Path("ca.pem")
 		}
-		return w.instance(w.cores.Proxy, false, w.self, "sealed", kind, w.originAddress(), w.path("ca.pem"), authority,
+		return w.instance(w.cores.Proxy, false, w.Self, "sealed", kind, w.originAddress(), w.Path("ca.pem"), authority,
 			w.route(route{Dial: redirected(), Roots: roots}))
 	}
 }
@@ -159,12 +159,12 @@ func sandbox(decrypted bool) func(*world) (*instance, error) {
 	return func(w *world) (*instance, error) {
 		roots := "/etc/ssl/certs/ca-certificates.crt"
 		if !decrypted {
-			roots = w.path("ca.pem")
+			roots = w.Path("ca.pem")
 			if err := w.letThrough(); err != nil {
 				return nil, err
 			}
 		}
-		command, err := w.sandboxed(w.self, "client", w.route(route{Dial: redirected(), Roots: roots}))
+		command, err := w.sandboxed(w.Self, "client", w.route(route{Dial: redirected(), Roots: roots}))
 		if err != nil {
 			return nil, err
 		}
@@ -174,33 +174,20 @@ func sandbox(decrypted bool) func(*world) (*instance, error) {
 
 // letThrough gives the agent its policy for what is not decrypted.
 func (w *world) letThrough() error {
-	_, err := w.cli("", "agent", "policy", "set", "bench", "--rule", "passthrough *."+throughZone)
+	_, err := w.CLI("", "agent", "policy", "set", "bench", "--rule", "passthrough *."+throughZone)
 	return err
 }
 
 // sandboxed gives the command that runs another in a new sandbox.
 func (w *world) sandboxed(command ...string) ([]string, error) {
-	token, err := w.cli("", "sandbox", "create", "--agent", "bench")
-	if err != nil {
-		return nil, err
-	}
-	file, err := os.CreateTemp(w.dir, "join-token-")
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if _, err := file.WriteString(token); err != nil {
-		return nil, err
-	}
-	return append([]string{filepath.Join(w.bin, "sallyport-sidecar"), "init", "--control", w.api, "--join-token-file", file.Name(),
-		"--upstream-ca", w.path("ca.pem"), "--connect-to", ":443:" + w.originAddress(), "--"}, command...), nil
+	return w.Sandboxed("bench", []string{"--upstream-ca", w.Path("ca.pem"), "--connect-to", ":443:" + w.originAddress()}, command...)
 }
 
 // peer starts another program, which listens at an address, and a client that asks it
 // to CONNECT and believes only the authority named.
 func peer(command func(w *world, address string) ([]string, error), roots string) func(*world) (*instance, error) {
 	return func(w *world) (*instance, error) {
-		address, err := freeAddress()
+		address, err := stage.FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -211,21 +198,21 @@ func peer(command func(w *world, address string) ([]string, error), roots string
 		if _, err := exec.LookPath(line[0]); err != nil {
 			return nil, fmt.Errorf("%w; 'scripts/setup bench' installs it, -ways leaves it out", err)
 		}
-		proxy, err := w.launch(w.cores.Proxy, line...)
+		proxy, err := w.Launch(w.cores.Proxy, line...)
 		if err != nil {
 			return nil, err
 		}
-		if err := w.await(proxy, func() error { return reachable(address) }); err != nil {
-			proxy.stop()
+		if err := w.Await(proxy, func() error { return stage.Reachable(address) }); err != nil {
+			proxy.Stop()
 			return nil, fmt.Errorf("%s: %w", strings.Join(line, " "), err)
 		}
-		i, err := w.instance(w.cores.Load, true, w.self, "client", w.route(route{Dial: []string{address}, Connect: true, Roots: w.path(roots)}))
+		i, err := w.instance(w.cores.Load, true, w.Self, "client", w.route(route{Dial: []string{address}, Connect: true, Roots: w.Path(roots)}))
 		if err != nil {
-			proxy.stop()
+			proxy.Stop()
 			return nil, err
 		}
 		client := i.client
-		i.root, i.stop = proxy.Process.Pid, func() { client.stop(); proxy.stop() }
+		i.root, i.stop = proxy.Process.Pid, func() { client.Stop(); proxy.Stop() }
 		return i, nil
 	}
 }
