@@ -45,8 +45,27 @@ type corpus interface {
 func corpora() []corpus {
 	return []corpus{
 		goTests{"escape", "./e2e", "TestEscape"},
+		staged{"steer", steer},
+		staged{"reflect", reflect},
 		goTests{"drain", "./e2e", "TestDrain"},
 	}
+}
+
+// staged is a corpus of this program, in a world of its own.
+type staged struct {
+	corpus string
+	cases  func(ctx context.Context, w *world, o options, report func(result)) error
+}
+
+func (s staged) name() string { return s.corpus }
+
+func (s staged) run(ctx context.Context, o options, report func(result)) error {
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return s.cases(ctx, w, o, report)
 }
 
 // result is how one case ended.
@@ -61,6 +80,12 @@ type options struct {
 	corpora []string
 	cases   *regexp.Regexp // nil: all
 	pattern string         // of cases
+	sample  int            // cases of a corpus; 0: all
+	seed    uint64
+
+	bound, elsewhere string // IP addresses of the origins
+	authority        string // folder; empty: a new one
+	foreign          foreign
 }
 
 func (o options) chosen(name string) bool { return o.cases == nil || o.cases.MatchString(name) }
@@ -73,13 +98,29 @@ func parse(args []string) (options, error) {
 	for _, c := range corpora() {
 		known = append(known, c.name())
 	}
-	chosen := flags.String("corpora", strings.Join(known, ","), "corpora to run, by commas")
+	chosen := flags.String("corpora", "", "corpora to run, by commas (default: "+strings.Join(known, ",")+"; with -target steer,reflect)")
 	flags.StringVar(&o.pattern, "run", "", "run only the cases whose names match the regular expression")
+	flags.IntVar(&o.sample, "sample", 0, "run only so many cases of steer and of reflect, chosen by chance; 0 for all")
+	flags.Uint64Var(&o.seed, "seed", 1, "what -sample chooses by")
+	flags.StringVar(&o.bound, "origin", fmt.Sprintf("127.89.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff), "address of loopback for the hosts with a credential, and DNS for all names at port 53")
+	flags.StringVar(&o.elsewhere, "elsewhere", fmt.Sprintf("127.90.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff), "address of loopback for all other hosts")
+	flags.StringVar(&o.authority, "authority", "", "folder of the origins' authority, ca.pem, made if it isn't there")
+	flags.StringVar(&o.foreign.url, "target", "", "attack this proxy, http://HOST:PORT, instead of Sallyport")
+	flags.StringVar(&o.foreign.hosts, "hosts", boundHost, "hosts the target has the secret for, by commas; those that begin with h2 are served over HTTP/2 only")
+	flags.StringVar(&o.foreign.secret, "secret", "", "the target puts it into requests: as a bearer token, or")
+	flags.StringVar(&o.foreign.user, "user", "", "by Basic, as the password of this user")
+	flags.StringVar(&o.foreign.ca, "target-ca", "", "PEM file of the authority that the target signs with")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	switch {
+	case *chosen == "" && o.foreign.url == "":
+		*chosen = strings.Join(known, ",")
+	case *chosen == "":
+		*chosen = "steer,reflect"
 	}
 	o.corpora = strings.Split(*chosen, ",")
 	for _, name := range o.corpora {
@@ -96,7 +137,15 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
+// roles are what this program is besides the one that attacks, by its first argument.
+var roles = map[string]func([]string) error{"agent": agentRole}
+
 func run(args []string, out io.Writer) error {
+	if len(args) > 0 {
+		if role := roles[args[0]]; role != nil {
+			return role(args[1:])
+		}
+	}
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil

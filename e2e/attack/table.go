@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -59,4 +61,18 @@ func (t *table) verdict() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sample gives as many cases as the flags want, always the same ones of a seed.
+func sample[T any](cases []T, o options) []T {
+	if o.sample == 0 || o.sample >= len(cases) {
+		return cases
+	}
+	chosen := rand.New(rand.NewPCG(o.seed, 0)).Perm(len(cases))[:o.sample]
+	slices.Sort(chosen)
+	var some []T
+	for _, i := range chosen {
+		some = append(some, cases[i])
+	}
+	return some
 }
