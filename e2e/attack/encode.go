@@ -8,8 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"html"
 	"io"
+	"net/url"
 	"strings"
 	"unicode/utf16"
 
@@ -30,7 +33,7 @@ func of(name string, encode func(string) string) encoding {
 }
 
 func encodings() []encoding {
-	std, url := base64.StdEncoding.EncodeToString, base64.URLEncoding.EncodeToString
+	std, urlSafe := base64.StdEncoding.EncodeToString, base64.URLEncoding.EncodeToString
 	list := []encoding{
 		of("raw", func(s string) string { return s }),
 		{name: "rendered", encode: credential.rendered},
@@ -60,28 +63,46 @@ func encodings() []encoding {
 			return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "/", "&sol;", "_", "&lowbar;").Replace(s)
 		}),
 		of("mixture", mixture),
-		of("html-of-json", func(s string) string { return strings.ReplaceAll(each(s, `\u%04x`), `\`, "&#92;") }),
-		of("percent-of-html", func(s string) string { return strings.ReplaceAll(punctuation(s, "&#%d;"), "&", "%26") }),
+		of("html-in-json", func(s string) string { return inJSON(html.EscapeString(s)) }),
+		of("json-in-html", func(s string) string { return html.EscapeString(inJSON(s)) }),
+		of("html-in-a-query", func(s string) string { return url.QueryEscape(html.EscapeString(s)) }),
+		of("json-in-a-query", func(s string) string { return url.QueryEscape(inJSON(s)) }),
+		of("query-in-json", func(s string) string { return inJSON(url.QueryEscape(s)) }),
 		of("base64-twice", func(s string) string { return std([]byte(std([]byte(s)))) }),
-		of("base64url-twice", func(s string) string { return url([]byte(url([]byte("x" + s)))) }),
-		of("base64-of-percent", func(s string) string { return std([]byte(punctuation(s, "%%%02X"))) }),
-		of("base64-of-json", func(s string) string { return std([]byte(`{"key":"` + punctuation(s, `\u%04x`) + `"}`)) }),
+		of("base64url-twice", func(s string) string { return urlSafe([]byte(urlSafe([]byte("x" + s)))) }),
+		of("base64-of-a-query", func(s string) string { return std([]byte("key=" + url.QueryEscape(s))) }),
+		of("base64-of-json", func(s string) string { return std([]byte(`{"key":"` + inJSON(s) + `"}`)) }),
+		of("base64-of-html", func(s string) string { return std([]byte("<b>" + html.EscapeString(s) + "</b>")) }),
 		of("percent-of-base64", func(s string) string { return punctuation(std([]byte(s+"?>?")), "%%%02X") }),
-		of("base64-padded-by-dots", func(s string) string { return url([]byte("{}")) + "." + url([]byte(s)) + "." + url([]byte("end")) }),
+		of("base64-padded-by-dots", func(s string) string {
+			return urlSafe([]byte("{}")) + "." + urlSafe([]byte(s)) + "." + urlSafe([]byte("end"))
+		}),
 		of("base64-of-a-head", func(s string) string {
 			return std([]byte("GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer " + s + "\r\n\r\n"))
 		}),
 		{name: "utf16-le", binary: true, encode: func(c credential) string { return wide(c.secret, binary.LittleEndian) }},
 		{name: "utf16-be", binary: true, encode: func(c credential) string { return wide(c.secret, binary.BigEndian) }},
-		{name: "base64-lines", binary: true, encode: func(c credential) string { return lines(std([]byte(c.secret)), 20, "\r\n") }},
+		{name: "base64-mime", binary: true, encode: func(c credential) string {
+			return lines(std([]byte("Content-Type: text/plain\r\n\r\nyour key is "+c.secret+", keep it")), 76, "\r\n")
+		}},
+		{name: "base64-pem", binary: true, encode: func(c credential) string { return lines(std([]byte("your key is "+c.secret)), 64, "\n") }},
 	}
 	for shift, before := range []string{"", "x", "xy"} {
 		list = append(list,
 			of(fmt.Sprintf("base64-std-%d", shift), func(s string) string { return std([]byte(before + s)) }),
-			of(fmt.Sprintf("base64-url-%d", shift), func(s string) string { return url([]byte(before + s)) }),
+			of(fmt.Sprintf("base64-url-%d", shift), func(s string) string { return urlSafe([]byte(before + s)) }),
 			of(fmt.Sprintf("base64-within-%d", shift), func(s string) string { return std([]byte(before + s + " and more after it")) }))
 	}
 	return list
+}
+
+// inJSON is s as Go's encoder writes it between quotation marks.
+func inJSON(s string) string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Sprintf("encode a string: %v", err))
+	}
+	return strings.Trim(string(text), `"`)
 }
 
 func each(s, format string) string {

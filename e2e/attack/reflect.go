@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +86,10 @@ func reflections(t *target) (list []reflection) {
 		}
 		for _, host := range c.hosts {
 			for _, http2 := range []bool{false, true} {
+				straight := http2 == strings.HasPrefix(host, "h2") // no translation between the protocols
+				if c.user != "" && !straight {
+					continue
+				}
 				base := reflection{credential: c, host: host, http2: http2}
 				for _, e := range all {
 					if e.name == "pair" && c.user == "" {
@@ -92,8 +97,13 @@ func reflections(t *target) (list []reflection) {
 					}
 					base.encoding = e
 					list = append(list, base.placed(where)...)
-					list = append(list, base.compressed(where)...)
-					list = append(list, base.cutUp(where, c)...)
+					if c.user != "" {
+						continue
+					}
+					list = append(list, base.cutUp(where, c, straight)...)
+					if slices.Contains(canaryEncodings, e.name) {
+						list = append(list, base.compressed(where)...)
+					}
 				}
 				base.encoding = all[0]
 				for _, width := range []int{1, 2, 3, 5, 8, 13, 21, 34} {
@@ -129,27 +139,27 @@ func (r reflection) compressed(where []place) (list []reflection) {
 	return list
 }
 
-func (r reflection) cutUp(where []place, c credential) (list []reflection) {
+// cutUp cuts between any two bytes; and, if it is to be at length, at each offset alone.
+func (r reflection) cutUp(where []place, c credential, length bool) (list []reflection) {
 	for _, p := range []string{"bare", "text", "events", "grpc"} {
 		r.place, r.cutName, r.cut = placeNamed(where, p), "byte-by-byte", func(text string) []string { return strings.Split(text, "") }
 		list = append(list, r)
 	}
-	for _, canary := range canaryEncodings {
-		if canary != r.encoding.name {
+	if !length || !slices.Contains(canaryEncodings, r.encoding.name) {
+		return list
+	}
+	for offset := 1; offset < len(r.encoding.encode(c)); offset++ {
+		r.place, r.cutName, r.cut = placeNamed(where, "text"), fmt.Sprint("cut-at-", offset), func(text string) []string {
+			return []string{text[:offset], text[offset:]}
+		}
+		list = append(list, r)
+		if r.encoding.name != "raw" {
 			continue
 		}
-		for offset := 1; offset < len(r.encoding.encode(c)); offset++ {
-			r.place, r.cutName, r.cut = placeNamed(where, "text"), fmt.Sprint("cut-at-", offset), func(text string) []string {
-				return []string{text[:offset], text[offset:]}
-			}
-			list = append(list, r)
-			if canary == "raw" {
-				for _, name := range []string{"gzip", "br", "zstd"} {
-					r.codings = []string{name}
-					list = append(list, r)
-				}
-				r.codings = nil
-			}
+		for _, name := range []string{"gzip", "br", "zstd"} {
+			compressed := r
+			compressed.codings = []string{name}
+			list = append(list, compressed)
 		}
 	}
 	return list
