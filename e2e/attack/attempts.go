@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -151,7 +152,7 @@ func (g *generator) fronting() {
 func (g *generator) names() {
 	g.each(func(a attempt, bound string, get func(host, path string) message) {
 		for _, s := range spellings(bound) {
-			if means(s.host, bound) || s.host == "" {
+			if means(strings.TrimRight(s.host, "."), bound) || s.host == "" { // clients send no dot at the end
 				continue
 			}
 			a.sni, a.want = s.host, refused
@@ -159,6 +160,9 @@ func (g *generator) names() {
 			g.add(a, "tls-name", s.name)
 			if a.door.name == "connect" && !strings.ContainsAny(s.host, " \t\x00\v\x7f") {
 				a.sni, a.address = bound, strings.TrimSuffix(s.host, ":443")+":443"
+				if net.ParseIP(strings.Trim(s.host, "[]")) != nil {
+					a.want = harmless // by an address, the TLS name alone says who is meant
+				}
 				a.messages = []message{get(bound, g.path())}
 				g.add(a, "connect-name", s.name)
 				a.address = bound + ":443"
@@ -173,6 +177,9 @@ func (g *generator) ports() {
 		for _, port := range []int{80, 8443, 22, 25, 444, 8080} {
 			a.address = fmt.Sprintf("%s:%d", bound, port)
 			a.want = refused
+			if port == 80 {
+				a.want = harmless // it is for the server there, which gets no credential
+			}
 			a.messages = []message{get(bound, g.path())}
 			g.add(a, "ports", fmt.Sprint("tls-at-", port))
 			a.messages = []message{get(fmt.Sprintf("%s:%d", bound, port), g.path())}
@@ -201,7 +208,10 @@ func (g *generator) proofs() {
 				continue
 			}
 			path := g.path()
-			a.fault, a.want, a.audited = fault, refused, events(refused, path)
+			a.fault, a.want, a.audited = fault, refused, audited{Path: path, Reason: "upstream_certificate"}
+			if slices.Contains(silent, fault) {
+				a.audited.Reason = "upstream_failed"
+			}
 			a.messages = []message{get(bound, path)}
 			g.add(a, "proof", fault)
 		}

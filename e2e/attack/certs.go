@@ -109,6 +109,9 @@ var faults = []string{
 	"self-signed", "unknown-authority", "authority-by-name-only", "for-clients-only", "tls-1.0", "tls-1.1", "plain-http", "closes", "garbage",
 }
 
+// silent are those of them that show no certificate.
+var silent = []string{"tls-1.0", "tls-1.1", "plain-http", "closes", "garbage"}
+
 // faulty gives the certificate of an origin with a fault, if the fault is in that.
 func (a *authority) faulty(fault, host string) (*tls.Certificate, error) {
 	change := func(names []string, f func(*x509.Certificate)) (*tls.Certificate, error) { return a.issue(names, f) }

@@ -44,10 +44,10 @@ type corpus interface {
 
 func corpora() []corpus {
 	return []corpus{
-		goTests{"escape", "./e2e", "TestEscape"},
+		goTests{"escape", "./e2e/escape", "TestEscape"},
 		staged{"steer", steer},
 		staged{"reflect", reflect},
-		goTests{"drain", "./e2e", "TestDrain"},
+		goTests{"drain", "./e2e/drain", "TestDrain"},
 	}
 }
 
@@ -156,14 +156,15 @@ func run(args []string, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	t := &table{details: os.Stderr}
+	var errs []error
 	for _, c := range corpora() {
 		if !slices.Contains(o.corpora, c.name()) {
 			continue
 		}
 		if err := c.run(ctx, o, t.row(c.name())); err != nil {
-			return fmt.Errorf("%s: %w", c.name(), err)
+			errs = append(errs, fmt.Errorf("%s: %w", c.name(), err))
 		}
 	}
 	t.print(out)
-	return t.verdict()
+	return errors.Join(append(errs, t.verdict())...)
 }

@@ -19,9 +19,10 @@ const telling = 12
 // depth is how often what was decoded is decoded again.
 const depth = 4
 
-// finds says how text, decoded in every way that is known here, over and over, tells
-// a secret; "" if it doesn't. It knows nothing of how the sidecar looks for it.
-func finds(text []byte, secret string) string {
+// finds says which of some secrets a text tells, and how: decoded in every way that is
+// known here, over and over. It is -1 and "" if the text tells none. It knows nothing
+// of how the sidecar looks for them.
+func finds(text []byte, secrets ...string) (which int, how string) {
 	type finding struct {
 		text []byte
 		how  string
@@ -31,8 +32,10 @@ func finds(text []byte, secret string) string {
 	for range depth + 1 {
 		var next []finding
 		for _, f := range waiting {
-			if tells(f.text, secret) {
-				return f.how
+			for i, secret := range secrets {
+				if tells(f.text, secret) {
+					return i, f.how
+				}
 			}
 			for name, decode := range decodings {
 				for _, decoded := range decode(f.text) {
@@ -46,7 +49,7 @@ func finds(text []byte, secret string) string {
 		}
 		waiting = next
 	}
-	return ""
+	return -1, ""
 }
 
 func tells(text []byte, secret string) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -76,7 +77,8 @@ func (a *arrival) text() []byte {
 type conn struct {
 	net.Conn
 	arrival
-	mu sync.Mutex
+	mu    sync.Mutex
+	http2 bool // its bytes are compressed, and all of them become requests
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -84,6 +86,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	const most = 64 << 10
+	c.http2 = c.http2 || bytes.HasPrefix(p[:n], []byte("PRI * HTTP/2.0"))
 	c.raw = append(c.raw, p[:min(n, max(0, most-len(c.raw)))]...)
 	return n, err
 }
@@ -335,11 +338,12 @@ func (o *origins) take() []*arrival {
 	o.arrivals = nil
 	for c := range o.conns {
 		c.mu.Lock()
-		if len(c.raw) > 0 {
+		if len(c.raw) > 0 && !c.http2 {
 			copied := c.arrival
-			copied.raw, c.raw = c.raw, nil
+			copied.raw = c.raw
 			taken = append(taken, &copied)
 		}
+		c.raw = nil
 		c.mu.Unlock()
 	}
 	return taken

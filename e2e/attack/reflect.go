@@ -257,7 +257,7 @@ func (r reflection) try(ctx context.Context, client *http.Client, n int) string 
 			break
 		}
 	}
-	if how := finds(all, r.credential.secret); how != "" {
+	if _, how := finds(all, r.credential.secret); how != "" {
 		return fmt.Sprintf("the client received the credential, %s: %.500q", how, all)
 	}
 	return ""

@@ -20,8 +20,9 @@ import (
 // world is what the attacks of this program happen in: the origins, and the target.
 type world struct {
 	*origins
-	target *target
-	stops  []func()
+	target   *target
+	refusals int // that were answered
+	stops    []func()
 }
 
 // newWorld starts the origins, and Sallyport unless the flags name another target.

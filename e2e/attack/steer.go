@@ -68,6 +68,9 @@ func steer(ctx context.Context, w *world, o options, report func(result)) error 
 	if err := w.checkAudit(tried, broken); err != nil {
 		return err
 	}
+	if w.target.audit != nil {
+		order = append(order, everyRefusal)
+	}
 	for _, name := range order {
 		report(result{name, broken[name]})
 	}
@@ -97,11 +100,9 @@ func (w *world) attempt(ctx context.Context, a attempt) string {
 	if broken := w.misled(arrivals, a.path); broken != "" {
 		return broken
 	}
-	for _, c := range w.target.credentials {
-		for _, r := range replies {
-			if how := finds(r.text(), c.secret); how != "" {
-				return fmt.Sprintf("the client received the credential, %s", how)
-			}
+	for _, r := range replies {
+		if c, how := w.target.finds(r.text()); how != "" {
+			return fmt.Sprintf("the client received the credential %s, %s", c.name, how)
 		}
 	}
 	last, answered := reply{}, false
@@ -110,6 +111,9 @@ func (w *world) attempt(ctx context.Context, a attempt) string {
 	}
 	if err != nil && isTimeout(err) {
 		return fmt.Sprintf("there was neither an answer nor an end: %v", err)
+	}
+	if answered && last.header.Get("Sallyport-Error") != "" {
+		w.refusals++
 	}
 	fromOrigin := answered && last.header.Get(originHeader) != ""
 	if answered && !fromOrigin && last.status < 400 {
@@ -147,17 +151,13 @@ func isTimeout(err error) bool {
 // is denied anywhere.
 func (w *world) misled(arrivals []*arrival, path string) string {
 	for _, a := range arrivals {
-		for _, c := range w.target.credentials {
-			how := finds(a.text(), c.secret)
-			if how == "" {
-				continue
-			}
-			switch {
-			case a.place != w.bound || a.port != 443 || !a.tls || !c.serves(a.sni):
-				return fmt.Sprintf("the credential %s, %s: %s", c.name, how, a)
-			case a.request != nil && plainName(a.request.Host) != a.sni:
-				return fmt.Sprintf("the credential %s came with another host's name: %s", c.name, a)
-			}
+		c, how := w.target.finds(a.text())
+		switch {
+		case how == "":
+		case a.place != w.bound || a.port != 443 || !a.tls || !c.serves(a.sni):
+			return fmt.Sprintf("the credential %s, %s: %s", c.name, how, a)
+		case a.request != nil && plainName(a.request.Host) != a.sni:
+			return fmt.Sprintf("the credential %s came with another host's name: %s", c.name, a)
 		}
 		if path != "" && a.request != nil && leadsTo(a.request.RequestURI, path) {
 			return fmt.Sprintf("what was denied arrived: %s", a)
@@ -176,7 +176,7 @@ func (a attempt) before() int {
 
 // plainName is a host without what does not tell it from others.
 func plainName(host string) string {
-	return strings.TrimSuffix(strings.ToLower(strings.TrimSuffix(host, ":443")), ".")
+	return strings.TrimSuffix(strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":")), ".")
 }
 
 // keyed says which of the requests after some has a credential.
@@ -188,10 +188,8 @@ func (w *world) keyed(arrivals []*arrival, before int) string {
 		}
 	}
 	for _, a := range requests[min(len(requests), before):] {
-		for _, c := range w.target.credentials {
-			if finds(a.text(), c.secret) != "" {
-				return a.String()
-			}
+		if _, how := w.target.finds(a.text()); how != "" {
+			return a.String()
 		}
 	}
 	return ""
@@ -299,6 +297,9 @@ func (w *world) followed(ctx context.Context, a attempt) ([]reply, error) {
 	return []reply{{status: response.StatusCode, reason: response.Status, header: response.Header}}, nil
 }
 
+// everyRefusal is the case that each answer of a refusal has its event.
+const everyRefusal = "audit/every-refusal"
+
 // checkAudit adds what the audit log lacks.
 func (w *world) checkAudit(tried map[string]attempt, broken map[string]string) error {
 	if w.target.audit == nil {
@@ -311,15 +312,22 @@ func (w *world) checkAudit(tried map[string]attempt, broken map[string]string) e
 		if err != nil {
 			return err
 		}
-		known := map[audited]bool{}
+		known, refusals := map[audited]bool{}, 0
 		for _, e := range events {
+			if e.Reason != "" {
+				refusals++
+			}
 			known[audited{Path: e.Path, Decision: e.Decision}] = true
+			known[audited{Path: e.Path, Reason: e.Reason}] = true
 		}
 		clear(missing)
 		for name, a := range tried {
-			if a.audited.Path != "" && !known[audited{Path: a.audited.Path, Decision: a.audited.Decision}] {
+			if a.audited.Path != "" && !known[a.audited] {
 				missing[name] = true
 			}
+		}
+		if refusals < w.refusals {
+			missing[everyRefusal] = true
 		}
 		if len(missing) == 0 || time.Now().After(end) {
 			break
@@ -327,8 +335,11 @@ func (w *world) checkAudit(tried map[string]attempt, broken map[string]string) e
 	}
 	for name := range missing {
 		if broken[name] == "" {
-			broken[name] = fmt.Sprintf("the audit log has no event of path %s with the decision %s", tried[name].audited.Path, tried[name].audited.Decision)
+			broken[name] = fmt.Sprintf("the audit log has no such event: %+v", tried[name].audited)
 		}
+	}
+	if missing[everyRefusal] {
+		broken[everyRefusal] = fmt.Sprintf("the audit log has fewer than the %d refusals that were answered", w.refusals)
 	}
 	return nil
 }

@@ -124,6 +124,19 @@ func (t *target) credential(name string) (credential, bool) {
 	return credential{}, false
 }
 
+// finds gives the credential that a text tells, and how; "" if it tells none.
+func (t *target) finds(text []byte) (credential, string) {
+	var secrets []string
+	for _, c := range t.credentials {
+		secrets = append(secrets, c.secret)
+	}
+	which, how := finds(text, secrets...)
+	if which < 0 {
+		return credential{}, ""
+	}
+	return t.credentials[which], how
+}
+
 // throughProxy is the door of clients that send CONNECT.
 func throughProxy(dial func(ctx context.Context) (net.Conn, error)) door {
 	return door{"connect", func(ctx context.Context, address string) (net.Conn, error) {
