@@ -3,6 +3,7 @@ package match
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -16,6 +17,8 @@ import (
 //     \u{5f}, \x5f, \137, \_
 //   - as an HTML character reference, by number, padded or without its
 //     semicolon, or by name, also over and over: &#95; &#x005f &lowbar; &amp;#95;
+//   - what is no letter or digit, as one of these within another: %5Cu005f, %26lowbar%3B,
+//     \u0026lowbar; \&lowbar;
 func Text(text []byte) []*Unit {
 	units := make([]*Unit, 0, len(text))
 	known := make(map[string]*Unit)
@@ -86,13 +89,44 @@ func (u *Unit) spell(from uint32, c byte, to uint32) {
 		u.edge(escape, c, to)
 	}
 
-	reference := u.reference(from, strconv.Itoa(int(c)), digits, to)
-	for _, name := range named[c] {
-		u.path(reference, name, to)
-	}
+	name, end := u.referenceTo(from, c, digits, to)
 	if c == ' ' {
 		u.edge(from, '+', to) // in a query, application/x-www-form-urlencoded
 	}
+	if !strings.ContainsRune(alphanumeric, rune(c)) {
+		u.spellWithin(from, c, digits, to)
+		u.hex(u.percent(from), "26", name)
+		u.hex(escape, "u0026", name)
+		u.hex(u.percent(name), "23", u.step(name, '#'))
+		u.hex(u.percent(end), "3b", to)
+	}
+}
+
+// spellWithin adds what becomes of an escape that is escaped in another way in its turn:
+// JSON in a query, %5Cu003c and %5C%22, or in HTML, \&quot; and what spell adds: HTML in
+// a query, %26lt%3B, or in JSON, \u0026lt;
+func (u *Unit) spellWithin(from uint32, c byte, digits string, to uint32) {
+	escape := u.backslash(from)
+	u.hex(u.percent(from), "5c", escape)
+	u.hex(u.percent(escape), "5c", escape)
+	u.hex(u.percent(escape), digits, to)
+	u.referenceTo(escape, c, digits, to)
+	for _, name := range named[c] {
+		if name, closed := strings.CutSuffix(name, ";"); closed {
+			u.path(u.step(from, '&', exit), name+"%3B", to)
+			u.path(u.step(from, '&', exit), name+"%3b", to)
+		}
+	}
+}
+
+// referenceTo adds HTML's references to a byte, by number and by name, and gives the
+// node after "&" and that before ";" of a number.
+func (u *Unit) referenceTo(from uint32, c byte, digits string, to uint32) (name, end uint32) {
+	name, end = u.reference(from, strconv.Itoa(int(c)), digits, to)
+	for _, known := range named[c] {
+		u.path(name, known, to)
+	}
+	return name, end
 }
 
 // spellRune adds the spellings of a character that is no single byte of UTF-8.
@@ -147,22 +181,23 @@ func (u *Unit) braced(escape uint32, digits string, to uint32) {
 	u.edge(end, '}', to)
 }
 
-// reference adds HTML's references by number and gives the node after "&".
-func (u *Unit) reference(from uint32, decimal, digits string, to uint32) uint32 {
-	name := u.step(from, '&', exit)
+// reference adds HTML's references by number, and gives the node after "&" and that
+// before ";".
+func (u *Unit) reference(from uint32, decimal, digits string, to uint32) (name, end uint32) {
+	name = u.step(from, '&', exit)
 	u.path(name, "amp;", name)
 	number := u.step(name, '#')
 	u.edge(number, '0', number)
 	hex := u.step(number, 'x')
 	u.edge(number, 'X', hex)
 	u.edge(hex, '0', hex)
-	end := u.node()
+	end = u.node()
 	u.edge(end, ';', to)
 	for _, next := range []uint32{to, end} { // some parsers need no semicolon
 		u.path(number, decimal, next)
 		u.hex(hex, trimZeros(digits), next)
 	}
-	return name
+	return name, end
 }
 
 func trimZeros(digits string) string {

@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -94,6 +97,36 @@ func TestEncodingsOfServices(t *testing.T) {
 				t.Errorf("%s cut at %d: left %q", name, cut, got)
 				break
 			}
+		}
+	}
+}
+
+// An escape may be escaped in another way, and what is escaped be made base64 of.
+func TestEscapesOfEscapes(t *testing.T) {
+	token := `sk_live/4eC39Hq&Lyj"<W>Darj+tT1=zdp7dcXk29vQmZ0a`
+	inJSON := func(s string) string {
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text[1 : len(text)-1])
+	}
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	php := strings.NewReplacer(`"`, `\"`, "/", `\/`)
+	for name, s := range map[string]string{
+		"html in json": inJSON(html.EscapeString(token)), "json in html": html.EscapeString(inJSON(token)), "named html in html": html.EscapeString(php.Replace(token)),
+		"html in a query": url.QueryEscape(html.EscapeString(token)), "json in a query": url.QueryEscape(inJSON(token)), "php's json in a query": url.QueryEscape(php.Replace(token)),
+		"base64 of a query": b64("key=" + url.QueryEscape(token)), "base64 of a path": b64("/" + url.PathEscape(token)), "base64 of json": b64(`{"k":"` + inJSON(token) + `"}`),
+		"base64 of php's json": b64(`{"key":"` + php.Replace(token) + `"}`), "base64 of html": b64("<b>" + html.EscapeString(token) + "</b>"),
+		"base64url of json": base64.URLEncoding.EncodeToString([]byte(`["` + inJSON(token) + `"]`)),
+	} {
+		r := patternsOf(token).Redactor()
+		resp := response("<" + s + ">")
+		if err := r.Response(resp); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, resp); r.Count() == 0 || len(got) != len(s)+2 || strings.Count(got, "*") < len(token) {
+			t.Errorf("%s: left %q", name, got)
 		}
 	}
 }

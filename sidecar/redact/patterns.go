@@ -5,8 +5,12 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"html"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -79,18 +83,22 @@ func (p *Patterns) add(text []byte) {
 		p.addWide(text, binary.BigEndian)
 	}
 	p.names = append(p.names, bytes.ToLower(text), []byte(hex.EncodeToString(text)))
+	for _, escaped := range escapedAsUsual(text) {
+		p.addBase64(escaped)
+		clear(escaped)
+	}
+	p.addBase64(text)
 	for offset := range 3 {
-		p.all = append(p.all, match.Pattern{Units: match.Base64(text, offset)})
-		std, url := certain(base64.RawStdEncoding, text, offset), certain(base64.RawURLEncoding, text, offset)
-		p.names = append(p.names, bytes.ToLower(std), bytes.ToLower(url))
+		std, safe := certain(base64.RawStdEncoding, text, offset), certain(base64.RawURLEncoding, text, offset)
+		p.names = append(p.names, bytes.ToLower(std), bytes.ToLower(safe))
 		if len(text) <= maxTwice {
-			p.addTwice(std)
-			if !bytes.Equal(std, url) {
-				p.addTwice(url)
+			p.addBase64(std)
+			if !bytes.Equal(std, safe) {
+				p.addBase64(safe)
 			}
 		}
 		clear(std)
-		clear(url)
+		clear(safe)
 	}
 }
 
@@ -104,11 +112,43 @@ func (p *Patterns) addWide(text []byte, order binary.AppendByteOrder) {
 	clear(wide)
 }
 
-// addTwice adds base64 of text, which is base64 itself.
-func (p *Patterns) addTwice(text []byte) {
+// addBase64 adds base64 of text.
+func (p *Patterns) addBase64(text []byte) {
 	for offset := range 3 {
 		p.all = append(p.all, match.Pattern{Units: match.Base64(text, offset)})
 	}
+}
+
+// escapedAsUsual gives text as encoders write it in a query, in a path, in JSON and in
+// HTML, where that is another: what is then made base64 of, in a token or a message, is
+// such text. Short ones only: each takes three patterns.
+func escapedAsUsual(text []byte) [][]byte {
+	if len(text) > maxTwice || !utf8.Valid(text) {
+		return nil
+	}
+	s := string(text)
+	var safe, plain bytes.Buffer
+	for buffer, escape := range map[*bytes.Buffer]bool{&safe: true, &plain: false} {
+		encoder := json.NewEncoder(buffer)
+		encoder.SetEscapeHTML(escape)
+		if err := encoder.Encode(s); err != nil {
+			panic(fmt.Sprintf("encode a string in JSON: %v", err))
+		}
+	}
+	inner := func(b *bytes.Buffer) []byte { return b.Bytes()[1 : b.Len()-2] } // quotation marks, and a line feed
+	all := [][]byte{
+		[]byte(url.QueryEscape(s)), []byte(url.PathEscape(s)), inner(&safe), inner(&plain), bytes.ReplaceAll(inner(&plain), []byte("/"), []byte(`\/`)),
+		[]byte(html.EscapeString(s)), []byte(strings.NewReplacer(`"`, "&quot;", "'", "&#039;", "&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)),
+	}
+	var others [][]byte
+	for _, escaped := range all {
+		if bytes.Equal(escaped, text) || slices.ContainsFunc(others, func(o []byte) bool { return bytes.Equal(o, escaped) }) {
+			clear(escaped)
+			continue
+		}
+		others = append(others, escaped)
+	}
+	return others
 }
 
 // certain gives the characters of base64 that text alone decides where it begins

@@ -8,7 +8,7 @@
 //     JavaScript, or as an HTML character reference, also over and over (see
 //     match.Text for the list)
 //   - base64 and base64url, wherever in it the text begins and with line breaks,
-//     and base64 of these
+//     base64 of these, and of the text as it is usually escaped
 //   - hexadecimal, with or without separators between the bytes
 //   - UTF-16, of either byte order
 //   - what a token that is base64 or hexadecimal itself decodes to, and how it
