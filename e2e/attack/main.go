@@ -82,6 +82,7 @@ type options struct {
 	pattern string         // of cases
 	sample  int            // cases of a corpus; 0: all
 	seed    uint64
+	http1   bool // no HTTP/2 of clients
 
 	bound, elsewhere string // IP addresses of the origins
 	authority        string // folder; empty: a new one
@@ -110,6 +111,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.foreign.secret, "secret", "", "the target puts it into requests: as a bearer token, or")
 	flags.StringVar(&o.foreign.user, "user", "", "by Basic, as the password of this user")
 	flags.StringVar(&o.foreign.ca, "target-ca", "", "PEM file of the authority that the target signs with")
+	flags.BoolVar(&o.http1, "http1", false, "leave out the cases of steer and of reflect in which the client speaks HTTP/2")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

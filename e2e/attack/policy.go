@@ -88,3 +88,38 @@ func (g *generator) rebinding() {
 		}
 	})
 }
+
+// overreaching are hosts under which anybody can have a name, or all of them, and what
+// is no host. None may be stored with a credential.
+var overreaching = []string{
+	"*.github.io", "*.co.uk", "*.com", "*.io", "*.herokuapp.com", "*.vercel.app", "*.netlify.app", "*.pages.dev", "*.workers.dev", "*.web.app",
+	"*.s3.amazonaws.com", "*.blogspot.com", "*.azurewebsites.net", "*.cloudfront.net", "*.run.app", "*.fly.dev", "*.ngrok.io", "*.gitlab.io",
+	"*.GitHub.IO", "*.github.io.", "*.github.io:443", "github.io", "co.uk", "com", "*.xn--p1ai", "*.kawasaki.jp",
+	"*", "*.*", "**.example.com", "*.*.example.com", "a.*.example.com", "api.*.com", "*api.example.com", "ap*.example.com", "example.*",
+	"api.example.com/v1", "https://api.example.com", "user@api.example.com", "api.example.com,evil.test", "api example.com", "api_x.example.com",
+	"\u0430pi.example.com.\u3002", "api..example.com", ".example.com", "-a.example.com", "169.254.169.254", "[::1]", "localhost:0", "api.example.com:99999", "",
+}
+
+// storing says for each of them what is wrong; and that a wildcard of one's own is stored.
+func (w *world) storing(o options, report func(result)) {
+	for _, host := range overreaching {
+		name := "stored/" + host
+		if !o.chosen(name) {
+			continue
+		}
+		broken := ""
+		if err := w.target.store(host); err == nil {
+			broken = "it was stored"
+		} else if !strings.Contains(err.Error(), "host") {
+			broken = "it was refused for something else: " + err.Error()
+		}
+		report(result{name, broken})
+	}
+	if name := "stored/control"; o.chosen(name) {
+		broken := ""
+		if err := w.target.store("*.mine.example.com"); err != nil {
+			broken = err.Error()
+		}
+		report(result{name, broken})
+	}
+}

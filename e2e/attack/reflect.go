@@ -203,7 +203,7 @@ func reflect(ctx context.Context, w *world, o options, report func(result)) erro
 	all := reflections(w.target)
 	var cases []reflection
 	for _, r := range all {
-		if o.chosen(r.name()) {
+		if o.chosen(r.name()) && !(o.http1 && r.http2) {
 			cases = append(cases, r)
 		}
 	}
@@ -239,13 +239,13 @@ func (r reflection) try(ctx context.Context, client *http.Client, n int) string 
 	if difference := r.answer(r.credential.decoy()).differs(got.status, got.interim, got.header, got.body, got.trailer); difference != "" && !refused {
 		return "an answer without the credential does not pass: " + difference
 	}
-	var all []byte
+	var all, body []byte
 	if r.width == 0 {
 		got, err := r.ask(ctx, client, "leak", n, "")
 		if err != nil && got.status == 0 {
 			return "" // nothing came
 		}
-		all = got.text()
+		all, body = got.text(), got.body
 	}
 	for from := 0; r.width > 0 && from < len(r.answer(r.credential).body()); from += r.width {
 		got, err := r.ask(ctx, client, "leak", n, fmt.Sprintf("bytes=%d-%d", from, from+r.width-1))
@@ -257,8 +257,10 @@ func (r reflection) try(ctx context.Context, client *http.Client, n int) string 
 			break
 		}
 	}
-	if _, how := finds(all, r.credential.secret); how != "" {
-		return fmt.Sprintf("the client received the credential, %s: %.500q", how, all)
+	for _, text := range [][]byte{all, body} { // what is compressed has to begin where it does
+		if _, how := finds(text, r.credential.secret); how != "" {
+			return fmt.Sprintf("the client received the credential, %s: %.500q", how, text)
+		}
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -82,7 +83,7 @@ func (w *world) startSallyport(ctx context.Context, o options) error {
 	if err := s.StartControl(-1); err != nil {
 		return err
 	}
-	lines := [][]string{{"vault", "create", "vault"}, {"agent", "create", "agent"}, {"agent", "pin", "agent", "vault"}}
+	lines := [][]string{{"vault", "create", "vault"}, {"vault", "create", "other"}, {"agent", "create", "agent"}, {"agent", "pin", "agent", "vault"}}
 	for _, line := range lines {
 		if _, err := s.CLI("", line...); err != nil {
 			return err
@@ -148,6 +149,10 @@ func (w *world) startSandbox(s *stage.Stage) error {
 		sallyport: true, credentials: canaries, roots: roots,
 		doors: []door{intercepted, throughProxy(viaProxy)}, proxy: viaProxy,
 		audit: func() ([]audited, error) { return auditOf(s) },
+		store: func(host string) error {
+			_, err := s.CLI("another-key-0123456789", "credential", "add", "--vault", "other", "--name", "key-"+strings.ToLower(rand.Text()), "--secret-file", "-", "--host", host, "--inject", "bearer")
+			return err
+		},
 	}
 	return nil
 }

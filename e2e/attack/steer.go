@@ -47,9 +47,12 @@ type attempt struct {
 func steer(ctx context.Context, w *world, o options, report func(result)) error {
 	var cases []attempt
 	for _, a := range attempts(w.target, w.origins) {
-		if o.chosen(a.name) {
+		if o.chosen(a.name) && !(o.http1 && a.http2) {
 			cases = append(cases, a)
 		}
+	}
+	if w.target.store != nil && o.sample == 0 {
+		w.storing(o, report)
 	}
 	tried := map[string]attempt{}
 	broken := map[string]string{}

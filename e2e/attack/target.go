@@ -105,6 +105,8 @@ type target struct {
 	// proxy connects to the target as to a proxy, for other requests than CONNECT.
 	proxy func(ctx context.Context) (net.Conn, error)
 	roots *x509.CertPool // that clients believe
+	// store stores another credential, for a host.
+	store func(host string) error
 	// audit gives the events so far of requests and connections.
 	audit func() ([]audited, error)
 }
