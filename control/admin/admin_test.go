@@ -62,6 +62,7 @@ func TestCredentialRefused(t *testing.T) {
 		"every host":                    {"hosts": []string{"*"}},
 		"a top level":                   {"hosts": []string{"*.com"}},
 		"a public suffix":               {"hosts": []string{"*.co.uk"}},
+		"public suffixes below it":      {"hosts": []string{"*.run.app"}},
 		"shared hosting":                {"hosts": []string{"*.github.io"}},
 		"shared hosting, exact":         {"hosts": []string{"github.io"}},
 		"a top level, exact":            {"hosts": []string{"com"}},

@@ -119,11 +119,16 @@ func checkHosts(hosts []string) ([]string, error) {
 	return normal, nil
 }
 
-// sharedByStrangers reports whether the pattern's name is on the public suffix
-// list. A single label that is not on it is somebody's own network.
+// sharedByStrangers reports whether the pattern's name is on the public suffix list, or
+// the names below it are. A single label that is not on it is somebody's own network.
 func sharedByStrangers(p api.HostPattern) bool {
 	suffix, icann := publicsuffix.PublicSuffix(p.Name())
-	return suffix == p.Name() && (icann || strings.Contains(suffix, ".") || p.Wildcard())
+	if suffix == p.Name() && (icann || strings.Contains(suffix, ".") || p.Wildcard()) {
+		return true
+	}
+	below := "any." + p.Name()
+	suffix, _ = publicsuffix.PublicSuffix(below)
+	return p.Wildcard() && suffix == below
 }
 
 func checkAuth(c control.Credential) error {
