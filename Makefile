@@ -34,10 +34,10 @@ bench: build ## the benchmarks, beside other proxies, as root; writes docs/bench
 	go test -run='^$$' -bench=. -benchmem ./...
 	go run ./e2e/bench -out docs/benchmarks -doc docs/benchmarks.md
 
-# TARGET=http://127.0.0.1:8080 attacks another proxy; ATTACK has more flags (docs/attacks.md).
-attack: build ## every attack that is known, at length, as root; fails when one succeeds
+# TARGET=http://HOST:PORT attacks another proxy; ATTACK has further flags: docs/attacks.md.
+attack: build ## the corpora of attacks, as root; fails when one of them succeeds
 	@scripts/setup test
-	go run ./e2e/attack $(ATTACK)
+	go run ./e2e/attack $(if $(TARGET),-target $(TARGET)) $(ATTACK)
 
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test

@@ -44,10 +44,10 @@ type corpus interface {
 
 func corpora() []corpus {
 	return []corpus{
-		goTests{"escape", "./e2e/escape", "TestEscape"},
+		goTests{"escape", "./e2e/outside", "TestEscape"},
 		staged{"steer", steer},
 		staged{"reflect", reflect},
-		goTests{"drain", "./e2e/drain", "TestDrain"},
+		goTests{"drain", "./e2e/outside", "TestDrain"},
 	}
 }
 
