@@ -17,7 +17,7 @@
 //
 // Bytes that may be part of a hit are held back until that is known, or the
 // source falls silent. Where patterns are secret, what is held back does not
-// depend on them: see NewBlindReader.
+// depend on them: see Search.
 package match
 
 // Pattern is something to find.

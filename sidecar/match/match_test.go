@@ -15,7 +15,7 @@ import (
 // mask runs text through a Reader in pieces of the sizes given, in turn, and
 // gives it with its hits overwritten.
 func mask(t interface{ Fatalf(string, ...any) }, s *Set, text []byte, sizes ...int) string {
-	r := s.NewReader(io.NopCloser(&pieces{text: text, sizes: sizes}), func(_ int, text []byte) error {
+	r := reader(s, &pieces{text: text, sizes: sizes}, func(_ int, text []byte) error {
 		copy(text, bytes.Repeat([]byte{'*'}, len(text)))
 		return nil
 	})
@@ -24,6 +24,10 @@ func mask(t interface{ Fatalf(string, ...any) }, s *Set, text []byte, sizes ...i
 		t.Fatalf("read: %v", err)
 	}
 	return string(out)
+}
+
+func reader(s *Set, src io.Reader, found func(id int, text []byte) error) *Reader {
+	return Search{Set: s, Found: found}.Reader(io.NopCloser(src), nil)
 }
 
 // pieces hands text out in reads of given sizes.
@@ -118,7 +122,7 @@ func TestWordsEndWhereNamesEnd(t *testing.T) {
 	for _, tt := range tests {
 		for split := 1; split <= len(tt.text); split++ {
 			var hits []int
-			r := set.NewReader(io.NopCloser(&pieces{text: []byte(tt.text), sizes: []int{split, 1 << 10}}), func(id int, _ []byte) error {
+			r := reader(set, &pieces{text: []byte(tt.text), sizes: []int{split, 1 << 10}}, func(id int, _ []byte) error {
 				hits = append(hits, id)
 				return nil
 			})
@@ -165,7 +169,7 @@ func TestHoldsOnlyWhatMayBeAPattern(t *testing.T) {
 func TestReaderStopsBeforeTheHit(t *testing.T) {
 	stop := errors.New("stop")
 	for _, size := range []int{1, 7, 100} {
-		r := words("vault:x").NewReader(io.NopCloser(&pieces{text: []byte("key=vault:x rest"), sizes: []int{size}}), func(int, []byte) error { return stop })
+		r := reader(words("vault:x"), &pieces{text: []byte("key=vault:x rest"), sizes: []int{size}}, func(int, []byte) error { return stop })
 		out, err := io.ReadAll(r)
 		if !errors.Is(err, stop) {
 			t.Fatalf("err = %v", err)
@@ -178,7 +182,7 @@ func TestReaderStopsBeforeTheHit(t *testing.T) {
 
 func TestReaderWithSmallBuffers(t *testing.T) {
 	text := strings.Repeat("a secret-value b", 100)
-	r := literals("secret-value").NewReader(io.NopCloser(strings.NewReader(text)), func(_ int, text []byte) error {
+	r := reader(literals("secret-value"), strings.NewReader(text), func(_ int, text []byte) error {
 		copy(text, stars(len(text)))
 		return nil
 	})
@@ -191,7 +195,7 @@ func TestReaderWithSmallBuffers(t *testing.T) {
 // A source that fails must not give away what was held back for fear of a hit.
 func TestReaderDropsWhatItHoldsOnFailure(t *testing.T) {
 	src := io.MultiReader(strings.NewReader("abc secret-val"), iotest.ErrReader(io.ErrUnexpectedEOF))
-	out, err := io.ReadAll(literals("secret-value").NewReader(io.NopCloser(src), func(int, []byte) error { return nil }))
+	out, err := io.ReadAll(reader(literals("secret-value"), src, func(int, []byte) error { return nil }))
 	if string(out) != "abc " || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %q, %v", out, err)
 	}

@@ -14,13 +14,9 @@ import (
 // of a message gets it. What follows is searched as if there had been no pause.
 type Reader struct {
 	src      io.ReadCloser
-	set      *Set
-	stream   *Stream
-	found    func(id int, text []byte) error
-	blind    bool
+	pass     *Pass
 	open     func([]byte) int
 	patience time.Duration
-	text     []byte // being scanned
 	held     []byte // may be part of a pattern; in keep or at the front of buf
 	keep     []byte
 	ready    []byte // to be handed out, in buf
@@ -46,38 +42,15 @@ type reading struct {
 const (
 	minRead = 512 // the least room to read into
 	maxRoom = 32 << 10
-	// How long the source may say nothing while bytes are held. Where these may
-	// be of a secret it is longer than packets are lost and round trips take: a
-	// client that can stall a stream must not be able to cut a secret in two.
-	shortSilence = 50 * time.Millisecond
-	longSilence  = time.Second
 )
 
 var errClosed = errors.New("read of a closed body")
 
-// NewReader gives a Reader that holds back what matches so far. found is called
-// with each hit; it may overwrite text, and an error it returns becomes that of
-// Read, before the last byte of the hit is handed out.
-func (s *Set) NewReader(src io.ReadCloser, found func(id int, text []byte) error) *Reader {
-	r := &Reader{src: src, set: s, found: found, patience: shortSilence}
-	r.stream = s.Stream(r.hit)
-	return r
-}
-
-// NewBlindReader gives a Reader for patterns that are secret: how much it holds
-// back is independent of what they are. If open is given, it is called with all
-// that is read, piece by piece, and says how many bytes at the end are of a
-// message that is not yet whole. No more are held back.
-func (s *Set) NewBlindReader(src io.ReadCloser, open func([]byte) int, found func(id int, text []byte) error) *Reader {
-	r := s.NewReader(src, found)
-	r.blind, r.open, r.patience = true, open, longSilence
-	return r
-}
-
-func (r *Reader) hit(id, start, end int) {
-	if r.err == nil {
-		r.err = r.found(id, r.text[start:end])
-	}
+// Reader gives what is read from src, searched. If open is given, it is called
+// with all that is read, piece by piece, and says how many bytes at the end are of
+// a message that is not yet whole. No more are held back.
+func (s Search) Reader(src io.ReadCloser, open func([]byte) int) *Reader {
+	return &Reader{src: src, pass: s.Begin(), open: open, patience: s.Patience()}
 }
 
 // Read reads into p. The bytes held are lost if the source fails, and handed
@@ -179,38 +152,31 @@ func (r *Reader) wait() bool {
 
 // release hands out what is held, during a silence.
 func (r *Reader) release() {
-	r.text = r.held
-	r.stream.Pause()
-	r.stream.Release(len(r.held))
-	if r.err == nil {
+	err := r.pass.Pause()
+	r.pass.Release(len(r.held))
+	if err == nil {
 		r.ready = r.held
+	} else if r.err == nil {
+		r.err = err
 	}
 	r.held = nil
 }
 
 // scan looks at text, from from on, and gives the front that can be handed out.
 func (r *Reader) scan(text []byte, from int, err error) []byte {
-	r.text = text
-	hold := 0
-	if r.blind {
-		hold = r.set.blind.hold(text)
-		if r.open != nil {
-			hold = min(hold, r.open(text[from:]))
-		}
+	hold, found := r.pass.Scan(text, from)
+	if r.open != nil {
+		hold = min(hold, r.open(text[from:]))
 	}
-	live := r.stream.Scan(text, from)
-	if !r.blind {
-		hold = live
-	}
-	if err == io.EOF && r.err == nil {
-		r.stream.End()
-		hold = 0
+	if err == io.EOF && found == nil {
+		found, hold = r.pass.End(), 0
 	}
 	out := text[:len(text)-hold]
-	r.stream.Release(len(out))
+	r.pass.Release(len(out))
 	r.keep = append(r.keep[:0], text[len(out):]...)
 	r.held = r.keep
-	if r.err != nil {
+	if found != nil {
+		r.err = found
 		return nil
 	}
 	r.err = err

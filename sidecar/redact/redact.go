@@ -139,12 +139,17 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 		io.Reader
 		io.Closer
 	}{src, original}
-	masked := r.patterns.set.NewBlindReader(source, openMessage(resp.Header), func(_ int, text []byte) error {
+	masked := r.Search().Reader(source, openMessage(resp.Header))
+	return &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
+}
+
+// Search is what a stream is searched by: hits are masked and counted.
+func (r *Redactor) Search() match.Search {
+	return match.Search{Set: r.patterns.set, Secret: true, Found: func(_ int, text []byte) error {
 		mask(text)
 		r.count.Add(1)
 		return nil
-	})
-	return &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
+	}}
 }
 
 // sized ends with its last byte. HTTP/2 says that a body has ended only when it

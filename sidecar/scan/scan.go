@@ -86,14 +86,20 @@ func (s *Scanner) Mask(text string) (masked string, count int) {
 // completes a placeholder is handed out. A placeholder after which r is silent
 // for a while counts as whole.
 func (s *Scanner) Reader(r io.ReadCloser, stray api.Stray) io.ReadCloser {
-	found := func(id int, _ []byte) error { return &StrayError{Placeholder: s.placeholders[id]} }
-	switch {
-	case stray == api.Stray_STRAY_LITERAL || len(s.placeholders) == 0:
+	if stray == api.Stray_STRAY_LITERAL || len(s.placeholders) == 0 {
 		return r
-	case stray == api.Stray_STRAY_REDACT:
+	}
+	return s.Search(stray).Reader(r, nil)
+}
+
+// Search is what a stream is searched by, as Reader does, where stray is not
+// STRAY_LITERAL.
+func (s *Scanner) Search(stray api.Stray) match.Search {
+	found := func(id int, _ []byte) error { return &StrayError{Placeholder: s.placeholders[id]} }
+	if stray == api.Stray_STRAY_REDACT {
 		found = func(_ int, text []byte) error { mask(text); return nil }
 	}
-	return s.set.NewReader(r, found)
+	return match.Search{Set: s.set, Found: found}
 }
 
 func mask(text []byte) {
