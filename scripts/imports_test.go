@@ -104,14 +104,14 @@ var rules = []rule{
 	{
 		"the parts of sidecar don't import each other",
 		"each is one step of a request's way and is tested without the others; sidecar.go joins them. " +
-			"match is no step but what scan and redact are made of, head what proxy reads and writes with",
+			"match is no step but what scan, redact and socket are made of, head what proxy reads and writes with",
 		func(s source) string {
 			if s.test || !strings.HasPrefix(s.dir, "sidecar/") {
 				return ""
 			}
 			part := partOf(s.dir)
 			switch part {
-			case "sidecar/scan", "sidecar/redact":
+			case "sidecar/scan", "sidecar/redact", "sidecar/socket":
 				return firstImport(s, "sidecar", part, "sidecar/match")
 			case "sidecar/proxy":
 				return firstImport(s, "sidecar", part, "sidecar/head")

@@ -12,6 +12,7 @@ import (
 	"sallyport/sidecar/redact"
 	"sallyport/sidecar/resolve"
 	"sallyport/sidecar/scan"
+	"sallyport/sidecar/socket"
 	"sallyport/sidecar/strict"
 )
 
@@ -58,6 +59,8 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return unavailable("stopping", "the sidecar is stopping")
 	case errors.Is(err, redact.ErrShortToken):
 		return proxy.Errorf(http.StatusForbidden, "short_secret", "%v", redact.ErrShortToken)
+	case errors.Is(err, socket.ErrMalformed):
+		return proxy.Errorf(http.StatusBadGateway, "malformed_frame", "%s: %v", x.Host, err)
 	case errors.Is(err, redact.ErrEncoding):
 		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential", x.Host)
 	}

@@ -16,6 +16,7 @@ import (
 	"sallyport/sidecar/proxy"
 	"sallyport/sidecar/redact"
 	"sallyport/sidecar/scan"
+	"sallyport/sidecar/socket"
 )
 
 func facts(c net.Conn) proxy.Facts {
@@ -109,12 +110,24 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 			return inject.Apply(out, binding.GetInject(), token)
 		},
 		Response: redactor.Response,
+		Messages: messages(redactor, now.scanner, binding.GetStray()),
 		Interim:  func(h http.Header) { redactor.Header(h) },
 		Release: func(x *proxy.Exchange) {
 			x.Redactions = redactor.Count()
 			lease.Release()
 		},
 	}, nil
+}
+
+// messages searches the messages of a WebSocket: for material those of the upstream,
+// for placeholders those of the client.
+func messages(redactor *redact.Redactor, scanner *scan.Scanner, stray api.Stray) proxy.Messages {
+	return func(client, upstream io.Writer) (toClient, toUpstream io.WriteCloser) {
+		if stray == api.Stray_STRAY_LITERAL {
+			return socket.NewWriter(client, socket.Server, redactor.Search()), nil
+		}
+		return socket.Join(client, upstream, redactor.Search(), scanner.Search(stray))
+	}
 }
 
 // strayPlaceholders handles the placeholders that are left in a request when

@@ -20,6 +20,10 @@ const (
 	longSilence  = time.Second
 )
 
+// maxHeld bounds what may be part of a hit that is no secret, in bytes: spellings
+// can be padded without end.
+const maxHeld = 64 << 10
+
 // Patience is how long a source may be silent before what is held is handed out.
 func (s Search) Patience() time.Duration {
 	if s.Secret {
@@ -58,7 +62,7 @@ func (p *Pass) Scan(text []byte, from int) (hold int, err error) {
 	}
 	live := p.stream.Scan(text, from)
 	if !p.search.Secret {
-		hold = live
+		hold = min(live, maxHeld)
 	}
 	return hold, p.err
 }

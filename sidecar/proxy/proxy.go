@@ -34,6 +34,8 @@ type Plan struct {
 	Request func(*http.Request) error
 	// Response edits the upstream's answer, before any of it reaches the client.
 	Response func(*http.Response) error
+	// Messages gives what passes on what follows an upgrade. nil: it passes as it is.
+	Messages Messages
 	// Interim edits the header of a 1xx answer.
 	Interim func(http.Header)
 	// Holds says whether the request would still be decided so. It is asked while

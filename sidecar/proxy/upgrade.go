@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// upgrade passes on what follows a 101, both ways and as it is, until both sides
-// have ended.
+// upgrade passes on what follows a 101, both ways, until both sides have ended: as
+// it is, or through what the plan has for its messages.
 func (s *Server) upgrade(t *travel, out *http.Request, response *http.Response) error {
 	back, ok := response.Body.(io.ReadWriteCloser)
 	if !ok || !accepts(out, response) {
@@ -33,10 +33,15 @@ func (s *Server) upgrade(t *travel, out *http.Request, response *http.Response) 
 		t.Reason, t.err = "broken_off", fmt.Errorf("%w: %w", errBroken, err)
 		return errBroken
 	}
-	joined.join(front, &s.buffers)
+	joined.join(front, t.plan.Messages, &s.buffers)
 	t.RequestBytes, t.ResponseBytes = joined.sent.Load(), joined.received.Load()
 	if joined.cut.Load() {
 		t.Reason, t.err = "cut_off", errCutOff
+		return errBroken
+	}
+	if fault := joined.fault.Load(); fault != nil {
+		answer := s.explain(t.Exchange, *fault)
+		t.Reason, t.err = answer.Code, answer
 		return errBroken
 	}
 	return nil
@@ -50,6 +55,7 @@ type tunnel struct {
 	back     io.ReadWriteCloser
 	front    io.ReadWriteCloser // once join has begun
 	cut      atomic.Bool
+	fault    atomic.Pointer[error] // what Messages ended it for
 	sent     atomic.Uint64
 	received atomic.Uint64
 
@@ -60,8 +66,16 @@ type tunnel struct {
 // other. A client may end its own half for as long as it likes.
 const lingerTunnel = 30 * time.Second
 
+// Messages gives what is written to in place of a client and of an upstream whose
+// connection changed its protocol. An error of Write that is not the writer's own
+// ends the connection. nil for the writer itself.
+type Messages func(client, upstream io.Writer) (toClient, toUpstream io.WriteCloser)
+
+// lingerFault is how long a client has to read why its connection ends.
+const lingerFault = time.Second
+
 // join passes bytes on until both sides have ended, or one failed.
-func (j *tunnel) join(front io.ReadWriteCloser, b *buffers) {
+func (j *tunnel) join(front io.ReadWriteCloser, messages Messages, b *buffers) {
 	j.mu.Lock()
 	j.front = front
 	j.mu.Unlock()
@@ -69,15 +83,29 @@ func (j *tunnel) join(front io.ReadWriteCloser, b *buffers) {
 	if j.cut.Load() {
 		return
 	}
+	toFront, toBack := io.Writer(writing{front}), io.Writer(writing{j.back})
+	if messages != nil {
+		client, upstream := messages(toFront, toBack)
+		if client != nil {
+			toFront = client
+			defer client.Close()
+		}
+		if upstream != nil {
+			toBack = upstream
+			defer upstream.Close()
+		}
+	}
 	said, heard := make(chan struct{}), make(chan struct{})
 	var both sync.WaitGroup
 	both.Go(func() {
-		err := relay(j.back, front, &j.sent, b)
+		err := relay(toBack, front, &j.sent, b)
 		if err == nil {
 			err = closeWrite(j.back)
 		}
 		close(said)
 		switch {
+		case j.judge(err):
+			j.explain(front)
 		case errors.Is(err, errDeaf):
 			j.linger(heard) // the upstream has ended, and perhaps said why
 		case err != nil:
@@ -85,18 +113,38 @@ func (j *tunnel) join(front io.ReadWriteCloser, b *buffers) {
 		}
 	})
 	both.Go(func() {
-		err := relay(front, j.back, &j.received, b)
+		err := relay(toFront, j.back, &j.received, b)
 		if err == nil {
 			err = closeWrite(front)
 		}
 		close(heard)
-		if err != nil {
+		if j.judge(err) || err != nil {
 			j.close()
 			return
 		}
 		j.linger(said)
 	})
 	both.Wait()
+}
+
+// judge keeps err if it is one that Messages ended the connection for.
+func (j *tunnel) judge(err error) bool {
+	var refused *refusedError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	j.fault.CompareAndSwap(nil, &refused.cause)
+	return true
+}
+
+// explain ends both sides when the client had time to read why.
+func (j *tunnel) explain(front io.ReadWriteCloser) {
+	// Where it can't be said, the end is that of the connection.
+	_ = closeWrite(front)
+	bound := time.AfterFunc(lingerFault, j.close)
+	defer bound.Stop()
+	_, _ = io.Copy(io.Discard, front)
+	j.close()
 }
 
 // linger gives the other direction time to end by itself.
@@ -134,6 +182,22 @@ func (j *tunnel) sever() {
 // errDeaf is that of a side that can't be written to.
 var errDeaf = errors.New("the connection was closed by the other side")
 
+// writing is a side as it is written to.
+type writing struct{ io.Writer }
+
+func (w writing) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		err = errDeaf
+	}
+	return n, err
+}
+
+// refusedError is a piece that could be written and was not.
+type refusedError struct{ cause error }
+
+func (e *refusedError) Error() string { return e.cause.Error() }
+
 // relay copies until from ends, and counts.
 func relay(to io.Writer, from io.Reader, count *atomic.Uint64, b *buffers) error {
 	w := b.writer()
@@ -142,8 +206,10 @@ func relay(to io.Writer, from io.Reader, count *atomic.Uint64, b *buffers) error
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if _, err := to.Write(buffer[:n]); err != nil {
+			if _, err := to.Write(buffer[:n]); errors.Is(err, errDeaf) {
 				return errDeaf
+			} else if err != nil {
+				return &refusedError{err}
 			}
 			count.Add(uint64(n))
 		}

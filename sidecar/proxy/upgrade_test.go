@@ -302,6 +302,22 @@ func TestExtendedConnect(t *testing.T) {
 			t.Errorf("record %+v", x)
 		}
 	})
+	t.Run("searched", func(t *testing.T) {
+		w.plan.Messages = searched
+		stream, response := w.connect(t, "/socket", "websocket")
+		io.WriteString(stream, "\x01\x83\x00\x00\x00\x00can\x80\x83\x00\x00\x00\x00ary\x88\x82\x00\x00\x00\x00\x03\xe8")
+		if all, err := io.ReadAll(response.Body); err != nil || string(all) != "\x81\x06******\x88\x02\x03\xe8" {
+			t.Errorf("read %q, %v", all, err)
+		}
+		w.last(t)
+		stream, response = w.connect(t, "/socket", "websocket")
+		io.WriteString(stream, "\x81\x89\x00\x00\x00\x00vault:key")
+		if all, err := io.ReadAll(response.Body); err == nil || string(all) != "\x88\x02\x03\xf0" {
+			t.Errorf("after a placeholder %q, %v", all, err)
+		}
+		w.last(t)
+		w.plan.Messages = nil
+	})
 	t.Run("ends", func(t *testing.T) {
 		var revoked atomic.Bool
 		w.plan.Holds = func() bool { return !revoked.Load() }

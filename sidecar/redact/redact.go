@@ -109,6 +109,9 @@ func (r *Redactor) Response(resp *http.Response) error {
 	resp.Status = status
 	r.count.Add(int64(n))
 	body := resp.Body
+	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
+		return ErrEncoding
+	}
 	if hasBody(resp) {
 		if err := checkFrames(resp.Header); err != nil {
 			return err

@@ -241,8 +241,8 @@ func TestShortTokenIsRefused(t *testing.T) {
 	}
 }
 
-// TestUpgradedConnection: of what a 101 begins only the head is searched, and
-// the rest is handed on as it was.
+// TestUpgradedConnection: of what a 101 begins only the head is searched here, and
+// the rest is handed on, for its messages to be.
 func TestUpgradedConnection(t *testing.T) {
 	resp := response("")
 	resp.StatusCode = http.StatusSwitchingProtocols
@@ -257,6 +257,22 @@ func TestUpgradedConnection(t *testing.T) {
 	}
 	if got := resp.Header.Get("X-Echo"); got != strings.Repeat("*", len(canary)) {
 		t.Errorf("the head says %q", got)
+	}
+}
+
+// TestWebSocketExtensions: none is offered, and who answers one anyway would send
+// what can't be read.
+func TestWebSocketExtensions(t *testing.T) {
+	r := &http.Request{Method: "GET", Header: http.Header{"Sec-Websocket-Extensions": {"permessage-deflate"}}}
+	Request(r)
+	if r.Header.Get("Sec-Websocket-Extensions") != "" {
+		t.Errorf("offered: %v", r.Header)
+	}
+	resp := response("")
+	resp.StatusCode = http.StatusSwitchingProtocols
+	resp.Header.Set("Sec-Websocket-Extensions", "permessage-deflate")
+	if err := newRedactor().Response(resp); !errors.Is(err, ErrEncoding) {
+		t.Errorf("answered: %v", err)
 	}
 }
 

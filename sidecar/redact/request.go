@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// extensions of WebSocket change its frames, compress them for one (RFC 7692).
+// None is offered, and so none may be answered.
+const extensions = "Sec-Websocket-Extensions"
+
 // Request prepares an outgoing request so that its response can be redacted:
 // it asks for a body that is not compressed, in no special character set, and
 // for all of it. A part, or the
@@ -23,6 +27,7 @@ func Request(r *http.Request) {
 	for _, name := range []string{"Accept-Charset", "Range", "If-Range", "A-Im"} {
 		h.Del(name)
 	}
+	h.Del(extensions)
 	for i, accept := range h["Accept"] {
 		h["Accept"][i] = withoutCharset(accept)
 	}
