@@ -52,7 +52,7 @@ func closing(code uint16, reason string) []byte {
 
 func letters(n int) []byte { return bytes.Repeat([]byte("*"), n) }
 
-// cases are those of Autobahn's list, by its sections.
+// cases are those of Autobahn's list, by its sections, without compression.
 func cases() []testCase {
 	var all []testCase
 	add := func(name string, chop int, frames ...[]byte) {
@@ -109,7 +109,7 @@ func cases() []testCase {
 		add(fmt.Sprintf("9 a MiB in fragments of %d", n), 0, append(fragments, frame(final|more, letters(n)))...)
 	}
 	add("9 a MiB by 64", 64, frame(final|data, letters(1<<20)))
-	return append(all, compressed()...)
+	return all
 }
 
 // compressed are messages with permessage-deflate (RFC 7692).

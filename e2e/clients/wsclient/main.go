@@ -4,10 +4,12 @@
 // each what the server sent back, all of it, as a digest. So two ways to one
 // server can be compared.
 //
-//	wsclient [-connect ADDRESS -ca FILE -authorization VALUE] https://HOST/PATH
+//	wsclient [-connect ADDRESS -ca FILE -authorization VALUE] [-compressed] https://HOST/PATH
 //
-// With -echo it sends each line of its input as a message instead, by a library,
-// and prints what comes back.
+// With -compressed the cases are those with permessage-deflate (RFC 7692).
+//
+// By a library it prints with -messages the messages that come, and sends with -echo
+// each line of its input as one too; and prints how the connection was closed.
 package main
 
 import (
@@ -34,12 +36,18 @@ func main() {
 	ca := flag.String("ca", "", "trust the authority in this file")
 	authorization := flag.String("authorization", "", "send this")
 	lines := flag.Bool("echo", false, "send lines")
+	messages := flag.Bool("messages", false, "print messages")
+	compression := flag.Bool("compressed", false, "send compressed messages")
 	flag.Parse()
+	list := cases
+	if *compression {
+		list = compressed
+	}
 	err := error(nil)
-	if *lines {
-		err = echo(flag.Arg(0))
+	if *lines || *messages {
+		err = echo(flag.Arg(0), *lines)
 	} else {
-		err = run(flag.Arg(0), *connect, *ca, *authorization)
+		err = run(flag.Arg(0), *connect, *ca, *authorization, list())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "wsclient:", err)
@@ -47,37 +55,43 @@ func main() {
 	}
 }
 
-// echo sends lines, and ends when the connection does.
-func echo(target string) error {
-	c, _, err := websocket.Dial(context.Background(), target, nil)
+// echo prints messages, sends lines if it is asked to, and ends when the connection
+// does.
+func echo(target string, lines bool) error {
+	ctx := context.Background()
+	c, _, err := websocket.Dial(ctx, target, nil)
 	if err != nil {
 		return err
 	}
 	defer c.CloseNow()
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		defer cancel()
-		for {
-			_, message, err := c.Read(ctx)
-			if err != nil {
-				return
+	if lines {
+		go func() {
+			input := bufio.NewScanner(os.Stdin)
+			for input.Scan() {
+				if c.Write(ctx, websocket.MessageText, input.Bytes()) != nil {
+					return
+				}
 			}
-			fmt.Printf("%s\n", message)
+		}()
+	}
+	for {
+		_, message, err := c.Read(ctx)
+		var closed websocket.CloseError
+		switch {
+		case errors.As(err, &closed) && closed.Reason != "":
+			fmt.Printf("closed: %s\n", closed.Reason)
+			return nil
+		case errors.As(err, &closed):
+			fmt.Printf("closed: %d\n", closed.Code)
+			return nil
+		case err != nil:
+			return err
 		}
-	}()
-	go func() {
-		input := bufio.NewScanner(os.Stdin)
-		for input.Scan() {
-			if c.Write(ctx, websocket.MessageText, input.Bytes()) != nil {
-				return
-			}
-		}
-	}()
-	<-ctx.Done()
-	return nil
+		fmt.Printf("%s\n", message)
+	}
 }
 
-func run(target, connect, ca, authorization string) error {
+func run(target, connect, ca, authorization string, list []testCase) error {
 	u, err := url.Parse(target)
 	if err != nil {
 		return err
@@ -94,7 +108,7 @@ func run(target, connect, ca, authorization string) error {
 		c.tls.RootCAs = x509.NewCertPool()
 		c.tls.RootCAs.AppendCertsFromPEM(pem)
 	}
-	for _, one := range cases() {
+	for _, one := range list {
 		result, err := c.try(one)
 		if err != nil {
 			return fmt.Errorf("%s: %w", one.name, err)
