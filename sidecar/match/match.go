@@ -129,7 +129,12 @@ type Stream struct {
 	set     *Set
 	found   func(id, start, end int)
 	threads []thread
+	tangled bool // there were too many threads, and some were given up
 }
+
+// maxThreads is how many places of a text may begin a pattern at once. There are
+// few, but where a pattern repeats itself and the text does what it does.
+const maxThreads = 64
 
 // thread is one place where a pattern may have begun. Offsets are into the
 // buffer of the scan that goes on, and negative for what was released.
@@ -232,14 +237,35 @@ func (s *Stream) enter(t thread, to uint32, i int) {
 	case st.cancel:
 		t.id = none
 	}
-	if s.set.states[to].count > 0 {
-		s.threads = append(s.threads, t)
-	} else {
+	switch {
+	case s.set.states[to].count == 0:
 		s.report(t)
+	case s.merged(t):
+	case len(s.threads) == maxThreads:
+		s.tangled = true
+	default:
+		s.threads = append(s.threads, t)
 	}
 }
 
-// Find reports each pattern in text, without changing it.
+// merged reports whether another thread goes on as t does, and makes that begin
+// where the first of both did: spellings can be padded, so a text may begin a
+// pattern at each of its bytes.
+func (s *Stream) merged(t thread) bool {
+	if t.id != none {
+		return false
+	}
+	for i := range s.threads {
+		if o := &s.threads[i]; o.state == t.state && (o.id == none || o.start <= t.start) {
+			o.start = min(o.start, t.start)
+			return true
+		}
+	}
+	return false
+}
+
+// Find reports each pattern in text, without changing it: none, and all of the text,
+// if it repeats itself as a pattern does at more places than can be followed.
 func (s *Set) Find(text string, found func(id, start, end int)) {
 	if !Possible(s, text) {
 		return
@@ -248,5 +274,8 @@ func (s *Set) Find(text string, found func(id, start, end int)) {
 	buf := []byte(text)
 	stream.Scan(buf, 0)
 	stream.End()
+	if stream.tangled {
+		found(none, 0, len(text))
+	}
 	clear(buf)
 }

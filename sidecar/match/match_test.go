@@ -274,3 +274,43 @@ func BenchmarkCompile(b *testing.B) {
 		b.ReportMetric(float64(len(set.states)), "states")
 	}
 }
+
+// Spellings can be padded, so that each byte of a text begins one. They are followed
+// together, or such a text would take as many steps as the square of its length.
+func TestPaddedSpellingsAreFollowedTogether(t *testing.T) {
+	const secret = "sk_live_4eC39HqLyjWDarjtT1zdp7dc"
+	set := Compile([]Pattern{{Units: Text([]byte(secret))}, {Units: Hex([]byte(secret))}, {Units: Base64([]byte(secret), 0)}})
+	for _, unit := range []string{`\`, `\n`, "%25", "&amp;", "&#0", "&amp;#0", `\u{0`, "\n", "73 "} {
+		text := strings.Repeat(unit, 4<<10)
+		stream := set.Stream(func(int, int, int) { t.Errorf("%q is a hit", unit) })
+		for i := range len(text) {
+			stream.Scan([]byte(text[:i+1]), i)
+			if len(stream.threads) > 4 {
+				t.Fatalf("%q: %d threads after %d bytes", unit, len(stream.threads), i)
+			}
+		}
+	}
+	if got := mask(t, set, []byte(strings.Repeat(`\`, 100)+"u0073"+secret[1:])); got != stars(105+len(secret)-1) {
+		t.Errorf("padded: %q", got)
+	}
+}
+
+// A pattern that repeats itself is found where the text does not do so for long, and
+// where it does the search ends: it would take as many steps as the product of both.
+func TestPatternThatRepeatsItself(t *testing.T) {
+	secret := strings.Repeat("ab", 200)
+	for text, ok := range map[string]bool{"x" + secret[:100] + "y": true, secret[:100]: true, "x" + secret: false, secret + secret: false} {
+		out, err := io.ReadAll(reader(literals(secret), strings.NewReader(text), func(_ int, text []byte) error {
+			copy(text, stars(len(text)))
+			return nil
+		}))
+		if ok && (err != nil || string(out) != text) || !ok && (!errors.Is(err, ErrTangled) || strings.Contains(string(out), secret)) {
+			t.Errorf("%d bytes of %d came as %d, %v", len(text), len(secret), len(out), err)
+		}
+		var covered int
+		literals(secret).Find(text, func(_, start, end int) { covered = max(covered, end-start) })
+		if ok != (covered == 0) || !ok && covered < len(secret) {
+			t.Errorf("in a text of %d bytes %d are found", len(text), covered)
+		}
+	}
+}

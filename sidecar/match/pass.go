@@ -1,6 +1,9 @@
 package match
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Search is what is looked for in a stream, and what is done when it is found.
 type Search struct {
@@ -19,6 +22,10 @@ const (
 	shortSilence = 50 * time.Millisecond
 	longSilence  = time.Second
 )
+
+// ErrTangled reports a pattern that repeats itself in a text that does so too, at
+// more places than can be followed.
+var ErrTangled = errors.New("what is searched for repeats itself, and so does the text")
 
 // maxHeld bounds what may be part of a hit that is no secret, in bytes: spellings
 // can be padded without end.
@@ -61,6 +68,9 @@ func (p *Pass) Scan(text []byte, from int) (hold int, err error) {
 		hold = p.search.Set.blind.hold(text) // before anything is overwritten
 	}
 	live := p.stream.Scan(text, from)
+	if p.stream.tangled && p.err == nil {
+		p.err = ErrTangled
+	}
 	if !p.search.Secret {
 		hold = min(live, maxHeld)
 	}
