@@ -47,7 +47,7 @@ type Credential struct {
 	Service        string    `json:"service,omitempty"` // registry entry it was made from
 	Hosts          []string  `json:"hosts"`
 	AllowHTTP      bool      `json:"allow_http"`
-	AllowWebsocket bool      `json:"allow_websocket"` // a WebSocket may be opened with it, whose frames are not searched
+	AllowWebsocket bool      `json:"allow_websocket"` // a WebSocket may be opened with it
 	Auth           Auth      `json:"auth"`
 	Username       string    `json:"username,omitempty"`
 	Inject         []Rule    `json:"inject"`
@@ -56,6 +56,8 @@ type Credential struct {
 	Version        int64     `json:"version"`
 	CreatedAt      time.Time `json:"created_at"`
 	RotatedAt      time.Time `json:"rotated_at"`
+
+	Warning string `json:"warning,omitempty"` // what is weak about its secret; only said when it is stored
 }
 
 // Agent is a program that credentials are pinned to.
@@ -96,6 +98,8 @@ type Rotation struct {
 	Connected    int   `json:"connected"`    // sidecars that hold a binding of it and are connected
 	Acknowledged int   `json:"acknowledged"` // of these, how many have applied it
 	Milliseconds int64 `json:"milliseconds"` // from commit to the last acknowledgement, if it was waited for
+
+	Warning string `json:"warning,omitempty"` // what is weak about the secret
 }
 
 // Role is what an API token may do.

@@ -50,6 +50,25 @@ func (s Secret) Wipe() { clear(s) }
 // MaxSecretLength bounds a secret; a header that carries more is refused by most servers.
 const MaxSecretLength = 16 << 10
 
+// Secrets under MaskedSecret bytes can be guessed, and can't be told from other
+// text: an answer that holds one is not passed on. One under SentSecret is not
+// sent at all.
+const (
+	MaskedSecret = 16
+	SentSecret   = 8
+)
+
+// Weakness says what a person who stores s should know, or nothing.
+func Weakness(s Secret) string {
+	switch {
+	case len(s) < SentSecret:
+		return fmt.Sprintf("the secret is shorter than %d bytes and can't be hidden in what a service answers: no request will carry it", SentSecret)
+	case len(s) < MaskedSecret:
+		return fmt.Sprintf("the secret is shorter than %d bytes: an answer that repeats it is refused where a longer one would be masked", MaskedSecret)
+	}
+	return ""
+}
+
 // CheckSecret reports why a secret can't be stored, if it can't. The message
 // never holds the value.
 func CheckSecret(s Secret) error {

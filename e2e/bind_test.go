@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -182,5 +183,42 @@ func TestStrayRedacted(t *testing.T) {
 	}
 	if seen.Authorization != "Bearer "+token {
 		t.Errorf("upstream got %q", seen.Authorization)
+	}
+}
+
+// TestShortSecret: one that can be guessed is used, and an answer that repeats it is
+// kept back.
+func TestShortSecret(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	const short = "Tr0ub4dor-3"
+	large := strings.Repeat("some words of a long answer, ", 1<<15)
+	w.OriginServer("short.example.test", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		switch r.URL.Path {
+		case "/body":
+			io.WriteString(rw, "your key is "+key)
+		case "/redirect":
+			http.Redirect(rw, r, "/?key="+key, http.StatusFound)
+		case "/large":
+			io.WriteString(rw, large+key)
+		default:
+			io.WriteString(rw, "known: "+strconv.FormatBool(key == short))
+		}
+	}))
+	w.Pinned("agent", short, "--host", "short.example.test", "--inject", "bearer")
+	for path, want := range map[string]string{"/": "known: true", "/body": `"code":"reflected"`, "/redirect": `"code":"reflected"`} {
+		if out := w.Run("agent", "curl", "-sS", "https://short.example.test"+path); !strings.Contains(out, want) {
+			t.Errorf("%s: curl printed %s", path, out)
+		}
+	}
+	if r := w.TryRun("agent", "curl", "-sS", "https://short.example.test/large"); r.Status == 0 || strings.Contains(r.Stdout, short) || !strings.HasPrefix(large, r.Stdout) {
+		t.Errorf("curl ended with %d after %d bytes", r.Status, len(r.Stdout))
+	}
+	reasons := make(map[string]string)
+	for _, e := range auditOf(t, w) {
+		reasons[e.Path] = e.Reason
+	}
+	if reasons["/"] != "" || reasons["/body"] != "reflected" || reasons["/large"] != "reflected" {
+		t.Errorf("audit has %v", reasons)
 	}
 }

@@ -61,6 +61,8 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "short_secret", "%v", redact.ErrShortToken)
 	case errors.Is(err, socket.ErrMalformed):
 		return proxy.Errorf(http.StatusBadGateway, "malformed_frame", "%s: %v", x.Host, err)
+	case errors.Is(err, redact.ErrReflected):
+		return proxy.Errorf(http.StatusBadGateway, "reflected", "the answer of %s is kept back: %v; store a longer secret", x.Host, redact.ErrReflected)
 	case errors.Is(err, redact.ErrEncoding):
 		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential", x.Host)
 	}

@@ -30,7 +30,7 @@ type credentialAddCmd struct {
 	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
 	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
 	AllowHTTP      bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
-	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it, whose frames are not searched; for a known service its own default holds."`
+	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
 	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
 }
 

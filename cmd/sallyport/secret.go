@@ -29,6 +29,9 @@ func (c *cli) readSecret(name string) (client.Outgoing, error) {
 	if !utf8.Valid(secret) {
 		return client.Outgoing{}, errors.New("--secret-file: the secret is not UTF-8 text")
 	}
+	if weakness := control.Weakness(secret); weakness != "" {
+		c.warn("%s", weakness)
+	}
 	return client.Outgoing{Secret: secret}, nil
 }
 

@@ -27,7 +27,7 @@ type newCredential struct {
 	Username       string         `json:"username,omitempty" doc:"Of basic"`
 	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
 	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
-	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it, whose frames are not searched; the service's, if that is left out"`
+	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
 	Secret         secret         `json:"secret"`
 }
 
@@ -81,6 +81,7 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 		return nil, err
 	}
 	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
+	c.Warning = control.Weakness(body.Secret.Secret)
 	return one(c, err)
 }
 

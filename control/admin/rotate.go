@@ -57,7 +57,7 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 		return nil, err
 	}
 	start := time.Now()
-	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision}, start, wait))
+	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision, Warning: control.Weakness(body.Secret.Secret)}, start, wait))
 }
 
 func parseWait(text string) (time.Duration, error) {

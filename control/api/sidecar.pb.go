@@ -744,7 +744,7 @@ type Binding struct {
 	Inject         []*Rule                `protobuf:"bytes,7,rep,name=inject,proto3" json:"inject,omitempty"`
 	Stray          Stray                  `protobuf:"varint,8,opt,name=stray,proto3,enum=sallyport.sidecar.v1.Stray" json:"stray,omitempty"`
 	Placeholders   []string               `protobuf:"bytes,9,rep,name=placeholders,proto3" json:"placeholders,omitempty"`                             // literals a client may hold in its place, "vault:NAME" first
-	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket, whose frames are not searched
+	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }

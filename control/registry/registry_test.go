@@ -147,7 +147,7 @@ func TestKnownServices(t *testing.T) {
 	}
 }
 
-// A WebSocket's frames are not searched, so the flag is only where one is needed.
+// The flag is only where a WebSocket is needed.
 func TestWebsocketServices(t *testing.T) {
 	var names []string
 	for _, s := range load(t).Services() {

@@ -156,11 +156,14 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	}
 	n, err := t.client.respond(response)
 	t.ResponseBytes = uint64(n)
-	if err != nil {
-		t.Reason, t.err = "broken_off", fmt.Errorf("%w: %T", errBroken, errors.Unwrap(err))
-		return errBroken
+	if err == nil {
+		return nil
 	}
-	return nil
+	t.Reason, t.err = "broken_off", fmt.Errorf("%w: %T", errBroken, errors.Unwrap(err))
+	if known := s.config.Explain(t.Exchange, err); known != nil {
+		t.Reason = known.Code
+	}
+	return errBroken
 }
 
 // refuse answers in the upstream's place.

@@ -21,10 +21,14 @@ import (
 )
 
 // MinToken is the length in bytes from which a token can be told from other
-// text. A shorter one would be masked all over a response, and its length and
-// places would tell what it is. Tokens under 16 bytes are redacted, but a
-// person should be told that they are weak.
+// text. A shorter one is not sent.
 const MinToken = 8
+
+// MaskedToken is the length in bytes from which a token is masked. One that is
+// shorter can be guessed, and stands in other text by chance: its masks would spoil
+// that, and their places tell which guess is right. A response that holds it is
+// refused.
+const MaskedToken = 16
 
 // ErrShortToken reports a token that can't be redacted.
 var ErrShortToken = errors.New("the credential's secret is shorter than 8 bytes and could not be hidden in the response; store a longer one")
@@ -43,6 +47,7 @@ type Patterns struct {
 	set   *match.Set
 	all   []match.Pattern // until they are compiled
 	names [][]byte        // in lower case: header names don't keep their case
+	short bool            // what holds them is refused
 	err   error
 }
 
@@ -50,7 +55,7 @@ type Patterns struct {
 // token, what it decodes to, and its renderings, each in every encoding that
 // is in common use. Usernames are no secret.
 func Compile(m api.Material, rendered [][]byte) *Patterns {
-	p := &Patterns{err: Check(m)}
+	p := &Patterns{err: Check(m), short: len(m.Token) < MaskedToken}
 	if p.err != nil {
 		p.set = match.Compile(nil)
 		return p

@@ -21,13 +21,19 @@
 // they are handed out when more comes, or the upstream is silent for a second. A compressed body
 // is unpacked and passed on as it is then.
 //
+// A token under 16 bytes is not masked: what holds it is refused, with ErrReflected.
+//
 // An upstream that computes with the secret can't be redacted by anyone: one
 // that says it backwards, a byte at a time, or in two parts with a pause between
-// them, of which the first is handed out then. Nor is what flows after a 101
-// answer searched: its frames may be compressed, and cut anywhere.
+// them, of which the first is handed out then.
+//
+// What follows a 101 answer is searched in the same way, message by message, by whoever
+// passes it on (Redactor.Search).
 package redact
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -40,6 +46,17 @@ import (
 type Redactor struct {
 	patterns *Patterns
 	count    atomic.Int64
+}
+
+// ErrReflected reports an answer that holds a token which is too short to be masked.
+var ErrReflected = errors.New("the upstream's answer holds the credential's secret, which is shorter than 16 bytes and so can't be masked in it")
+
+// reflected reports whether what was found so far is refused.
+func (r *Redactor) reflected() error {
+	if r.patterns.short && r.count.Load() > 0 {
+		return ErrReflected
+	}
+	return nil
 }
 
 // New is Compile(m, rendered).Redactor().
@@ -99,8 +116,8 @@ func (r *Redactor) maskFound(text string) (string, int) {
 }
 
 // Response masks material in the head of resp at once and in its body and
-// trailers as they are read. After an error, ErrEncoding or ErrShortToken,
-// nothing of resp may be passed on.
+// trailers as they are read. After an error, ErrEncoding, ErrShortToken or
+// ErrReflected, nothing of resp may be passed on.
 func (r *Redactor) Response(resp *http.Response) error {
 	if r.patterns.err != nil {
 		return r.patterns.err
@@ -108,7 +125,7 @@ func (r *Redactor) Response(resp *http.Response) error {
 	status, n := r.mask(resp.Status)
 	resp.Status = status
 	r.count.Add(int64(n))
-	body := resp.Body
+	body, size := resp.Body, resp.ContentLength
 	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
 		return ErrEncoding
 	}
@@ -128,6 +145,26 @@ func (r *Redactor) Response(resp *http.Response) error {
 	dropDigests(resp.Header)
 	r.Header(resp.Header)
 	r.Header(resp.Trailer)
+	if err := r.reflected(); err != nil || !r.patterns.short || size <= 0 || size > foreseen {
+		return err
+	}
+	return foresee(resp)
+}
+
+// foreseen is the size in bytes of bodies that are read to their end before their
+// head is passed on, where they may have to be refused. Of longer ones, or of
+// unknown length, the head is gone when what is refused is found.
+const foreseen = 64 << 10
+
+func foresee(resp *http.Response) error {
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(text), resp.Body}
 	return nil
 }
 
@@ -143,15 +180,18 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 		io.Closer
 	}{src, original}
 	masked := r.Search().Reader(source, openMessage(resp.Header))
-	return &body{ReadCloser: masked, end: func() { r.Header(resp.Trailer) }}
+	return &body{ReadCloser: masked, end: func() error {
+		r.Header(resp.Trailer)
+		return r.reflected()
+	}}
 }
 
-// Search is what a stream is searched by: hits are masked and counted.
+// Search is what a stream is searched by: hits are masked and counted, or end it.
 func (r *Redactor) Search() match.Search {
 	return match.Search{Set: r.patterns.set, Secret: true, Found: func(_ int, text []byte) error {
 		mask(text)
 		r.count.Add(1)
-		return nil
+		return r.reflected()
 	}}
 }
 
@@ -173,13 +213,15 @@ func (s *sized) Read(p []byte) (int, error) {
 
 type body struct {
 	io.ReadCloser
-	end func()
+	end func() error
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
-		b.end()
+		if refused := b.end(); refused != nil {
+			return 0, refused
+		}
 	}
 	return n, err
 }

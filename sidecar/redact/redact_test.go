@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"sallyport/control/api"
 )
@@ -238,6 +239,52 @@ func TestShortTokenIsRefused(t *testing.T) {
 	}
 	if err := Check(api.Material{Token: []byte("12345678")}); err != nil {
 		t.Errorf("Check of 8 bytes: %v", err)
+	}
+}
+
+// TestShortTokenIsNotMasked: an answer that holds a token that can be guessed is
+// refused, wherever it is, and however encoded.
+func TestShortTokenIsNotMasked(t *testing.T) {
+	const token = "Tr0ub4dor&3" // as in xkcd.com/936
+	patterns := Compile(api.Material{Username: "user", Token: []byte(token)}, [][]byte{[]byte("Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+token)))})
+	for name, s := range map[string]string{
+		"raw": token, "query": url.QueryEscape(token), "html": html.EscapeString(token), "hex": hex.EncodeToString([]byte(token)),
+		"basic": base64.StdEncoding.EncodeToString([]byte("user:" + token)),
+	} {
+		for place, resp := range map[string]*http.Response{
+			"header": {Header: http.Header{"Location": {"/?" + s}}}, "name": {Header: http.Header{"X-" + s: {"y"}}}, "status": {Status: "200 " + s},
+			"trailer":      {Body: io.NopCloser(strings.NewReader("x")), Trailer: http.Header{"X-End": {s}}},
+			"late trailer": {}, "body": {Body: io.NopCloser(strings.NewReader("before " + s + " after"))},
+			"body of single bytes": {Body: io.NopCloser(iotest.OneByteReader(strings.NewReader(s)))},
+		} {
+			if place == "late trailer" {
+				resp.Body = io.NopCloser(readerFunc(func([]byte) (int, error) {
+					resp.Trailer = http.Header{"X-End": {s}}
+					return 0, io.EOF
+				}))
+			}
+			if place == "name" && name == "html" {
+				continue // a name has no semicolon
+			}
+			if resp.Header == nil {
+				resp.Header = http.Header{}
+			}
+			err := patterns.Redactor().Response(resp)
+			var passed []byte
+			if err == nil && resp.Body != nil {
+				passed, err = io.ReadAll(resp.Body)
+			}
+			if !errors.Is(err, ErrReflected) || bytes.Contains(passed, []byte(s)) || bytes.Contains(passed, []byte("*")) {
+				t.Errorf("%s in the %s: %v, passed on %q", name, place, err, passed)
+			}
+		}
+	}
+	resp := response("Tr0ub4dor and &3")
+	if err := patterns.Redactor().Response(resp); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, resp); got != "Tr0ub4dor and &3" {
+		t.Errorf("an answer without it came as %q", got)
 	}
 }
 
