@@ -7,6 +7,7 @@ import (
 
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/inject"
+	"sallyport/sidecar/match"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
 	"sallyport/sidecar/redact"
@@ -63,7 +64,9 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusBadGateway, "malformed_frame", "%s: %v", x.Host, err)
 	case errors.Is(err, redact.ErrReflected):
 		return proxy.Errorf(http.StatusBadGateway, "reflected", "the answer of %s is kept back: %v; store a longer secret", x.Host, redact.ErrReflected)
-	case errors.Is(err, redact.ErrEncoding):
+	case errors.Is(err, redact.ErrPart):
+		return proxy.Errorf(http.StatusBadGateway, "partial_response", "%s answered with a part of what was asked for, which can't be searched for the credential", x.Host)
+	case errors.Is(err, match.ErrTangled), errors.Is(err, redact.ErrEncoding):
 		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential", x.Host)
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 type Reader struct {
 	src      io.ReadCloser
 	pass     *Pass
-	open     func([]byte) int
+	open     func([]byte) (int, error)
 	patience time.Duration
 	held     []byte // may be part of a pattern; in keep or at the front of buf
 	keep     []byte
@@ -48,8 +48,9 @@ var errClosed = errors.New("read of a closed body")
 
 // Reader gives what is read from src, searched. If open is given, it is called
 // with all that is read, piece by piece, and says how many bytes at the end are of
-// a message that is not yet whole. No more are held back.
-func (s Search) Reader(src io.ReadCloser, open func([]byte) int) *Reader {
+// a message that is not yet whole. No more are held back. An error of open ends the
+// Reader, and nothing of that piece is handed out.
+func (s Search) Reader(src io.ReadCloser, open func([]byte) (int, error)) *Reader {
 	return &Reader{src: src, pass: s.Begin(), open: open, patience: s.Patience()}
 }
 
@@ -166,7 +167,11 @@ func (r *Reader) release() {
 func (r *Reader) scan(text []byte, from int, err error) []byte {
 	hold, found := r.pass.Scan(text, from)
 	if r.open != nil {
-		hold = min(hold, r.open(text[from:]))
+		unfinished, broken := r.open(text[from:])
+		hold = min(hold, unfinished)
+		if found == nil {
+			found = broken
+		}
 	}
 	if err == io.EOF && found == nil {
 		found, hold = r.pass.End(), 0

@@ -9,8 +9,9 @@ import (
 
 // openMessage gives, for protocols of messages, a function that is shown a body
 // piece by piece and says how much of its end is of a message that is not yet
-// whole: nothing needs to be held back where one ends. Otherwise it gives nil.
-func openMessage(h http.Header) func([]byte) int {
+// whole: nothing needs to be held back where one ends. Otherwise it gives nil. The
+// function fails with ErrEncoding where a message says that it is compressed.
+func openMessage(h http.Header) func([]byte) (int, error) {
 	kind := h.Get("Content-Type")
 	if strings.HasPrefix(kind, "application/grpc-web-text") {
 		return nil // in base64
@@ -29,14 +30,17 @@ type frames struct {
 	size int    // bytes of it seen
 }
 
-func (f *frames) open(p []byte) int {
-	const head = 5
+func (f *frames) open(p []byte) (int, error) {
+	const head, compressed = 5, 1
 	for len(p) > 0 {
 		if f.left == 0 {
 			n := min(head-len(f.head), len(p))
 			f.head, p, f.size = append(f.head, p[:n]...), p[n:], f.size+n
 			if len(f.head) < head {
 				break
+			}
+			if f.head[0]&compressed != 0 {
+				return f.size, ErrEncoding
 			}
 			f.left, f.head = int64(binary.BigEndian.Uint32(f.head[1:])), f.head[:0]
 		}
@@ -47,5 +51,5 @@ func (f *frames) open(p []byte) int {
 			f.size = 0
 		}
 	}
-	return f.size
+	return f.size, nil
 }

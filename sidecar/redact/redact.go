@@ -36,6 +36,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"sallyport/control/api"
@@ -116,7 +117,7 @@ func (r *Redactor) maskFound(text string) (string, int) {
 }
 
 // Response masks material in the head of resp at once and in its body and
-// trailers as they are read. After an error, ErrEncoding, ErrShortToken or
+// trailers as they are read. After an error, ErrEncoding, ErrPart, ErrShortToken or
 // ErrReflected, nothing of resp may be passed on.
 func (r *Redactor) Response(resp *http.Response) error {
 	if r.patterns.err != nil {
@@ -128,6 +129,9 @@ func (r *Redactor) Response(resp *http.Response) error {
 	body, size := resp.Body, resp.ContentLength
 	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
 		return ErrEncoding
+	}
+	if isPart(resp) {
+		return ErrPart
 	}
 	if hasBody(resp) {
 		if err := checkFrames(resp.Header); err != nil {
@@ -143,6 +147,7 @@ func (r *Redactor) Response(resp *http.Response) error {
 		resp.Body = r.body(resp, decoded, body)
 	}
 	dropDigests(resp.Header)
+	dropDigests(resp.Trailer)
 	r.Header(resp.Header)
 	r.Header(resp.Trailer)
 	if err := r.reflected(); err != nil || !r.patterns.short || size <= 0 || size > foreseen {
@@ -168,6 +173,20 @@ func foresee(resp *http.Response) error {
 	return nil
 }
 
+// ErrPart reports a part of a body where all of it was asked for: parts can be cut
+// so that no single one holds the whole of a secret.
+var ErrPart = errors.New("the upstream answered with a part of what was asked for")
+
+// isPart reports whether the body is a range of bytes (RFC 9110 section 14.6) or a
+// difference (RFC 3229). Some services say by 206 and a Content-Range without a unit
+// which rows they answer with; those are texts of their own.
+func isPart(resp *http.Response) bool {
+	unit, _, _ := strings.Cut(strings.TrimSpace(resp.Header.Get("Content-Range")), " ")
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return resp.StatusCode == http.StatusIMUsed || strings.EqualFold(strings.TrimSpace(kind), "multipart/byteranges") ||
+		resp.StatusCode == http.StatusPartialContent && strings.EqualFold(unit, "bytes")
+}
+
 func hasBody(resp *http.Response) bool {
 	head := resp.Request != nil && resp.Request.Method == http.MethodHead
 	return !head && resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != nil && resp.Body != http.NoBody
@@ -181,6 +200,7 @@ func (r *Redactor) body(resp *http.Response, src io.Reader, original io.ReadClos
 	}{src, original}
 	masked := r.Search().Reader(source, openMessage(resp.Header))
 	return &body{ReadCloser: masked, end: func() error {
+		dropDigests(resp.Trailer)
 		r.Header(resp.Trailer)
 		return r.reflected()
 	}}

@@ -359,15 +359,66 @@ func TestRequest(t *testing.T) {
 	for _, r := range []*http.Request{get, put} {
 		r.Header = http.Header{
 			"Accept-Encoding": {"gzip, br"}, "Range": {"bytes=0-1"}, "If-Range": {`"v"`}, "If-None-Match": {`"v"`},
-			"If-Match": {`"v"`}, "Grpc-Accept-Encoding": {"gzip"}, "Accept": {"*/*"},
+			"If-Match": {`"v"`}, "Grpc-Accept-Encoding": {"gzip"}, "Accept": {"*/*"}, "X-Ms-Range": {"bytes=0-1"},
 		}
 		Request(r)
 	}
 	if got := fmt.Sprint(get.Header); got != "map[Accept:[*/*] Accept-Encoding:[identity] Grpc-Accept-Encoding:[identity]]" {
 		t.Errorf("GET: %s", got)
 	}
+	grpc := get.Clone(t.Context())
+	grpc.Header = http.Header{"Content-Type": {"application/grpc+proto"}}
+	if Request(grpc); grpc.Header.Get("Grpc-Accept-Encoding") != "identity" {
+		t.Errorf("gRPC: %v", grpc.Header)
+	}
 	if put.Header.Get("If-Match") != `"v"` || put.Header.Get("If-None-Match") != `"v"` || put.Header.Get("Range") != "" {
 		t.Errorf("PUT: %v", put.Header)
+	}
+}
+
+// A part of what was asked for as a whole may begin or end in the secret.
+func TestPartsAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		status      int
+		field, text string
+		refused     bool
+	}{
+		{206, "Content-Range", "bytes 0-5/100", true},
+		{206, "Content-Range", "Bytes 0-5/*", true},
+		{206, "Content-Type", "multipart/byteranges; boundary=x", true},
+		{200, "Content-Type", "Multipart/Byteranges; boundary=x", true},
+		{226, "Im", "feed", true},
+		{206, "Content-Range", "0-9/573", false}, // rows, which some services count so
+		{206, "Content-Type", "application/json", false},
+		{200, "Content-Type", "application/json", false},
+	} {
+		resp := response("part")
+		resp.StatusCode = tt.status
+		resp.Header.Set(tt.field, tt.text)
+		if err := newRedactor().Response(resp); errors.Is(err, ErrPart) != tt.refused || err != nil && !tt.refused {
+			t.Errorf("%d, %s: %s: %v", tt.status, tt.field, tt.text, err)
+		}
+	}
+}
+
+// Digests are of what was sent, wherever they are said.
+func TestDigestsAreDropped(t *testing.T) {
+	resp := response("body")
+	resp.ContentLength = -1
+	for _, name := range []string{"Digest", "Content-MD5", "Content-Digest", "Repr-Digest"} {
+		resp.Header.Set(name, "x")
+	}
+	resp.Trailer = http.Header{"Digest": nil, "X-End": nil}
+	resp.Body = io.NopCloser(readerFunc(func([]byte) (int, error) {
+		resp.Trailer = http.Header{"Content-Digest": {"x"}, "X-End": {"y"}}
+		return 0, io.EOF
+	}))
+	if err := newRedactor().Response(resp); err != nil {
+		t.Fatal(err)
+	}
+	read(t, resp)
+	if got := fmt.Sprint(resp.Header, resp.Trailer); got != "map[] map[X-End:[y]]" {
+		t.Errorf("passed on %s", got)
 	}
 }
 

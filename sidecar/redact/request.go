@@ -19,12 +19,13 @@ const extensions = "Sec-Websocket-Extensions"
 func Request(r *http.Request) {
 	h := r.Header
 	h.Set("Accept-Encoding", "identity")
-	for _, name := range []string{"Grpc-Accept-Encoding", "Connect-Accept-Encoding"} {
-		if h.Get(name) != "" {
-			h.Set(name, "identity")
-		}
+	if h.Get("Connect-Accept-Encoding") != "" {
+		h.Set("Connect-Accept-Encoding", "identity")
 	}
-	for _, name := range []string{"Accept-Charset", "Range", "If-Range", "A-Im"} {
+	if h.Get("Grpc-Accept-Encoding") != "" || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
+		h.Set("Grpc-Accept-Encoding", "identity")
+	}
+	for _, name := range []string{"Accept-Charset", "Range", "X-Ms-Range", "If-Range", "A-Im"} {
 		h.Del(name)
 	}
 	h.Del(extensions)

@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -110,6 +111,20 @@ func TestMessagesOfGRPCAreNotHeldBack(t *testing.T) {
 	}
 }
 
+// A message that says it is compressed can't be searched, whatever the head says.
+func TestCompressedMessagesAreRefused(t *testing.T) {
+	for _, kind := range []string{"application/grpc", "application/grpc-web+proto", "application/connect+proto"} {
+		resp := response("\x00\x00\x00\x00\x01a\x01\x00\x00\x00\x01b")
+		resp.Header.Set("Content-Type", kind)
+		if err := newRedactor().Response(resp); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(resp.Body); !errors.Is(err, ErrEncoding) || strings.Contains(string(text), "b") {
+			t.Errorf("%s: passed on %q, %v", kind, text, err)
+		}
+	}
+}
+
 func TestFrames(t *testing.T) {
 	tests := []struct {
 		text string
@@ -122,10 +137,12 @@ func TestFrames(t *testing.T) {
 		for size := 1; size <= max(1, len(tt.text)); size++ {
 			var f frames
 			for rest := tt.text; rest != ""; rest = rest[min(size, len(rest)):] {
-				f.open([]byte(rest[:min(size, len(rest))]))
+				if _, err := f.open([]byte(rest[:min(size, len(rest))])); err != nil {
+					t.Error(err)
+				}
 			}
-			if got := f.open(nil); got != tt.open {
-				t.Errorf("%q by %d: %d", tt.text, size, got)
+			if got, err := f.open(nil); got != tt.open || err != nil {
+				t.Errorf("%q by %d: %d, %v", tt.text, size, got, err)
 			}
 		}
 	}
