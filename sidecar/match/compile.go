@@ -59,6 +59,14 @@ func Compile(patterns []Pattern) *Set {
 	for _, e := range c.set.edges[first.edges : first.edges+uint32(first.count)] {
 		c.set.root[e.c] = e.to
 	}
+	c.set.pairs = make([]uint64, 1<<16/64)
+	for _, a := range c.set.out(0) {
+		for b := range 256 {
+			if n := int(a.c)<<8 | b; c.set.states[a.to].hit != none || c.set.next(a.to, byte(b)) != 0 {
+				c.set.pairs[n>>6] |= 1 << (n & 63)
+			}
+		}
+	}
 	c.set.plan()
 	c.set.blind = newBlind(patterns)
 	return c.set
@@ -233,22 +241,25 @@ func (s *Set) plan() {
 	for i := range s.shift {
 		s.shift[i] = uint8(s.window - 1)
 	}
-	// The states that can be reached in depth bytes; seen says at which depth last.
-	level, seen := []uint32{0}, make([]int, len(s.states))
-	for depth := range s.window - 1 {
-		leap := uint8(s.window - 2 - depth)
+	// The states that can be reached in depth bytes; last says at which depth last,
+	// which is where the least leap is left.
+	level, last := []uint32{0}, make([]int, len(s.states))
+	for depth := 1; depth < s.window-1; depth++ {
 		var next []uint32
 		for _, from := range level {
 			for _, a := range s.out(from) {
-				if seen[a.to] == depth+1 {
-					continue
+				if last[a.to] < depth {
+					last[a.to] = depth
+					next = append(next, a.to)
 				}
-				seen[a.to] = depth + 1
-				next = append(next, a.to)
 			}
-			s.limit(from, leap)
 		}
 		level = next
+	}
+	for from, depth := range last {
+		if from == 0 || depth > 0 {
+			s.limit(uint32(from), uint8(s.window-2-depth))
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type Set struct {
 	edges  []edge
 	root   [256]uint32 // the states after a first byte; 0: no pattern begins so
 	shift  []uint8     // by gram: how far ahead the next pattern may begin at least
+	pairs  []uint64    // bits, by two bytes: a pattern may begin with these
 	window int         // bytes at the front of each pattern that shift knows
 	short  int         // bytes of the shortest text that holds a pattern
 	blind  blind       // what to hold back when the patterns are secret
@@ -58,9 +59,8 @@ type edge struct {
 	to uint32
 }
 
-// maxWindow bounds how far one leap can go. Longer ones make more pairs known
-// and are seldom possible.
-const maxWindow = 12
+// maxWindow bounds how far one leap can go. Longer ones make more pairs known.
+const maxWindow = 32
 
 // noWindow is longer than any buffer: no leaps.
 const noWindow = 1 << 40
@@ -88,6 +88,7 @@ func (s *Set) Shortest() int { return s.short }
 func (s *Set) Wipe() {
 	clear(s.edges)
 	clear(s.shift)
+	clear(s.pairs)
 	clear(s.states)
 	clear(s.root[:])
 }
@@ -104,22 +105,34 @@ func skip[T string | []byte](s *Set, p T, i int) int {
 			i += n
 			continue
 		}
-		if s.root[p[i]] != 0 {
+		if s.pair(p[i], p[i+1]) {
 			return i
 		}
 		i++
 	}
-	for ; i < len(p); i++ {
-		if s.root[p[i]] != 0 {
+	for ; i+1 < len(p); i++ {
+		if s.pair(p[i], p[i+1]) {
 			return i
 		}
+	}
+	if i < len(p) && s.root[p[i]] == 0 {
+		i++
 	}
 	return i
 }
 
-// begins reports whether a pattern may begin at i, by the pair of bytes that
-// skip would look at.
+// pair reports whether a pattern may begin with a and b.
+func (s *Set) pair(a, b byte) bool {
+	n := int(a)<<8 | int(b)
+	return s.pairs[n>>6]>>(n&63)&1 != 0
+}
+
+// begins reports whether a pattern may begin at i, by the bytes that skip would
+// look at.
 func (s *Set) begins(buf []byte, i int) bool {
+	if i+1 < len(buf) && !s.pair(buf[i], buf[i+1]) {
+		return false
+	}
 	end := i + s.window
 	return end > len(buf) || s.shift[gram(buf[end-2], buf[end-1])] == 0
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"testing"
@@ -54,10 +55,13 @@ func FuzzBody(f *testing.F) {
 func BenchmarkBody(b *testing.B) {
 	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm"
 	patterns := Compile(api.Material{Token: []byte(token)}, nil)
+	random := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(random) // never fails
 	bodies := map[string][]byte{
 		"json":   bytes.Repeat([]byte(`{"id":"ch_1NqXYZ2eZvKYlo2C","object":"charge","amount":1099,"url":"https:\/\/pay.example.com\/r?x=%7B1%7D","name":"M\u00fcller &amp; Co"},`), 8<<10),
 		"base64": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("The quick brown fox jumps over 13 lazy dogs; "), 20<<10))),
 		"zeros":  make([]byte, 1<<20),
+		"random": random,
 		"hits":   bytes.Repeat([]byte(`{"echo":"`+token+`","and":"some more text that surrounds it in the body"}`), 8<<10),
 	}
 	for _, name := range slices.Sorted(maps.Keys(bodies)) {
@@ -87,5 +91,24 @@ func BenchmarkHeader(b *testing.B) {
 	}
 	for b.Loop() {
 		r.Header(h)
+	}
+}
+
+// BenchmarkScan is the search alone, of a text that holds nothing.
+func BenchmarkScan(b *testing.B) {
+	patterns := Compile(api.Material{Token: []byte("sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm")}, nil)
+	random := make([]byte, 32<<10)
+	rand.NewChaCha8([32]byte{}).Read(random) // never fails
+	for name, text := range map[string][]byte{
+		"json":   bytes.Repeat([]byte(`{"id":"ch_1NqXYZ2eZvKYlo2C","object":"charge","amount":1099,"url":"https:\/\/pay.example.com\/r?x=%7B1%7D","name":"M\u00fcller &amp; Co"},`), 240),
+		"base64": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("The quick brown fox jumps over 13 lazy dogs; "), 500))),
+		"zeros":  make([]byte, 32<<10), "random": random,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				patterns.set.Stream(func(int, int, int) {}).Scan(text, 0)
+			}
+		})
 	}
 }
