@@ -395,18 +395,6 @@ func TestFlowsAreCountedAndClosed(t *testing.T) {
 	}
 }
 
-func FuzzPeek(f *testing.F) {
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	f.Add([]byte("\x16\x03\x01\x00\x05hello"))
-	f.Add(captureHello())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) == 0 {
-			return
-		}
-		gate.PeekAll(t, data)
-	})
-}
-
 // captureHello is a real client's first flight.
 func captureHello() []byte {
 	return captureHelloOf(&tls.Config{ServerName: "api.example.com"})

@@ -34,7 +34,7 @@ type Exchange struct {
 	Start    time.Time
 	Host     string // normalised
 	Method   string
-	Path     string // escaped, as the client sent it
+	Path     string // escaped, as it is sent
 	Protocol string // what the client spoke
 
 	Decision   string
@@ -55,16 +55,20 @@ type Exchange struct {
 const maxPath = 1024
 
 func newExchange(facts Facts, r *http.Request) *Exchange {
-	path := r.URL.EscapedPath()
 	return &Exchange{
 		Facts:    facts,
 		ID:       rand.Text(),
 		Start:    time.Now(),
 		Method:   r.Method,
-		Path:     path[:min(len(path), maxPath)],
+		Path:     recordedPath(r),
 		Protocol: r.Proto,
 		Decision: Refuse,
 	}
+}
+
+func recordedPath(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	return path[:min(len(path), maxPath)]
 }
 
 // countedBody counts what is read of a request's body, and keeps why it broke

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"time"
 )
 
@@ -26,4 +27,12 @@ func (s *Server) UpstreamPlaces() int {
 	wires.mu.Lock()
 	defer wires.mu.Unlock()
 	return len(wires.places)
+}
+
+// CheckWebSocket judges a handshake that would carry a credential.
+func CheckWebSocket(r *http.Request) error {
+	if refusal := checkWebSocket(r); refusal != nil {
+		return refusal
+	}
+	return nil
 }

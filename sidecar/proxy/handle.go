@@ -92,6 +92,9 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 	if err := checkShape(r); err != nil {
 		return err
 	}
+	// What is sent is what is decided about, to the letter.
+	keepPath(r.URL, r.RequestURI)
+	t.Path = recordedPath(r)
 	ignoreH2C(r.Header)
 	host, refusal := checkTarget(&t.Facts, r)
 	if refusal != nil {

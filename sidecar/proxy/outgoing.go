@@ -28,7 +28,6 @@ func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 	u := *r.URL
 	u.Scheme, u.Host = scheme, authority
 	out.URL, out.Host = &u, authority
-	keepPath(out.URL, r.RequestURI)
 
 	upgrade := upgradeType(r.Header)
 	trailers := httpguts.HeaderValuesContainsToken(r.Header["Te"], "trailers")

@@ -373,7 +373,14 @@ func TestTargetIsAPlainPath(t *testing.T) {
 
 func TestPathKeepsItsSpelling(t *testing.T) {
 	got := make(chan string, 1)
-	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.RequestURI })
+	planned := ""
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.RequestURI }, func(c *proxy.Config) {
+		plan := c.Plan
+		c.Plan = func(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+			planned = r.URL.EscapedPath()
+			return plan(ctx, x, r)
+		}
+	})
 	for sent, want := range map[string]string{
 		"/projects/group%2Fproj/x{y}": "/projects/group%2Fproj/x%7By%7D",
 		"/a%2fb|c^d":                  "/a%2fb%7Cc%5Ed",
@@ -382,6 +389,10 @@ func TestPathKeepsItsSpelling(t *testing.T) {
 		w.raw(t, "GET "+sent+" HTTP/1.1\r\nHost: example.com\r\n\r\n")
 		if path := <-got; path != want {
 			t.Errorf("%s arrived as %s, want %s", sent, path, want)
+		}
+		want, _, _ = strings.Cut(want, "?")
+		if x := w.last(t); x.Path != want || planned != want {
+			t.Errorf("%s was decided about as %s and recorded as %s, and sent as %s", sent, planned, x.Path, want)
 		}
 	}
 }

@@ -288,28 +288,3 @@ func TestServeDNSReportsALostSocket(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRespond(f *testing.F) {
-	for _, name := range []string{"a.test.", "localhost.", ".", "api.stripe.com."} {
-		for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeANY, dns.TypeOPT} {
-			query := new(dns.Msg).SetQuestion(name, kind)
-			f.Add(must(query.Pack()))
-			query.SetEdns0(4096, true)
-			f.Add(must(query.Pack()))
-		}
-	}
-	r, err := New(Config{ConnectTo: []string{"::127.0.0.1:1"}, Log: quiet}) // nothing goes upstream
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		query := new(dns.Msg)
-		if query.Unpack(packet) != nil {
-			return
-		}
-		response, err := r.respond(t.Context(), query).Pack()
-		if err != nil || new(dns.Msg).Unpack(response) != nil {
-			t.Errorf("the response to %v can't be sent: %v", query, err)
-		}
-	})
-}
