@@ -3,10 +3,12 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -50,6 +52,81 @@ func FuzzBody(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whatever the material is, and in whichever encoding and compression it is echoed,
+// what comes out never has it, and all that is beside it is as it was.
+func FuzzMaterial(f *testing.F) {
+	for i, token := range []string{"sk_live_4eC39HqLyj", "c2VjcmV0LXRva2VuLTE", "deadbeefdeadbeef", "aaaaaaaa", "%41%42%43", `\u0041\u0042`, "********", "token\tx y", "\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8", "&amp;&lt;&gt;", "        ", "AAAAAAAAAAAAAAA="} {
+		for coding := range codings {
+			f.Add([]byte(token), uint8(i+coding), uint8(coding), []byte("before"), []byte("after"), uint16(7*i))
+		}
+	}
+	f.Fuzz(func(t *testing.T, token []byte, which, coding uint8, before, after []byte, split uint16) {
+		if len(token) < MinToken || len(token) > 100 || bytes.ContainsAny(token, "\r\n\x00") {
+			return
+		}
+		all := spellings(token)
+		s := all[int(which)%len(all)]
+		before, after = blank(before), blank(after)
+		text := slices.Concat(before, s, after)
+		resp := response("")
+		name := codings[int(coding)%len(codings)]
+		packed := text
+		if name != "" {
+			packed = []byte(compress(t, name, string(text)))
+			resp.Header.Set("Content-Encoding", name)
+		}
+		cut := int(split) % (len(packed) + 1)
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(packed[:cut]), bytes.NewReader(packed[cut:])))
+		r := New(api.Material{Token: token}, nil)
+		if err := r.Response(resp); err != nil {
+			t.Fatal(err)
+		}
+		got := []byte(read(t, resp))
+		end := len(got) - len(after)
+		if len(got) != len(text) || !bytes.Equal(got[:len(before)], before) || !bytes.Equal(got[end:], after) {
+			t.Fatalf("of %q, around %q, was made %q", text, s, got)
+		}
+		inside := got[len(before):end]
+		if r.Count() == 0 || bytes.Equal(inside, s) && !bytes.Equal(s, bytes.Repeat([]byte("*"), len(s))) {
+			t.Fatalf("%q as %q was not found: %q", token, s, got)
+		}
+		for _, other := range all {
+			if bytes.Contains(inside, other) && len(bytes.Trim(other, "*")) > 0 {
+				t.Fatalf("%q left in %q", other, got)
+			}
+		}
+	})
+}
+
+var codings = []string{"", "gzip", "deflate", "br", "zstd"}
+
+// spellings are material as upstreams echo it.
+func spellings(token []byte) [][]byte {
+	var wide []byte
+	for _, c := range token {
+		wide = append(wide, c, 0)
+	}
+	all := [][]byte{
+		token, []byte(percent(string(token), "%%%02X")), []byte(percent(string(token), "%%%02x")), []byte(hex.EncodeToString(token)),
+		[]byte(base64.StdEncoding.EncodeToString(token)), []byte(base64.RawURLEncoding.EncodeToString(append([]byte("x:"), token...))),
+		[]byte(url.QueryEscape(string(token))), []byte(url.PathEscape(string(token))),
+	}
+	if bytes.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
+		all = append(all, wide, []byte(percent(string(token), `\u%04x`)), []byte(percent(string(token), "&#%d;")))
+	}
+	return all
+}
+
+// blank makes text of which nothing is a part of any spelling.
+func blank(text []byte) []byte {
+	const blanks = " ;,\n!(){"
+	out := make([]byte, len(text))
+	for i, c := range text {
+		out[i] = blanks[int(c)%len(blanks)]
+	}
+	return out
 }
 
 func BenchmarkBody(b *testing.B) {
