@@ -7,7 +7,7 @@ PROGRAMS := sallyport sallyport-control sallyport-sidecar
 # Static, without the paths of this machine, and stamped with the commit.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
 
-.PHONY: help build demo test lint bench attack images sbom reproducible generate clean
+.PHONY: help build demo test lint bench attack fuzz images sbom reproducible generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test: ## every test, unit to end to end, with the race detector
 lint: ## formatting, vet, staticcheck, gosec, govulncheck, shellcheck, generated code, go.mod
 	@scripts/setup lint
 	@scripts/lint
+
+fuzz: ## every fuzz target in turn, for FUZZTIME each (default 20s)
+	@scripts/setup test
+	@scripts/fuzz
 
 bench: build ## the benchmarks, beside other proxies, as root; writes docs/benchmarks.md
 	@scripts/setup bench
