@@ -1,0 +1,155 @@
+package e2e_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
+	"sallyport/e2e"
+)
+
+// -flood=N makes the floods of TestFloods larger: about N connections each.
+var floodSize = flag.Int("flood", 300, "how many connections a flood opens")
+
+// mostMemory is what a worker may have resident in any flood of the usual size.
+const mostMemory = 384 << 20
+
+// flooded is what e2e/clients/flood says.
+type flooded struct {
+	Opened, Refused, Asked, Failed int
+	Errors                         []string
+	Idle, Flooded, Worst           float64
+}
+
+// TestFloods has an agent exhaust its sidecar in every way that is known. The
+// worker goes on, with bounded memory, and serves another client of the sandbox all
+// the while; afterwards nothing is left of the flood.
+func TestFloods(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	w.Pinned("agent", token, "--host", "flood.test", "--inject", "bearer")
+	w.OriginServer("flood.test", floodOrigin(t), "h2", "http/1.1")
+	p := w.StartWithMetrics("agent", w.Client("flood"), "flood.test", strconv.Itoa(*floodSize))
+	ask := func(t *testing.T, name string) (flooded, int) {
+		t.Helper()
+		said := make(chan string, 1)
+		p.Say(name)
+		go func() { said <- p.Line() }()
+		peak := 0
+		for {
+			select {
+			case line := <-said:
+				var f flooded
+				if err := json.Unmarshal([]byte(line), &f); err != nil {
+					t.Fatalf("%v in %s", err, line)
+				}
+				return f, peak
+			case <-time.After(20 * time.Millisecond):
+				peak = max(peak, p.WorkerMemory())
+			}
+		}
+	}
+	p.Line()
+	ask(t, "kept") // what is made once is there then
+	worker := p.Worker()
+	for _, name := range []string{
+		"connections", "slow hello", "slow head", "slow body", "long heads", "kept", "heads too long", "chunks", "streams", "HPACK bomb", "CONTINUATION", "rapid reset",
+		"SETTINGS", "PING", "PRIORITY", "WINDOW_UPDATE", "empty DATA", "shut window", "uploads", "names", "bombs", "DNS",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := p.WorkerMemory()
+			f, peak := ask(t, name)
+			t.Logf("%d connections, %d refused; memory %d MiB, then %d at most; another client: %d of %d requests failed, %.1f ms without and %.1f with the flood, %.1f at worst %v",
+				f.Opened, f.Refused, before>>20, peak>>20, f.Failed, f.Asked, f.Idle, f.Flooded, f.Worst, f.Errors)
+			if f.Failed > 0 || f.Asked == 0 {
+				t.Errorf("of %d requests beside the flood %d failed: %q", f.Asked, f.Failed, f.Errors)
+			}
+			if peak > mostMemory {
+				t.Errorf("the worker had %d MiB, at most %d are allowed", peak>>20, mostMemory>>20)
+			}
+			w.In(t).Eventually("nothing is left of the flood", func() bool {
+				return metric(t, p, "sallyport_sidecar_open_connections") == 0 && metric(t, p, "go_goroutines") < 60
+			})
+		})
+	}
+	if p.Worker() != worker {
+		t.Error("the worker died and was started again")
+	}
+}
+
+// metric gives a gauge of the program's.
+func metric(t *testing.T, p *e2e.Program, name string) float64 {
+	t.Helper()
+	response, err := http.Get(p.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "\n"+name+" ")
+	line, _, _ := strings.Cut(rest, "\n")
+	value, err := strconv.ParseFloat(line, 64)
+	if !found || err != nil {
+		t.Fatalf("no %s in the metrics: %v", name, err)
+	}
+	return value
+}
+
+// floodOrigin is an upstream that is as hostile as it can be, where it is asked to.
+func floodOrigin(t *testing.T) http.Handler {
+	bombs := make(map[string][]byte)
+	for coding, pack := range map[string]func(io.Writer) (io.WriteCloser, error){
+		"gzip":    func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
+		"deflate": func(w io.Writer) (io.WriteCloser, error) { return zlib.NewWriter(w), nil },
+		"br":      func(w io.Writer) (io.WriteCloser, error) { return brotli.NewWriter(w), nil },
+		"zstd":    func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+	} {
+		var packed bytes.Buffer
+		out, err := pack(&packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zeros := make([]byte, 1<<20)
+		for range 64 {
+			if _, err := out.Write(zeros); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		bombs[coding] = packed.Bytes()
+	}
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/never":
+			<-r.Context().Done()
+		case "/swallow":
+			_, _ = io.Copy(io.Discard, r.Body)
+		case "/long":
+			piece := make([]byte, 64<<10)
+			for err := error(nil); err == nil; {
+				_, err = rw.Write(piece)
+			}
+		case "/bomb":
+			rw.Header().Set("Content-Encoding", r.URL.RawQuery)
+			_, _ = rw.Write(bombs[r.URL.RawQuery])
+		default:
+			fmt.Fprintln(rw, "ok")
+		}
+	})
+}
