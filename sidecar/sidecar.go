@@ -140,6 +140,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Malformed: w.malformedHTTP2,
 		Finish:    w.finish,
 		Tunnel:    w.tunnel,
+		Idle:      w.gate.Idle,
 		Dial:      w.dial,
 		Roots:     roots,
 		Log:       config.Log,

@@ -27,6 +27,8 @@ type Flow struct {
 	Protocol string     // the ALPN protocol agreed on, or "h2" begun without TLS; empty for none
 	Dialled  netip.Addr // what was connected to, to pass it through; zero for nothing
 	Accepted time.Time
+
+	place *place // of the connection; nil if it was not accepted here
 }
 
 // conn is a client's connection whose first bytes were read already. It carries

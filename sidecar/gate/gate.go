@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -92,6 +93,7 @@ type Gate struct {
 	flows  sync.WaitGroup // that are not handed over yet, or passed through
 	idle   time.Duration
 
+	places    places
 	upstreams atomic.Int64 // connections to routes, begun ones included
 	most      int64        // of them
 
@@ -105,7 +107,7 @@ type Gate struct {
 func New(config Config) *Gate {
 	g := &Gate{
 		config: config, passed: make(chan net.Conn), done: make(chan struct{}), idle: idleTimeout, most: mostUpstreams,
-		open: make(map[*conn]struct{}), passing: make(map[*passing]struct{}),
+		places: newPlaces(), open: make(map[*conn]struct{}), passing: make(map[*passing]struct{}),
 	}
 	g.tls = g.newTLS()
 	return g
@@ -157,13 +159,20 @@ func (g *Gate) drain() {
 // receive takes one connection to where it belongs.
 func (g *Gate) receive(ctx context.Context, raw *net.TCPConn) {
 	flow := &Flow{Accepted: time.Now(), Client: addrPort(raw.RemoteAddr())}
+	if flow.place = g.places.take(raw); flow.place == nil {
+		g.refuse(raw, flow, &Refusal{Code: "too_many_connections", Hint: fmt.Sprintf("%d connections of this sandbox are open, and none is idle; close some", g.places.most)})
+		return
+	}
 	var err error
 	flow.Original, flow.Direct, err = g.config.OriginalDst(raw)
 	if err != nil {
 		g.refuse(raw, flow, &Refusal{Code: "no_destination", Hint: err.Error()})
+		g.places.leave(flow.place)
 		return
 	}
-	g.settle(ctx, raw, flow)
+	if !g.settle(ctx, raw, flow) {
+		g.places.leave(flow.place)
+	}
 }
 
 // Enter takes a connection that was accepted elsewhere, as if it had come from
@@ -179,11 +188,15 @@ func (g *Gate) Enter(ctx context.Context, c net.Conn, flow *Flow) {
 	g.flows.Add(1)
 	g.mu.Unlock()
 	defer g.flows.Done()
+	if within := FlowOf(c); within != nil {
+		flow.place = within.place
+	}
 	g.settle(ctx, c, flow)
 }
 
-// settle hands a connection over, passes it through, or resets it.
-func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) {
+// settle hands a connection over, passes it through, or resets it. It reports
+// whether somebody has the connection now.
+func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) bool {
 	interrupt := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	passed, through, refusal := g.admit(ctx, newConn(raw, flow))
 	if !interrupt() && refusal == nil {
@@ -199,10 +212,12 @@ func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) {
 	case refusal != nil:
 		g.refuse(raw, flow, refusal)
 	case through != nil:
+		flow.place.rest(false)
 		g.pass(through)
 	default:
-		g.handOver(raw, passed)
+		return g.handOver(raw, passed)
 	}
+	return false
 }
 
 func (g *Gate) refuse(raw net.Conn, flow *Flow, refusal *Refusal) {
@@ -210,14 +225,24 @@ func (g *Gate) refuse(raw net.Conn, flow *Flow, refusal *Refusal) {
 	reset(raw)
 }
 
-// handOver gives a connection to whoever accepts.
-func (g *Gate) handOver(raw, passed net.Conn) {
+// handOver gives a connection to whoever accepts, if anybody does.
+func (g *Gate) handOver(raw, passed net.Conn) bool {
 	g.track(passed)
 	select {
 	case g.passed <- passed:
+		return true
 	case <-g.done:
 		passed.Close()
 		reset(raw)
+		return false
+	}
+}
+
+// Idle notes of a connection that was handed over whether it waits for its client.
+// Such ones are closed where there are too many.
+func (g *Gate) Idle(c net.Conn, idle bool) {
+	if flow := FlowOf(c); flow != nil {
+		flow.place.rest(idle)
 	}
 }
 
@@ -296,6 +321,7 @@ func (g *Gate) track(passed net.Conn) {
 }
 
 func (g *Gate) forget(c *conn) {
+	g.places.leave(c.flow.place)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.open, c)

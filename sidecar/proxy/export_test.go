@@ -36,3 +36,12 @@ func CheckWebSocket(r *http.Request) error {
 	}
 	return nil
 }
+
+// SetLoad sets how many requests may be under way, and how many bytes of heap are
+// too many.
+func (s *Server) SetLoad(requests int, bytes uint64) {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	s.load.most = requests
+	s.load.bytes.Store(bytes)
+}

@@ -37,6 +37,7 @@ type front struct {
 	pieces  int       // reads of the request's head
 	until   time.Time // the deadline of reads, as far as it is known
 
+	stall
 	mu      sync.Mutex // of what is written: the upload's goroutine may say 100
 	request *http.Request
 	begun   bool // the final response has
@@ -103,6 +104,7 @@ func (f *front) await() bool {
 		return false
 	}
 	f.request = nil
+	f.server.idle(f.conn, true)
 	f.pending = f.readFirst(restTime) || f.rest() && f.readFirst(headTimeout)
 	return f.pending && f.state.CompareAndSwap(frontIdle, frontBusy)
 }
@@ -159,6 +161,7 @@ func (f *front) serve() bool {
 	if err != nil {
 		return false
 	}
+	f.server.idle(f.conn, false)
 	f.request, f.begun, f.arrived, f.last = r, false, true, r.Close
 	if r.Method == http.MethodConnect && f.facts.Direct {
 		f.tunnel(r)
@@ -259,6 +262,12 @@ func netConn(c net.Conn) net.Conn {
 func ended(body io.ReadCloser) bool {
 	counted, ok := body.(*countedBody)
 	return !ok || counted.done.Load()
+}
+
+// abort ends the connection.
+func (f *front) abort() {
+	f.leave()
+	f.conn.Close()
 }
 
 func (f *front) stopBody() {

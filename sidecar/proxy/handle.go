@@ -21,6 +21,11 @@ type client interface {
 	upgrade(*http.Response) (io.ReadWriteCloser, error)
 	// stopBody makes reads of the request's body fail.
 	stopBody()
+	// stalled is since when the client takes nothing of what is written to it, in
+	// nanoseconds since the epoch; 0 if it does.
+	stalled() int64
+	// abort cuts the client off.
+	abort()
 }
 
 // travel is an exchange on its way.
@@ -50,6 +55,11 @@ func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Fa
 		r.Body = t.body
 	}
 	defer func() { s.finish(t) }()
+	refusal := s.load.enter(c, r)
+	defer s.load.leave(c)
+	if refusal != nil {
+		return s.refuse(t, refusal)
+	}
 	if err := s.prepare(ctx, r, t); err != nil {
 		t.Decision = Refuse
 		return s.refuse(t, err)

@@ -17,6 +17,10 @@ import (
 // for a default. net/http keeps a buffer for the longest a connection had.
 const maxFrame = 16 << 10
 
+// clientWindow is how much a client may have sent on a connection that is not read
+// yet. It is on this machine, where a window need not span a long way.
+const clientWindow = 256 << 10
+
 // http2Server serves the clients that speak HTTP/2, by net/http.
 type http2Server struct {
 	*http.Server
@@ -34,11 +38,12 @@ func newHTTP2Server(s *Server, address net.Addr) *http2Server {
 	return &http2Server{
 		Server: &http.Server{
 			Handler:                      s,
+			ConnState:                    s.connState,
 			ReadHeaderTimeout:            headTimeout,
 			IdleTimeout:                  idleTimeout,
 			MaxHeaderBytes:               2 * maxHead, // longer ones than maxHead are for takeHTTP2 to refuse
 			Protocols:                    protocols,
-			HTTP2:                        &http.HTTP2Config{MaxReadFrameSize: maxFrame, SendPingTimeout: pingAfter, CountError: s.config.Malformed},
+			HTTP2:                        &http.HTTP2Config{MaxReadFrameSize: maxFrame, MaxReceiveBufferPerConnection: clientWindow, MaxReceiveBufferPerStream: clientWindow, SendPingTimeout: pingAfter, CountError: s.config.Malformed},
 			DisableGeneralOptionsHandler: true,
 			ErrorLog:                     slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -94,18 +99,12 @@ func (h *http2Server) shutdown(bound context.Context) {
 // checkFields refuses a list of fields that is too long. net/http has refused
 // those that RFC 9113 section 8.2.2 does, with a 400 of its own.
 func checkFields(r *http.Request) *Error {
-	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
-	for name, values := range r.Header {
-		for _, value := range values {
-			size += len(name) + len(value) + fieldOverhead
-		}
-	}
 	for name := range r.Header {
 		if folded := strings.ReplaceAll(name, "_", "-"); folded != name && (strings.EqualFold(folded, "Content-Length") || strings.EqualFold(folded, "Transfer-Encoding")) {
 			return Errorf(http.StatusBadRequest, "malformed_request", "the header field %q could be taken for %s", name, folded)
 		}
 	}
-	if size > maxHead {
+	if size := headSize(r); size > maxHead {
 		return Errorf(http.StatusRequestHeaderFieldsTooLarge, "head_too_long", "the request's fields have %d bytes; %d are allowed", size, maxHead)
 	}
 	return nil
@@ -125,6 +124,16 @@ func (t *travel) takeHTTP2(r *http.Request) *Error {
 		t.socket, t.Method, t.body = true, r.Method, nil
 	}
 	return err
+}
+
+// connState tells of connections that have no stream open.
+func (s *Server) connState(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateIdle:
+		s.idle(c, true)
+	case http.StateActive:
+		s.idle(c, false)
+	}
 }
 
 type factsKey struct{}
@@ -155,6 +164,7 @@ type stream struct {
 	ctx     context.Context // ends with the stream
 	buffers *buffers
 	data    io.ReadCloser // of the stream
+	stall
 
 	mu    sync.Mutex // of what is written: net/http's transport tells of a 1xx when it likes
 	begun bool       // the final response has
@@ -223,6 +233,7 @@ func (s *stream) copy(body io.Reader) (total int64, err error) {
 		n, err := body.Read(buffer)
 		if n > 0 {
 			total += int64(n)
+			s.stall.begin()
 			if _, err := s.Write(buffer[:n]); err != nil {
 				return total, fmt.Errorf("write the response: %w", err)
 			}
@@ -236,6 +247,7 @@ func (s *stream) copy(body io.Reader) (total int64, err error) {
 		if err := flusher.Flush(); err != nil {
 			return total, fmt.Errorf("write the response: %w", err)
 		}
+		s.stall.end()
 	}
 }
 
@@ -276,9 +288,11 @@ func (c *channel) Write(p []byte) (int, error) {
 func (c *channel) Close() error { return c.stream.data.Close() }
 
 // abort ends a Write too, that waits for the client to read.
-func (c *channel) abort() {
+func (c *channel) abort() { c.stream.abort() }
+
+func (s *stream) abort() {
 	// It can't be set only on a stream that has ended.
-	_ = c.controller.SetWriteDeadline(time.Unix(1, 0))
+	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
 }
 
 // stopBody ends a Read of the stream too that waits for the client.

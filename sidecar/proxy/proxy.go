@@ -58,9 +58,12 @@ type Config struct {
 	// Tunnel takes over a direct connection that asked by CONNECT to be joined to
 	// host and port, and returns when it is done with it.
 	Tunnel func(ctx context.Context, c net.Conn, host string, port uint16)
-	Dial   DialFunc
-	Roots  *x509.CertPool // authorities of upstream certificates
-	Log    *slog.Logger
+	// Idle is told of a connection whether it waits for a request, or has one under
+	// way; nil for nobody.
+	Idle  func(c net.Conn, idle bool)
+	Dial  DialFunc
+	Roots *x509.CertPool // authorities of upstream certificates
+	Log   *slog.Logger
 }
 
 // Server serves the connections of one sandbox.
@@ -70,13 +73,21 @@ type Server struct {
 	fronts    fronts
 	tunnels   tunnels
 	buffers   buffers
+	load      load
 }
 
 // New makes a Server.
 func New(config Config) *Server {
 	s := &Server{config: config}
+	s.load.begin()
 	s.upstreams = newUpstreams(config.Dial, config.Roots, &s.buffers)
 	return s
+}
+
+func (s *Server) idle(c net.Conn, idle bool) {
+	if s.config.Idle != nil {
+		s.config.Idle(c, idle)
+	}
 }
 
 // Keep drops the upstream connections of every credential version that is not

@@ -37,7 +37,7 @@ func (f *front) respond(response *http.Response) (int64, error) {
 	framing := f.frame(response)
 	f.head(w, response, framing)
 	if framing == noBody || !f.arrived {
-		if _, err := f.conn.Write(w.bytes); err != nil || framing == noBody {
+		if err := f.write(w); err != nil || framing == noBody {
 			return 0, err
 		}
 		w.bytes = w.bytes[:0]
@@ -59,7 +59,7 @@ func (f *front) respond(response *http.Response) (int64, error) {
 			w.text("\r\n")
 		}
 		if len(w.bytes) > 0 {
-			if _, err := f.conn.Write(w.bytes); err != nil {
+			if err := f.write(w); err != nil {
 				return total, fmt.Errorf("write the response: %w", err)
 			}
 			w.bytes = w.bytes[:0]
@@ -68,6 +68,14 @@ func (f *front) respond(response *http.Response) (int64, error) {
 			return total, nil
 		}
 	}
+}
+
+// write writes what was gathered.
+func (f *front) write(w *writer) error {
+	f.stall.begin()
+	defer f.stall.end()
+	_, err := f.conn.Write(w.bytes)
+	return err
 }
 
 // framing is how a body's end is told (RFC 9112 section 6.3).

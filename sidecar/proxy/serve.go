@@ -31,6 +31,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	second := newHTTP2Server(s, listener.Addr())
 	var serving sync.WaitGroup
 	serving.Go(func() { second.serve() })
+	watched, unwatch := context.WithCancel(behind)
+	serving.Go(func() { s.load.watch(watched) })
 	err := s.accept(behind, listener, second, &serving)
 
 	bound, release := context.WithTimeout(behind, drainTimeout)
@@ -40,6 +42,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	s.fronts.drain()
 	s.tunnels.close() // nobody knows when they would end
 	second.shutdown(bound)
+	unwatch()
 	serving.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
