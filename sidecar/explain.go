@@ -82,7 +82,7 @@ func inClear(now *served, x *proxy.Exchange, err error) error {
 	if err == nil || x.TLS {
 		return err
 	}
-	if binding, matchErr := now.table.Match(x.Host, 443, true); matchErr == nil && binding != nil {
+	if now.table.Bound(x.Host, 443, true) {
 		return proxy.Errorf(http.StatusBadRequest, "plain_http", "plain HTTP to %s gets no credential; use https, or store the credential with --allow-http", x.Host)
 	}
 	return err

@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
+	"sallyport/sidecar/bind"
 	"sallyport/sidecar/proxy"
 )
 
@@ -25,16 +27,48 @@ func override(fields http.Header) (name string, found bool) {
 }
 
 // permit asks the policy about a request.
-func permit(now *served, x *proxy.Exchange, r *http.Request) error {
+func permit(now *served, x *proxy.Exchange, r *http.Request) (bind.Permitted, error) {
+	var none bind.Permitted
 	if !x.TLS && x.SNI != "" && x.Host != x.SNI {
-		return proxy.Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for %s, the CONNECT for %s; open a connection of its own", x.Host, x.SNI)
+		return none, proxy.Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for %s, the CONNECT for %s; open a connection of its own", x.Host, x.SNI)
 	}
 	if now.table.Refined(x.Host, x.Port) {
 		if name, found := override(r.Header); found {
-			return proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+			return none, proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
 		}
 	}
-	return now.table.Permit(x.Host, x.Port, x.TLS, r.Method, r.URL.EscapedPath())
+	return now.table.Permit(requestOf(x, r))
+}
+
+// requestOf is what the policy is asked about.
+func requestOf(x *proxy.Exchange, r *http.Request) bind.Request {
+	return bind.Request{Host: x.Host, Port: x.Port, TLS: x.TLS, Method: r.Method, Path: r.URL.EscapedPath()}
+}
+
+// errSteered is that of a request that became another one after it was permitted,
+// which is our fault.
+var errSteered = proxy.Errorf(http.StatusInternalServerError, "misdirected", "the request is not the one that was permitted; nothing was sent")
+
+// check makes sure, before a credential goes into it, that a request is the one
+// that was permitted: to the same place, by the same method, for the same path.
+func check(permitted bind.Permitted, out *http.Request) error {
+	port := 80
+	if out.URL.Scheme == "https" {
+		port = 443
+	}
+	if text := out.URL.Port(); text != "" {
+		var err error
+		if port, err = strconv.Atoi(text); err != nil {
+			return errSteered
+		}
+	}
+	is := permitted.Is(bind.Request{
+		Host: out.URL.Hostname(), Port: uint16(port), TLS: out.URL.Scheme == "https", Method: out.Method, Path: out.URL.EscapedPath(),
+	})
+	if !is || out.Host != out.URL.Host {
+		return errSteered
+	}
+	return nil
 }
 
 // dial connects to the upstream of a request. The policy may deny the address.
@@ -63,13 +97,14 @@ func (w *worker) dial(ctx context.Context, host string, port uint16) (net.Conn, 
 // connected to is judged by the same rules. A new version of the credential changes
 // nothing.
 func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credential string) func() bool {
-	host, port, secure, method, path := x.Host, x.Port, x.TLS, r.Method, r.URL.EscapedPath()
+	asked := requestOf(x, r)
 	return func() bool {
 		now := w.served.Load()
-		if now.refusal != nil || now.table.Permit(host, port, secure, method, path) != nil || !now.table.SameConnects(then.table, host, port) {
+		permitted, err := now.table.Permit(asked)
+		if now.refusal != nil || err != nil || !now.table.SameConnects(then.table, asked.Host, asked.Port) {
 			return false
 		}
-		binding, err := now.table.Match(host, port, secure)
+		binding, err := permitted.Binding()
 		return err == nil && binding.GetCredentialId() == credential && (credential == "" || binding.GetAllowWebsocket())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 
 	"sallyport/control/api"
+	"sallyport/sidecar/bind"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
@@ -32,10 +33,11 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		if now.refusal != nil {
 			return nil, now.refusal
 		}
-		if err := permit(now, x, r); err != nil {
+		permitted, err := permit(now, x, r)
+		if err != nil {
 			return nil, err
 		}
-		binding, err := now.table.Match(x.Host, x.Port, x.TLS)
+		binding, err := permitted.Binding()
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +51,7 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 			w.events.Cancel()
 			continue
 		}
-		plan, err := w.lease(ctx, now, binding, x, r)
+		plan, err := w.lease(ctx, now, permitted, binding, x, r)
 		if err != nil {
 			w.events.Cancel()
 		}
@@ -62,12 +64,12 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 
 // lease is the plan for a destination with a credential, once a place for the
 // request's event is reserved.
-func (w *worker) lease(ctx context.Context, now *served, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+func (w *worker) lease(ctx context.Context, now *served, permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
 	if err != nil {
 		return nil, err
 	}
-	return w.use(now, binding, lease, x, r)
+	return w.use(now, permitted, binding, lease, x, r)
 }
 
 // inspect is the plan for a destination without a credential.
@@ -84,7 +86,7 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 }
 
 // use is the plan for a destination with a credential.
-func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+func (w *worker) use(now *served, permitted bind.Permitted, binding *api.Binding, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	token := lease.Material()
 	if err := redact.Check(token); err != nil {
 		lease.Release()
@@ -102,6 +104,9 @@ func (w *worker) use(now *served, binding *api.Binding, lease *material.Lease, x
 		Upgrade:    binding.GetAllowWebsocket(),
 		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
 		Request: func(out *http.Request) error {
+			if err := check(permitted, out); err != nil {
+				return err
+			}
 			inject.Clear(out, binding.GetInject())
 			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
 				return err

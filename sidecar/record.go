@@ -50,7 +50,7 @@ func (w *worker) hint(flow *gate.Flow, refusal *gate.Refusal) string {
 func (w *worker) boundHost(flow *gate.Flow) bool {
 	table, port := w.served.Load().table, flow.Original.Port()
 	for _, tls := range []bool{true, false} {
-		if binding, err := table.Match(flow.Name, port, tls); binding != nil || err != nil {
+		if table.Bound(flow.Name, port, tls) {
 			return true
 		}
 	}

@@ -205,10 +205,10 @@ func check(b *api.Binding) error {
 
 func label(b *api.Binding) string { return b.GetVault() + "/" + b.GetName() }
 
-// Match gives the binding that serves host, as api.NormalizeHost spells it, at
+// match gives the binding that serves host, as api.NormalizeHost spells it, at
 // port over TLS or plain HTTP. It is nil if none does. The error is an ErrTie
 // if several do.
-func (t *Table) Match(host string, port uint16, tls bool) (*api.Binding, error) {
+func (t *Table) match(host string, port uint16, tls bool) (*api.Binding, error) {
 	if c, ok := t.choices[place{name: host, port: port, tls: tls}]; ok {
 		return c.binding, c.tie
 	}

@@ -65,7 +65,7 @@ func TestMatch(t *testing.T) {
 		{"", 443, true, ""},
 	}
 	for _, tt := range tests {
-		b, err := tab.Match(tt.host, tt.port, tt.tls)
+		b, err := tab.match(tt.host, tt.port, tt.tls)
 		if err != nil || b.GetName() != tt.want {
 			t.Errorf("%s:%d tls=%v: %q, %v; want %q", tt.host, tt.port, tt.tls, b.GetName(), err, tt.want)
 		}
@@ -78,7 +78,7 @@ func TestTieIsRefusedByName(t *testing.T) {
 		binding("b", true, "api.example.com", "*.example.com"),
 		binding("c", true, "*.example.com:443"),
 	})
-	b, err := tab.Match("api.example.com", 443, true)
+	b, err := tab.match("api.example.com", 443, true)
 	if b != nil || !errors.Is(err, ErrTie) {
 		t.Fatalf("%v, %v", b, err)
 	}
@@ -87,14 +87,14 @@ func TestTieIsRefusedByName(t *testing.T) {
 			t.Errorf("%q does not name %s", err, name)
 		}
 	}
-	if _, err := tab.Match("www.example.com", 443, true); !errors.Is(err, ErrTie) {
+	if _, err := tab.match("www.example.com", 443, true); !errors.Is(err, ErrTie) {
 		t.Errorf("wildcards: %v", err)
 	}
-	if b, err := tab.Match("api.example.com", 80, false); err != nil || b.GetName() != "b" {
+	if b, err := tab.match("api.example.com", 80, false); err != nil || b.GetName() != "b" {
 		t.Errorf("plain: %v, %v", b, err)
 	}
 	only := table(t, []*api.Binding{binding("a", false, "api.example.com", "api.example.com")})
-	if b, err := only.Match("api.example.com", 443, true); err != nil || b == nil {
+	if b, err := only.match("api.example.com", 443, true); err != nil || b == nil {
 		t.Errorf("twice the same pattern: %v, %v", b, err)
 	}
 }
@@ -206,7 +206,7 @@ func TestMatchAgreesWithPatterns(t *testing.T) {
 		if len(best) == 0 {
 			best = wild
 		}
-		got, err := tab.Match(host, port, tls)
+		got, err := tab.match(host, port, tls)
 		switch {
 		case len(best) == 0 && (got != nil || err != nil),
 			len(best) == 1 && (got != best[0] || err != nil),
@@ -249,7 +249,7 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := tab.Match(host, port, tls)
+		got, err := tab.match(host, port, tls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +263,7 @@ func FuzzMatch(f *testing.F) {
 func TestMatchAllocatesNothing(t *testing.T) {
 	tab := table(t, []*api.Binding{binding("a", false, "*.example.com")})
 	if n := testing.AllocsPerRun(100, func() {
-		if b, err := tab.Match("api.example.com", 443, true); b == nil || err != nil {
+		if b, err := tab.match("api.example.com", 443, true); b == nil || err != nil {
 			t.Error("no match")
 		}
 	}); n != 0 {
@@ -274,7 +274,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 func BenchmarkMatch(b *testing.B) {
 	tab := table(b, []*api.Binding{binding("a", false, "*.example.com"), binding("b", false, "api.example.org")})
 	for b.Loop() {
-		if got, _ := tab.Match("api.example.com", 443, true); got == nil {
+		if got, _ := tab.match("api.example.com", 443, true); got == nil {
 			b.Fatal("no match")
 		}
 	}

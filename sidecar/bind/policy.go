@@ -184,37 +184,6 @@ func (r *policyRule) fits(d Destination) (name string, fits bool) {
 	return "", false
 }
 
-// Permit decides about a request to host, as api.NormalizeHost spells it, with
-// the path as it was escaped. Its errors are a *DeniedError and ErrPath.
-func (t *Table) Permit(host string, port uint16, tls bool, method, path string) error {
-	d := Destination{Host: host, Port: port}
-	for i := range t.policy.rules {
-		r := &t.policy.rules[i]
-		if !slices.Contains(r.ports, port) {
-			continue
-		}
-		if _, fits := r.fits(d); !fits {
-			continue
-		}
-		fits, err := r.request(method, path)
-		switch {
-		case err != nil:
-			return err
-		case fits && r.denies():
-			return &DeniedError{Rule: r.number}
-		case fits:
-			return nil
-		}
-	}
-	if http := port == httpsPort || port == httpPort; http && t.policy.otherwise != api.Action_ACTION_DENY {
-		return nil // whether it is bound or not
-	}
-	if t.otherwise(d, t.bound(host, port, tls)) == api.Action_ACTION_DENY {
-		return &DeniedError{}
-	}
-	return nil
-}
-
 // Refined reports whether rules go by the methods or paths of requests to host.
 func (t *Table) Refined(host string, port uint16) bool {
 	return slices.ContainsFunc(t.policy.rules, func(r policyRule) bool {
@@ -223,15 +192,16 @@ func (t *Table) Refined(host string, port uint16) bool {
 	})
 }
 
-// bound reports whether a credential serves a destination, or several do.
-func (t *Table) bound(host string, port uint16, tls bool) bool {
-	binding, err := t.Match(host, port, tls)
+// Bound reports whether a credential serves a destination, or several do. It tells
+// what to say of a request, and gives none.
+func (t *Table) Bound(host string, port uint16, tls bool) bool {
+	binding, err := t.match(host, port, tls)
 	return binding != nil || err != nil
 }
 
 // boundAnyhow is bound over TLS or plain HTTP.
 func (t *Table) boundAnyhow(host string, port uint16) bool {
-	return host != "" && (t.bound(host, port, true) || t.bound(host, port, false))
+	return host != "" && (t.Bound(host, port, true) || t.Bound(host, port, false))
 }
 
 // PassesPort reports whether a rule names port for passing through, so that what

@@ -144,11 +144,11 @@ func TestCrookedPathsAreRefused(t *testing.T) {
 	allowing := policyTable(t, deny, nil, &api.PolicyRule{Action: inspect, Hosts: []string{"api.test"}, Paths: []string{"/public"}})
 	for _, path := range crooked {
 		for name, tab := range map[string]*Table{"denying": denying, "allowing": allowing} {
-			if err := tab.Permit("api.test", 443, true, "GET", path); err == nil {
+			if err := tab.decide(Request{"api.test", 443, true, "GET", path}); err == nil {
 				t.Errorf("%s: %q gets through", name, path)
 			}
 		}
-		if err := denying.Permit("other.test", 443, true, "GET", path); err != nil {
+		if err := denying.decide(Request{"other.test", 443, true, "GET", path}); err != nil {
 			t.Errorf("%q to another host: %v", path, err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestCrookedPathsAreRefused(t *testing.T) {
 		"/": false, "/administrator": false, "/admi": false, "/x/admin": false, "/a/b.c/d": false, "/docs/%C3%A9": false, "/100%25": false, "/a%20b": false, "/...x": false,
 		"/admin-": false, "/.well-known/x": false,
 	} {
-		err := denying.Permit("api.test", 443, true, "GET", path)
+		err := denying.decide(Request{"api.test", 443, true, "GET", path})
 		var refused *DeniedError
 		if errors.As(err, &refused) != denied || err != nil && !denied {
 			t.Errorf("%q: %v, want denied: %v", path, err, denied)
@@ -189,7 +189,7 @@ func TestPermit(t *testing.T) {
 		{"pinned.test", 80, "GET", "/", -1}, {"pinned.test", 443, "DELETE", "/", 1},
 		{"odd.test", 8080, "GET", "/", -1}, {"odd.test", 443, "GET", "/", 0}, {"other.test", 443, "GET", "/", 0}, {"bound.test", 8443, "GET", "/", 0},
 	} {
-		err := tab.Permit(tt.host, tt.port, true, tt.method, tt.path)
+		err := tab.decide(Request{tt.host, tt.port, true, tt.method, tt.path})
 		var denied *DeniedError
 		switch {
 		case tt.rule < 0 && err != nil, tt.rule >= 0 && (!errors.As(err, &denied) || denied.Rule != tt.rule):
@@ -296,7 +296,7 @@ func TestRouteAgreesWithPermit(t *testing.T) {
 		}
 		for _, method := range []string{"GET", "POST"} {
 			for _, path := range []string{"/", "/x", "/x/y", "/xy"} {
-				permitted := tab.Permit(host, port, true, method, path) == nil
+				permitted := tab.decide(Request{host, port, true, method, path}) == nil
 				if want := naive(p, bound, host, port, method, path); permitted != want {
 					t.Fatalf("%s %s: permitted %v, want %v", method, path, permitted, want)
 				}

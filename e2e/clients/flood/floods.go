@@ -22,13 +22,11 @@ import (
 type flooder struct {
 	host string
 	size int
+	hold time.Duration // how long connections are open when all of them are there
 
 	mu              sync.Mutex
 	opened, refused int
 }
-
-// hold is how long connections are held open when all of them are there.
-const hold = 2 * time.Second
 
 var floods = map[string]func(*flooder){
 	"connections": func(f *flooder) { f.each(f.size, f.dial, func(c net.Conn) { f.await(c) }) },
@@ -140,7 +138,7 @@ func (f *flooder) secure2() (net.Conn, error) {
 
 // await holds a connection open, and notes if the other side ends it.
 func (f *flooder) await(c net.Conn) {
-	_ = c.SetReadDeadline(time.Now().Add(hold))
+	_ = c.SetReadDeadline(time.Now().Add(f.hold))
 	_, err := io.Copy(io.Discard, c)
 	var timeout net.Error
 	if !errors.As(err, &timeout) || !timeout.Timeout() {
@@ -159,10 +157,10 @@ func (f *flooder) write(c net.Conn, text string) {
 
 // drip sends a beginning, and then a byte at a time.
 func (f *flooder) drip(c net.Conn, begin string) {
-	end := time.Now().Add(hold)
+	end := time.Now().Add(f.hold)
 	_, err := io.WriteString(c, begin)
 	for err == nil && time.Now().Before(end) {
-		time.Sleep(hold / 4)
+		time.Sleep(f.hold / 4)
 		_, err = io.WriteString(c, "x")
 	}
 	if err != nil {
@@ -219,7 +217,7 @@ func (f *flooder) many(c net.Conn, n int, write func(fr *http2.Framer, i int) er
 		f.refuse()
 		return
 	}
-	time.Sleep(hold)
+	time.Sleep(f.hold)
 	if fr.WritePing(false, [8]byte{1}) != nil || fr.WritePing(false, [8]byte{2}) != nil {
 		f.refuse()
 	}
@@ -303,7 +301,7 @@ func (f *flooder) rapidReset(c net.Conn) {
 // frames sends one kind of frame without end, and reads no answer.
 func (f *flooder) frames(write func(*http2.Framer) error) {
 	f.each(f.few(), f.secure2, func(c net.Conn) {
-		_ = c.SetWriteDeadline(time.Now().Add(hold))
+		_ = c.SetWriteDeadline(time.Now().Add(f.hold))
 		fr := http2.NewFramer(c, nil)
 		err := fr.WriteSettings()
 		for range 1000 * f.size {
@@ -313,7 +311,7 @@ func (f *flooder) frames(write func(*http2.Framer) error) {
 			}
 			err = write(fr)
 		}
-		time.Sleep(hold)
+		time.Sleep(f.hold)
 	})
 }
 

@@ -33,7 +33,8 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	f := &flooder{host: args[0], size: size}
+	// The larger a flood, the longer it takes to come.
+	f := &flooder{host: args[0], size: size, hold: min(300*time.Millisecond+time.Duration(size)*time.Millisecond, 10*time.Second)}
 	if err := f.raiseFiles(); err != nil {
 		return err
 	}
