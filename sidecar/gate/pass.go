@@ -19,7 +19,7 @@ const idleTimeout = time.Hour
 
 // mostUpstreams bounds the connections of one sandbox to routes. Each flow takes
 // two descriptors and each direction that is spliced a pipe, so at most six: with
-// 1,024 most of the worker's 20,000 are left for requests, and for the control plane.
+// 1,024 most of the worker's descriptors are left for requests, and for the control plane.
 const mostUpstreams = 1024
 
 // Passage is a flow that was passed through, when it has ended.
