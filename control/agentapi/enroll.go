@@ -38,7 +38,7 @@ func (s *Server) Enroll(ctx context.Context, request *connect.Request[api.Enroll
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Store.SetIdentity(ctx, who.SandboxID, keyHash, m.GetSealKey(), clean(m.GetVersion(), maxVersionLength)); err != nil {
+	if err := s.Store.SetIdentity(ctx, who.TeamID, who.SandboxID, keyHash, m.GetSealKey(), clean(m.GetVersion(), maxVersionLength)); err != nil {
 		return nil, err
 	}
 	certificate, err := s.issue(identity.Sandbox{Team: who.TeamID, ID: who.SandboxID}, publicKey, 1)
@@ -66,7 +66,7 @@ func (s *Server) Renew(ctx context.Context, request *connect.Request[api.RenewRe
 		return nil, errGone
 	}
 	csrHash := sha256.Sum256(request.Msg.GetCsr())
-	generation, err := s.Store.AdvanceGeneration(ctx, p.ID, int64(request.Msg.GetGeneration()), csrHash[:])
+	generation, err := s.Store.AdvanceGeneration(ctx, p.Team, p.ID, int64(request.Msg.GetGeneration()), csrHash[:])
 	if err != nil {
 		return nil, gone(err)
 	}

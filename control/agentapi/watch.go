@@ -114,7 +114,7 @@ func (w *watch) receive(ctx context.Context) (applied <-chan int64, failed <-cha
 
 // push sends the newest snapshot, if it is newer than what was sent.
 func (w *watch) push(ctx context.Context, announced time.Time) error {
-	snapshot, err := w.server.Store.Snapshot(ctx, w.sandbox)
+	snapshot, err := w.server.Store.Snapshot(ctx, w.subscription.team, w.sandbox)
 	if err != nil {
 		return gone(err)
 	}
@@ -163,7 +163,7 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	if revision <= w.acknowledged {
 		return nil
 	}
-	if err := w.server.Store.Acknowledge(ctx, w.sandbox, revision); err != nil {
+	if err := w.server.Store.Acknowledge(ctx, w.subscription.team, w.sandbox, revision); err != nil {
 		return gone(err)
 	}
 	w.acknowledged = revision
@@ -179,7 +179,7 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 func (w *watch) connected(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
-	return gone(w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, true))
+	return gone(w.server.Store.SetConnected(ctx, w.subscription.team, w.sandbox, w.server.replica, true))
 }
 
 // disconnected says that the stream is no more. If a new one came meanwhile, its
@@ -187,7 +187,7 @@ func (w *watch) connected(ctx context.Context) error {
 func (w *watch) disconnected(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
-	err := w.server.Store.SetConnected(ctx, w.sandbox, w.server.replica, false)
+	err := w.server.Store.SetConnected(ctx, w.subscription.team, w.sandbox, w.server.replica, false)
 	if err == nil && w.server.hub.has(w.sandbox) {
 		err = w.connected(ctx)
 	}

@@ -29,13 +29,13 @@ func (s *Store) CreateAgent(ctx context.Context, teamID, name string, act contro
 
 // Agent gives the team's agent of that name.
 func (s *Store) Agent(ctx context.Context, teamID, name string) (control.Agent, error) {
-	return one(ctx, s.pool, fmt.Sprintf("agent %q", name), pgx.RowToStructByPos[control.Agent],
+	return one(ctx, s.in(teamID), fmt.Sprintf("agent %q", name), pgx.RowToStructByPos[control.Agent],
 		agentRows+`where a.team_id = $1 and a.name = $2`, teamID, name)
 }
 
 // Agents lists by name.
 func (s *Store) Agents(ctx context.Context, teamID string, page Page) (agents []control.Agent, next string, err error) {
-	agents, err = all(ctx, s.pool, "agents", pgx.RowToStructByPos[control.Agent],
+	agents, err = all(ctx, s.in(teamID), "agents", pgx.RowToStructByPos[control.Agent],
 		agentRows+`where a.team_id = $1 and a.name > $2 order by a.name limit $3`, teamID, page.After, page.limit())
 	agents, next = cut(page, agents, func(a control.Agent) string { return a.Name })
 	return agents, next, err

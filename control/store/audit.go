@@ -23,7 +23,7 @@ func (s *Store) Events(ctx context.Context, teamID string, page Page) (events []
 			return nil, "", errCursor
 		}
 	}
-	records, err := all(ctx, s.pool, "events", scanRecord, eventRows+`where team_id = $1 and position < $2 order by position desc limit $3`,
+	records, err := all(ctx, s.in(orInstallation(teamID)), "events", scanRecord, eventRows+`where team_id = $1 and position < $2 order by position desc limit $3`,
 		orInstallation(teamID), before, page.limit())
 	if err != nil {
 		return nil, "", err
@@ -114,8 +114,7 @@ func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
 // VerifyChain reads a team's events again and reports the first that is not as
 // it was written, or is missing. teamID "" is the installation itself.
 func (s *Store) VerifyChain(ctx context.Context, teamID string) error {
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	return s.inTx(ctx, options, func(tx pgx.Tx) error {
+	return s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
 		end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[head],
 			`select team_id, position, hash, now() from audit_heads where team_id = $1`, orInstallation(teamID))
 		if err != nil {

@@ -26,7 +26,7 @@ const eventColumns = `team_id, position, created_at, time, kind, actor, agent, s
 	method, path, protocol, decision, reason, status, credential, version, lease, bytes_out, bytes_in,
 	duration_us, upstream_us, redactions, detail, prev_hash, hash`
 
-const eventRows = "select " + eventColumns + " from audit_events "
+const eventRows = "select " + eventColumns + " from audit_log "
 
 // encoder takes the values of a record one after another.
 type encoder interface {

@@ -65,8 +65,8 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 			return err
 		}
 		_, err = tx.Exec(ctx, `
-			insert into credential_hosts (vault_id, credential_id, pattern, position)
-			select $1, $2, pattern, position from unnest($3::text[]) with ordinality as hosts (pattern, position)`, vaultID, c.ID, hosts)
+			insert into credential_hosts (team_id, vault_id, credential_id, pattern, position)
+			select $1, $2, $3, pattern, position from unnest($4::text[]) with ordinality as hosts (pattern, position)`, teamID, vaultID, c.ID, hosts)
 		if err != nil {
 			return interpret(err, "store the credential's hosts", "such vault")
 		}
@@ -98,15 +98,15 @@ func normalise(hosts []string) ([]string, error) {
 
 func addVersion(ctx context.Context, tx pgx.Tx, teamID, credentialID string, version int64, secret control.SealedSecret) error {
 	tag, err := tx.Exec(ctx, `
-		insert into credential_versions (vault_id, credential_id, version, key_version, salt, commitment, ciphertext)
-		select vault_id, id, $3, $4, $5, $6, $7 from credentials where team_id = $1 and id = $2`,
+		insert into credential_versions (team_id, vault_id, credential_id, version, key_version, salt, commitment, ciphertext)
+		select team_id, vault_id, id, $3, $4, $5, $6, $7 from credentials where team_id = $1 and id = $2`,
 		teamID, credentialID, version, secret.KeyVersion, secret.Salt, secret.Commitment, secret.Ciphertext)
 	return must(tag, err, "store the secret", "such data key of the vault")
 }
 
 // Credential gives the credential of that name in the vault of that name.
 func (s *Store) Credential(ctx context.Context, teamID, vault, name string) (control.Credential, error) {
-	return one(ctx, s.pool, fmt.Sprintf("credential %q in vault %q", name, vault), scanCredential,
+	return one(ctx, s.in(teamID), fmt.Sprintf("credential %q in vault %q", name, vault), scanCredential,
 		credentialRows+`where c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)
 }
 
@@ -115,7 +115,7 @@ func (s *Store) Credentials(ctx context.Context, teamID, vault string, page Page
 	if _, err := s.Vault(ctx, teamID, vault); err != nil {
 		return nil, "", err
 	}
-	credentials, err = all(ctx, s.pool, "credentials", scanCredential,
+	credentials, err = all(ctx, s.in(teamID), "credentials", scanCredential,
 		credentialRows+`where c.team_id = $1 and v.name = $2 and c.name > $3 order by c.name limit $4`, teamID, vault, page.After, page.limit())
 	credentials, next = cut(page, credentials, func(c control.Credential) string { return c.Name })
 	return credentials, next, err
@@ -156,7 +156,7 @@ func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string
 
 // SealedVersion gives one version of a secret.
 func (s *Store) SealedVersion(ctx context.Context, teamID, credentialID string, version int64) (control.SealedSecret, error) {
-	return one(ctx, s.pool, "such version of the credential", pgx.RowToStructByPos[control.SealedSecret], `
+	return one(ctx, s.in(teamID), "such version of the credential", pgx.RowToStructByPos[control.SealedSecret], `
 		select x.key_version, x.salt, x.commitment, x.ciphertext
 		from credential_versions x join credentials c on c.id = x.credential_id
 		where c.team_id = $1 and c.id = $2 and x.version = $3`, teamID, credentialID, version)

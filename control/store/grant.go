@@ -25,8 +25,7 @@ const unbound = "such credential bound to this sandbox at this version"
 // for a credential that does not exist, is not pinned, or has another version now.
 func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID string, version int64) (Bound, error) {
 	var b Bound
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
 		if _, err := enrolled(ctx, tx, "", teamID, sandboxID); err != nil {
 			return err
 		}
@@ -85,7 +84,7 @@ type Lease struct {
 // then may material be handed out.
 func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 	lease := Lease{ID: NewID()}
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, "begin", g.TeamID, func(tx pgx.Tx) error {
 		agent, err := enrolled(ctx, tx, "for share of s", g.TeamID, g.SandboxID)
 		if err != nil {
 			return err

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -16,8 +16,8 @@ import (
 var migrations embed.FS
 
 // migrate brings the schema up to date. Processes that start at once take turns
-// by an advisory lock.
-func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+// by an advisory lock. It works as the user of the URL, who owns the tables.
+func migrate(ctx context.Context, config pgx.ConnConfig) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
@@ -27,7 +27,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return fmt.Errorf("prepare the migrations' lock: %w", err)
 	}
-	db := stdlib.OpenDBFromPool(pool)
+	db := stdlib.OpenDB(config)
 	defer db.Close()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {

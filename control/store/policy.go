@@ -19,8 +19,7 @@ type AgentPolicy struct {
 // Policy gives the policy of the team's agent of that name.
 func (s *Store) Policy(ctx context.Context, teamID, agent string) (AgentPolicy, error) {
 	var p AgentPolicy
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
 		var agentID string
 		err := tx.QueryRow(ctx, `
 			select a.id, a.policy, t.revision from agents a join teams t on t.id = a.team_id where a.team_id = $1 and a.name = $2`,

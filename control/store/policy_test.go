@@ -33,7 +33,7 @@ func TestPolicy(t *testing.T) {
 	if read := got(f.Policy(t.Context(), f.Team.ID, "billing"))(t); !reflect.DeepEqual(read, set) || !reflect.DeepEqual(read.Policy, policy) {
 		t.Errorf("stored %+v\nanswered %+v\nread %+v", policy, set, read)
 	}
-	if snap := got(f.Snapshot(t.Context(), b.ID))(t); !reflect.DeepEqual(snap.Policy, policy) || snap.Revision != set.Revision {
+	if snap := got(f.Snapshot(t.Context(), f.Team.ID, b.ID))(t); !reflect.DeepEqual(snap.Policy, policy) || snap.Revision != set.Revision {
 		t.Errorf("the sandbox's snapshot is %+v", snap)
 	}
 	if other := got(f.Policy(t.Context(), f.Team.ID, "neighbour"))(t); !reflect.DeepEqual(other.Policy, control.DefaultPolicy()) {

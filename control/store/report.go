@@ -62,7 +62,7 @@ func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, repo
 // appendReports stores reports in one transaction, but for those that are stored
 // already if again is set. If it is not, it is errStored when there are such.
 func (s *Store) appendReports(ctx context.Context, teamID, sandboxID string, reports []Report, again bool) error {
-	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	return s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
 		who, err := reporterOf(ctx, tx, teamID, sandboxID)
 		if err != nil {
 			return err
@@ -173,12 +173,12 @@ func (r reporter) count(ctx context.Context, tx pgx.Tx, sandboxID string, n int)
 }
 
 func (s *Store) highestSequence(ctx context.Context, teamID, sandboxID string) (highest uint64, err error) {
-	return highest, s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	return highest, s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
 		if _, err := reporterOf(ctx, tx, teamID, sandboxID); err != nil {
 			return err
 		}
 		n, err := one(ctx, tx, "such sandbox", pgx.RowTo[int64],
-			`select coalesce(max(sequence), 0) from audit_events where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
+			`select coalesce(max(sequence), 0) from audit_log where team_id = $1 and sandbox = $2 and sequence > 0`, teamID, sandboxID)
 		highest = uint64(n)
 		return err
 	})
@@ -192,7 +192,7 @@ func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, reports []R
 		sequences[i] = int64(r.Sequence)
 	}
 	// Planned anew each time: a plan made when there were few events would read all of them.
-	rows, err := tx.Query(ctx, `select sequence, request_id from audit_events where sandbox = $1 and sequence > 0 and sequence = any($2)`,
+	rows, err := tx.Query(ctx, `select sequence, request_id from audit_log where sandbox = $1 and sequence > 0 and sequence = any($2)`,
 		pgx.QueryExecModeDescribeExec, sandboxID, sequences)
 	if err != nil {
 		return nil, interpret(err, "read the sandbox's events", "such sandbox")

@@ -141,7 +141,7 @@ func TestReportsLeaveConnections(t *testing.T) {
 	for range flood {
 		<-done
 	}
-	if n := f.pool.Config().MaxConns; n != maxConns {
+	if n := f.Store.pool.Config().MaxConns; n != maxConns {
 		t.Errorf("%d connections", n)
 	}
 }
@@ -152,14 +152,14 @@ func TestRenewalIsResentOnlyAtOnce(t *testing.T) {
 	b := f.sandbox("billing")
 	request := hash("csr")
 	for range 2 {
-		if to := got(f.AdvanceGeneration(t.Context(), b.ID, 1, request))(t); to != 2 {
+		if to := got(f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 1, request))(t); to != 2 {
 			t.Fatalf("generation %d", to)
 		}
 	}
 	if _, err := f.pool.Exec(t.Context(), `update sandboxes set renewed_at = renewed_at - $2::interval where id = $1`, b.ID, resendFor+time.Second); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.AdvanceGeneration(t.Context(), b.ID, 1, request)
+	_, err := f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 1, request)
 	wantCode(t, err, control.CodeForbidden)
 	state := got(one(t.Context(), f.pool, "sandbox", pgx.RowTo[control.SandboxState], `select state from sandboxes where id = $1`, b.ID))(t)
 	if state != control.SandboxLocked {

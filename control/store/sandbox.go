@@ -37,7 +37,7 @@ func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHa
 		if err := must(tag, err, "create a sandbox", what); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `insert into join_tokens (hash, sandbox_id, expires_at) values ($1, $2, $3)`, tokenHash, id, expires)
+		_, err = tx.Exec(ctx, `insert into join_tokens (hash, team_id, sandbox_id, expires_at) values ($1, $2, $3, $4)`, tokenHash, teamID, id, expires)
 		if err != nil {
 			return interpret(err, "store the join token", what)
 		}
@@ -49,7 +49,7 @@ func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHa
 
 // Sandbox gives one of the team's sandboxes.
 func (s *Store) Sandbox(ctx context.Context, teamID, sandboxID string) (control.Sandbox, error) {
-	return one(ctx, s.pool, "such sandbox", pgx.RowToStructByPos[control.Sandbox],
+	return one(ctx, s.in(teamID), "such sandbox", pgx.RowToStructByPos[control.Sandbox],
 		sandboxRows+`where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
 }
 
@@ -61,7 +61,7 @@ func (s *Store) Sandboxes(ctx context.Context, teamID string, page Page) (sandbo
 			return nil, "", errCursor
 		}
 	}
-	sandboxes, err = all(ctx, s.pool, "sandboxes", pgx.RowToStructByPos[control.Sandbox],
+	sandboxes, err = all(ctx, s.in(teamID), "sandboxes", pgx.RowToStructByPos[control.Sandbox],
 		sandboxRows+`where s.team_id = $1 and s.id < $2 order by s.id desc limit $3`, teamID, after.String(), page.limit())
 	sandboxes, next = cut(page, sandboxes, func(b control.Sandbox) string { return b.ID })
 	return sandboxes, next, err
@@ -115,7 +115,15 @@ type SandboxIdentity struct {
 // ConsumeJoinToken uses up a join token. It is CodeUnauthorized if the token is
 // unknown, expired or used; a second use also locks the sandbox and writes an event.
 func (s *Store) ConsumeJoinToken(ctx context.Context, tokenHash []byte) (SandboxIdentity, error) {
-	id, err := one(ctx, s.pool, "such join token", pgx.RowToStructByPos[SandboxIdentity], `
+	var id SandboxIdentity
+	unknown := control.Errorf(control.CodeUnauthorized, "the join token is unknown or has expired: create a new sandbox")
+	teamID, err := one(ctx, s.byToken(tokenHash), "such join token", pgx.RowTo[string], `select team_id from join_tokens where hash = $1`, tokenHash)
+	if control.CodeOf(err) == control.CodeNotFound {
+		return id, unknown
+	} else if err != nil {
+		return id, err
+	}
+	id, err = one(ctx, s.in(teamID), "such join token", pgx.RowToStructByPos[SandboxIdentity], `
 		update join_tokens j set used_at = now()
 		from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
 		where j.hash = $1 and j.used_at is null and j.expires_at > now() and s.id = j.sandbox_id and s.state = 'pending'
@@ -123,16 +131,14 @@ func (s *Store) ConsumeJoinToken(ctx context.Context, tokenHash []byte) (Sandbox
 	if control.CodeOf(err) != control.CodeNotFound {
 		return id, err
 	}
-	var teamID, sandboxID string
+	var sandboxID string
 	var used bool
-	err = s.pool.QueryRow(ctx, `
-		select s.team_id, s.id, j.used_at is not null from join_tokens j join sandboxes s on s.id = j.sandbox_id where j.hash = $1`,
-		tokenHash).Scan(&teamID, &sandboxID, &used)
+	err = s.in(teamID).QueryRow(ctx, `select sandbox_id, used_at is not null from join_tokens where hash = $1`, tokenHash).Scan(&sandboxID, &used)
 	switch {
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
 		return id, interpret(err, "read the join token", "such join token")
 	case err != nil || !used:
-		return id, control.Errorf(control.CodeUnauthorized, "the join token is unknown or has expired: create a new sandbox")
+		return id, unknown
 	}
 	if err := s.lockSandbox(ctx, teamID, sandboxID, "its join token was used a second time"); err != nil {
 		return id, err
@@ -145,13 +151,13 @@ var errNotEnrolled = control.Errorf(control.CodeForbidden, "the sandbox is not e
 // SetIdentity makes a pending sandbox whose join token was consumed an enrolled
 // one, at generation 1. publicKeyHash is the SHA-256 of its certificate's
 // SubjectPublicKeyInfo. It is CodeForbidden if the sandbox was locked or revoked meanwhile.
-func (s *Store) SetIdentity(ctx context.Context, sandboxID string, publicKeyHash, sealKey []byte, version string) error {
-	tag, err := s.pool.Exec(ctx, `
-		update sandboxes s set state = 'enrolled', public_key_hash = $2, seal_key = $3, version = $4,
+func (s *Store) SetIdentity(ctx context.Context, teamID, sandboxID string, publicKeyHash, sealKey []byte, version string) error {
+	tag, err := s.in(teamID).Exec(ctx, `
+		update sandboxes s set state = 'enrolled', public_key_hash = $3, seal_key = $4, version = $5,
 			generation = 1, enrolled_at = now(), last_seen_at = now()
 		from join_tokens j
-		where s.id = $1 and s.state = 'pending' and j.sandbox_id = s.id and j.used_at is not null`,
-		sandboxID, publicKeyHash, sealKey, clean(version))
+		where s.team_id = $1 and s.id = $2 and s.state = 'pending' and j.sandbox_id = s.id and j.used_at is not null`,
+		teamID, sandboxID, publicKeyHash, sealKey, clean(version))
 	if err == nil && tag.RowsAffected() == 0 {
 		return errNotEnrolled
 	}
@@ -170,7 +176,7 @@ type Identity struct {
 
 // Identity gives a sandbox's identity, whatever its state.
 func (s *Store) Identity(ctx context.Context, teamID, sandboxID string) (Identity, error) {
-	return one(ctx, s.pool, "such sandbox", func(row pgx.CollectableRow) (id Identity, err error) {
+	return one(ctx, s.in(teamID), "such sandbox", func(row pgx.CollectableRow) (id Identity, err error) {
 		err = row.Scan(&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation)
 		return id, err
 	}, `
@@ -187,19 +193,18 @@ const resendFor = 2 * time.Minute
 // anything else means that the identity was copied, which locks the sandbox
 // (CodeForbidden). request is the SHA-256 of the CSR: the very same request sent
 // again within resendFor, because its answer was lost, gets the same answer.
-func (s *Store) AdvanceGeneration(ctx context.Context, sandboxID string, from int64, request []byte) (to int64, err error) {
-	err = s.pool.QueryRow(ctx, `
-		update sandboxes set generation = generation + 1, renewal_request = $3, renewed_at = now(), last_seen_at = now()
-		where id = $1 and state = 'enrolled' and generation = $2 returning generation`, sandboxID, from, request).Scan(&to)
+func (s *Store) AdvanceGeneration(ctx context.Context, teamID, sandboxID string, from int64, request []byte) (to int64, err error) {
+	err = s.in(teamID).QueryRow(ctx, `
+		update sandboxes set generation = generation + 1, renewal_request = $4, renewed_at = now(), last_seen_at = now()
+		where team_id = $1 and id = $2 and state = 'enrolled' and generation = $3 returning generation`, teamID, sandboxID, from, request).Scan(&to)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return to, interpret(err, "renew the sandbox's identity", "such sandbox")
 	}
-	var teamID string
 	var state control.SandboxState
 	var last []byte
-	err = s.pool.QueryRow(ctx, `
-		select team_id, state, generation, case when renewed_at > now() - $2::interval then renewal_request end from sandboxes where id = $1`,
-		sandboxID, resendFor).Scan(&teamID, &state, &to, &last)
+	err = s.in(teamID).QueryRow(ctx, `
+		select state, generation, case when renewed_at > now() - $3::interval then renewal_request end from sandboxes where team_id = $1 and id = $2`,
+		teamID, sandboxID, resendFor).Scan(&state, &to, &last)
 	switch {
 	case err != nil:
 		return 0, interpret(err, "renew the sandbox's identity", "such sandbox")

@@ -47,17 +47,17 @@ func TestEnrol(t *testing.T) {
 	if b.State != control.SandboxPending || b.Agent != "billing" || b.Connected {
 		t.Errorf("created %+v", b)
 	}
-	if err := f.SetIdentity(t.Context(), b.ID, hash("key"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
+	if err := f.SetIdentity(t.Context(), f.Team.ID, b.ID, hash("key"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
 		t.Errorf("enrolled before its token was used: %v", err)
 	}
 	id := got(f.ConsumeJoinToken(t.Context(), hash("token")))(t)
 	if want := (SandboxIdentity{f.Team.ID, "default", "billing", b.ID}); id != want {
 		t.Errorf("the token is of %+v, want %+v", id, want)
 	}
-	if err := f.SetIdentity(t.Context(), b.ID, hash("key"), []byte("seal"), "v1"); err != nil {
+	if err := f.SetIdentity(t.Context(), f.Team.ID, b.ID, hash("key"), []byte("seal"), "v1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.SetIdentity(t.Context(), b.ID, hash("thief"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
+	if err := f.SetIdentity(t.Context(), f.Team.ID, b.ID, hash("thief"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
 		t.Errorf("enrolled twice: %v", err)
 	}
 	full := got(f.Identity(t.Context(), f.Team.ID, b.ID))(t)
@@ -92,7 +92,7 @@ func TestSecondUseOfJoinTokenLocks(t *testing.T) {
 	f.agent("billing")
 	b := f.pending("billing", "token")
 	got(f.ConsumeJoinToken(t.Context(), hash("token")))(t)
-	if err := f.SetIdentity(t.Context(), b.ID, hash("key"), []byte("seal"), "v1"); err != nil {
+	if err := f.SetIdentity(t.Context(), f.Team.ID, b.ID, hash("key"), []byte("seal"), "v1"); err != nil {
 		t.Fatal(err)
 	}
 	before := f.revision()
@@ -139,7 +139,7 @@ func TestJoinTokenRace(t *testing.T) {
 		t.Errorf("%d won, %d lost", won.Load(), lost.Load())
 	}
 	f.wantState(b.ID, control.SandboxLocked)
-	if err := f.SetIdentity(t.Context(), b.ID, hash("key"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
+	if err := f.SetIdentity(t.Context(), f.Team.ID, b.ID, hash("key"), []byte("seal"), "v1"); control.CodeOf(err) != control.CodeForbidden {
 		t.Errorf("a locked sandbox enrolled: %v", err)
 	}
 	if f.kinds() != "sandbox.lock" {
@@ -152,7 +152,7 @@ func TestGenerations(t *testing.T) {
 	f.agent("billing")
 	b := f.sandbox("billing")
 	advance := func(from int64, request string) (int64, error) {
-		return f.AdvanceGeneration(t.Context(), b.ID, from, hash(request))
+		return f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, from, hash(request))
 	}
 	for _, step := range []struct {
 		from    int64
@@ -171,7 +171,7 @@ func TestGenerations(t *testing.T) {
 	if f.kinds() != "sandbox.lock" {
 		t.Errorf("events: %s", f.kinds())
 	}
-	_, err = f.AdvanceGeneration(t.Context(), NewID(), 1, hash("x"))
+	_, err = f.AdvanceGeneration(t.Context(), f.Team.ID, NewID(), 1, hash("x"))
 	wantCode(t, err, control.CodeNotFound)
 }
 
@@ -179,7 +179,7 @@ func TestGenerationAheadLocks(t *testing.T) {
 	f := newFixture(t)
 	f.agent("billing")
 	b := f.sandbox("billing")
-	_, err := f.AdvanceGeneration(t.Context(), b.ID, 2, hash("forged"))
+	_, err := f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 2, hash("forged"))
 	wantCode(t, err, control.CodeForbidden)
 	f.wantState(b.ID, control.SandboxLocked)
 }
@@ -206,21 +206,21 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 	}
 	counts("0 0")
 	for _, b := range []control.Sandbox{mine, second, other} {
-		check(f.SetConnected(ctx, b.ID, "one", true))
+		check(f.SetConnected(ctx, f.Team.ID, b.ID, "one", true))
 	}
 	counts("2 0")
-	check(f.Acknowledge(ctx, mine.ID, f.revision()))
+	check(f.Acknowledge(ctx, f.Team.ID, mine.ID, f.revision()))
 	counts("2 1")
-	check(f.Acknowledge(ctx, second.ID, 1<<40)) // it can't run ahead of the team
+	check(f.Acknowledge(ctx, f.Team.ID, second.ID, 1<<40)) // it can't run ahead of the team
 	counts("2 2")
 	if _, _, err := f.RotateCredential(ctx, f.Team.ID, c.ID, 1, secret(), testAct()); err != nil {
 		t.Fatal(err)
 	}
 	counts("2 0")
-	check(f.SetConnected(ctx, mine.ID, "two", true))
-	check(f.SetConnected(ctx, mine.ID, "one", false)) // the old replica notices late
+	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "two", true))
+	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "one", false)) // the old replica notices late
 	counts("2 0")
-	check(f.SetConnected(ctx, mine.ID, "two", false))
+	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "two", false))
 	counts("1 0")
 	if _, err := f.pool.Exec(ctx, `update sandboxes set last_seen_at = now() - $2::interval where id = $1`, second.ID, ConnectedFor); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestSnapshot(t *testing.T) {
 	pending, b := f.pending("billing", "token"), f.sandbox("billing")
 	names := func(id string) string {
 		t.Helper()
-		snap := got(f.Snapshot(t.Context(), id))(t)
+		snap := got(f.Snapshot(t.Context(), f.Team.ID, id))(t)
 		if snap.Revision != f.revision() {
 			t.Errorf("revision %d, want %d", snap.Revision, f.revision())
 		}
@@ -264,7 +264,7 @@ func TestSnapshot(t *testing.T) {
 	got(f.RevokeSandbox(t.Context(), f.Team.ID, b.ID, testAct()))(t)
 	want(b.ID, "revoked")
 	got(f.DeleteAgent(t.Context(), f.Team.ID, "billing", testAct()))(t)
-	_, err := f.Snapshot(t.Context(), b.ID)
+	_, err := f.Snapshot(t.Context(), f.Team.ID, b.ID)
 	wantCode(t, err, control.CodeNotFound)
 }
 
@@ -282,7 +282,7 @@ func TestSnapshotHasItsRevision(t *testing.T) {
 		group.Go(func() {
 			last := int64(0)
 			for ctx.Err() == nil {
-				snap, err := f.Snapshot(t.Context(), b.ID)
+				snap, err := f.Snapshot(t.Context(), f.Team.ID, b.ID)
 				if err != nil {
 					t.Error(err)
 					return

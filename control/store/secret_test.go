@@ -133,7 +133,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	kek := got(seal.OpenFileKEK(t.Context(), filepath.Join(t.TempDir(), "kek"), s))(t)
 	sealer := seal.New(kek)
 	defer sealer.Close()
-	f := sealed{&fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t)}, sealer}
+	f := sealed{&fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t), superuser(t, url)}, sealer}
 	v := f.sealedVault("prod")
 	c := f.add(v, "stripe", canary+"-1")
 	f.rotate(v, c, canary+"-2")
@@ -186,7 +186,7 @@ func TestWrongStates(t *testing.T) {
 		"a host in capitals":                  `update credential_hosts set pattern = 'API.stripe.com'`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := f.inTx(t.Context(), pgx.TxOptions{}, func(tx pgx.Tx) error { _, err := tx.Exec(t.Context(), sql); return err })
+			err := pgx.BeginFunc(t.Context(), f.pool, func(tx pgx.Tx) error { _, err := tx.Exec(t.Context(), sql); return err })
 			if err == nil {
 				t.Error("it was stored")
 			}

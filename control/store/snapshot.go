@@ -17,15 +17,14 @@ type Snapshot struct {
 }
 
 // Snapshot is CodeNotFound for a sandbox that is gone with its agent: treat it as revoked.
-func (s *Store) Snapshot(ctx context.Context, sandboxID string) (Snapshot, error) {
+func (s *Store) Snapshot(ctx context.Context, teamID, sandboxID string) (Snapshot, error) {
 	var snap Snapshot
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := s.inTx(ctx, options, func(tx pgx.Tx) error {
-		var agentID, teamID string
+	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
+		var agentID string
 		err := tx.QueryRow(ctx, `
-			select t.revision, s.state, s.agent_id, s.team_id, a.policy
-			from sandboxes s join teams t on t.id = s.team_id join agents a on a.id = s.agent_id where s.id = $1`,
-			sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &teamID, &snap.Policy)
+			select t.revision, s.state, s.agent_id, a.policy
+			from sandboxes s join teams t on t.id = s.team_id join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`,
+			teamID, sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &snap.Policy)
 		if err != nil {
 			return interpret(err, "read the sandbox", "such sandbox")
 		}
@@ -39,28 +38,28 @@ func (s *Store) Snapshot(ctx context.Context, sandboxID string) (Snapshot, error
 }
 
 // Acknowledge records that the sandbox has applied revision.
-func (s *Store) Acknowledge(ctx context.Context, sandboxID string, revision int64) error {
-	tag, err := s.pool.Exec(ctx, `
-		update sandboxes s set applied_revision = greatest(s.applied_revision, least($2, t.revision)), last_seen_at = now()
-		from teams t where t.id = s.team_id and s.id = $1`, sandboxID, revision)
+func (s *Store) Acknowledge(ctx context.Context, teamID, sandboxID string, revision int64) error {
+	tag, err := s.in(teamID).Exec(ctx, `
+		update sandboxes s set applied_revision = greatest(s.applied_revision, least($3, t.revision)), last_seen_at = now()
+		from teams t where t.id = s.team_id and s.team_id = $1 and s.id = $2`, teamID, sandboxID, revision)
 	return must(tag, err, "record the sandbox's revision", "such sandbox")
 }
 
 // SetConnected records that replica (a name unique to the process) holds the
 // sandbox's stream, or, if it was still this replica's, that it no longer does.
-func (s *Store) SetConnected(ctx context.Context, sandboxID, replica string, connected bool) error {
+func (s *Store) SetConnected(ctx context.Context, teamID, sandboxID, replica string, connected bool) error {
 	if connected {
-		tag, err := s.pool.Exec(ctx, `update sandboxes set replica = $2, last_seen_at = now() where id = $1`, sandboxID, replica)
+		tag, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = $3, last_seen_at = now() where team_id = $1 and id = $2`, teamID, sandboxID, replica)
 		return must(tag, err, "record the sandbox's connection", "such sandbox")
 	}
-	_, err := s.pool.Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where id = $1 and replica = $2`, sandboxID, replica)
+	_, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where team_id = $1 and id = $2 and replica = $3`, teamID, sandboxID, replica)
 	return interpret(err, "record the sandbox's connection", "such sandbox")
 }
 
 // Acknowledged counts the connected sandboxes that hold a binding of the
 // credential, and those of them that have applied revision.
 func (s *Store) Acknowledged(ctx context.Context, teamID, credentialID string, revision int64) (connected, acknowledged int, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.in(teamID).QueryRow(ctx, `
 		select count(*), count(*) filter (where s.applied_revision >= $3)
 		from credentials c join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
 		where c.team_id = $1 and c.id = $2 and `+isConnected, teamID, credentialID, revision).Scan(&connected, &acknowledged)

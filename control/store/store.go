@@ -52,11 +52,15 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: codec})
 		return nil
 	}
+	if err := migrate(ctx, *config.ConnConfig.Copy()); err != nil {
+		return nil, err
+	}
+	config.ConnConfig.RuntimeParams["role"] = appRole
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	if err := migrate(ctx, pool); err != nil {
+	if err := refuseBypass(ctx, pool); err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -64,6 +68,17 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// four connections are out of their reach.
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
 	return &Store{pool: pool, log: log, reports: reports}, nil
+}
+
+// refuseBypass is an error if row-level security would not hold for us.
+func refuseBypass(ctx context.Context, q querier) error {
+	bypasses, err := one(ctx, q, "role", pgx.RowTo[bool], `
+		select rolsuper or rolbypassrls or exists (select from pg_class where relname = 'teams' and relowner = r.oid)
+		from pg_roles r where rolname = current_user`)
+	if err == nil && bypasses {
+		err = fmt.Errorf("the database's role %s may see the rows of every team: make it neither superuser, nor bypassrls, nor the owner of the tables", appRole)
+	}
+	return err
 }
 
 // Close ends every connection; it waits for those in use.

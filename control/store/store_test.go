@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
 	"sallyport/control/embedded"
@@ -73,12 +74,22 @@ type fixture struct {
 	*Store
 	t    testing.TB
 	Team control.Team
+	pool *pgxpool.Pool // of a superuser, who sees every team; the store's own is Store.pool
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	s := newStore(t)
-	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t)}
+	url := newDatabase(t)
+	s := open(t, url)
+	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t), superuser(t, url)}
+}
+
+// superuser gives connections that no row-level security holds for.
+func superuser(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
+	pool := got(pgxpool.New(t.Context(), url))(t)
+	t.Cleanup(pool.Close)
+	return pool
 }
 
 // got fails the test on an error: got(f())(t).
@@ -95,7 +106,7 @@ func got[T any](v T, err error) func(testing.TB) T {
 // another is the same store with another team.
 func (f *fixture) another(name string) *fixture {
 	f.t.Helper()
-	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name, testAct()))(f.t)}
+	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name, testAct()))(f.t), f.pool}
 }
 
 // testAct is what every change of a test is recorded as.
@@ -163,7 +174,7 @@ func (f *fixture) sandbox(agent string) control.Sandbox {
 	token := hash(NewID())
 	b := got(f.CreateSandbox(f.t.Context(), f.Team.ID, agent, token, time.Now().Add(time.Hour), testAct()))(f.t)
 	got(f.ConsumeJoinToken(f.t.Context(), token))(f.t)
-	if err := f.SetIdentity(f.t.Context(), b.ID, hash("key"), []byte("seal key"), "v1"); err != nil {
+	if err := f.SetIdentity(f.t.Context(), f.Team.ID, b.ID, hash("key"), []byte("seal key"), "v1"); err != nil {
 		f.t.Fatal(err)
 	}
 	return got(f.Sandbox(f.t.Context(), f.Team.ID, b.ID))(f.t)
@@ -212,7 +223,8 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	url := newDatabase(t)
 	s := open(t, url)
-	if _, err := s.pool.Exec(t.Context(), `insert into goose_db_version (version_id, is_applied) values (9999, true)`); err != nil {
+	s.Close()
+	if _, err := superuser(t, url).Exec(t.Context(), `insert into goose_db_version (version_id, is_applied) values (9999, true)`); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))

@@ -12,29 +12,30 @@ import (
 // CreateTeam makes a team, whose first event is act.
 func (s *Store) CreateTeam(ctx context.Context, name string, act control.Event) (control.Team, error) {
 	var team control.Team
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+	id := NewID()
+	err := s.inTx(ctx, "begin", id, func(tx pgx.Tx) (err error) {
 		team, err = one(ctx, tx, fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
-			`insert into teams (id, name) values ($1, $2) returning id, name, created_at`, NewID(), name)
+			`insert into teams (id, name) values ($1, $2) returning id, name, created_at`, id, name)
 		if err != nil {
 			return err
 		}
-		if _, err = tx.Exec(ctx, `insert into audit_heads (team_id) values ($1)`, team.ID); err != nil {
+		if _, err = tx.Exec(ctx, `insert into audit_heads (team_id) values ($1)`, id); err != nil {
 			return interpret(err, "begin the team's audit", "")
 		}
-		return appendEvent(ctx, tx, team.ID, record{Event: act})
+		return appendEvent(ctx, tx, id, record{Event: act})
 	})
 	return team, err
 }
 
 // Team gives the team of that name.
 func (s *Store) Team(ctx context.Context, name string) (control.Team, error) {
-	return one(ctx, s.pool, fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
+	return one(ctx, s.in(installation), fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
 		`select id, name, created_at from teams where name = $1`, name)
 }
 
 // Teams lists by name.
 func (s *Store) Teams(ctx context.Context, page Page) (teams []control.Team, next string, err error) {
-	teams, err = all(ctx, s.pool, "teams", pgx.RowToStructByPos[control.Team],
+	teams, err = all(ctx, s.in(installation), "teams", pgx.RowToStructByPos[control.Team],
 		`select id, name, created_at from teams where name > $1 order by name limit $2`, page.After, page.limit())
 	teams, next = cut(page, teams, func(t control.Team) string { return t.Name })
 	return teams, next, err

@@ -32,7 +32,7 @@ func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token,
 
 // TokenByHash is CodeUnauthorized for a token that is unknown or expired.
 func (s *Store) TokenByHash(ctx context.Context, hash []byte) (control.Token, error) {
-	t, err := one(ctx, s.pool, "such token", pgx.RowToStructByPos[control.Token],
+	t, err := one(ctx, s.byToken(hash), "such token", pgx.RowToStructByPos[control.Token],
 		tokenRows+`where k.hash = $1 and (k.expires_at is null or k.expires_at > now())`, hash)
 	if control.CodeOf(err) == control.CodeNotFound {
 		err = control.Errorf(control.CodeUnauthorized, "the API token is unknown or has expired: use another, or ask an owner for one")
@@ -42,7 +42,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (control.Token, er
 
 // Tokens lists by name. teamID "" lists those for every team.
 func (s *Store) Tokens(ctx context.Context, teamID string, page Page) (tokens []control.Token, next string, err error) {
-	tokens, err = all(ctx, s.pool, "tokens", pgx.RowToStructByPos[control.Token],
+	tokens, err = all(ctx, s.in(orInstallation(teamID)), "tokens", pgx.RowToStructByPos[control.Token],
 		tokenRows+`where k.team_id is not distinct from nullif($1, '')::uuid and k.name > $2 order by k.name limit $3`, teamID, page.After, page.limit())
 	tokens, next = cut(page, tokens, func(t control.Token) string { return t.Name })
 	return tokens, next, err

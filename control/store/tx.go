@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,8 +21,17 @@ type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// inTx runs f in a transaction, which commits if f returns nil.
-func (s *Store) inTx(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) error) (err error) {
+// readOnly sees the database as it was at its beginning.
+const readOnly = "begin isolation level repeatable read read only"
+
+// inTx runs f in a transaction that sees the rows of one team, or of the
+// installation, and commits if f returns nil. begin is "begin" or readOnly.
+func (s *Store) inTx(ctx context.Context, begin, teamID string, f func(pgx.Tx) error) (err error) {
+	team, err := uuid.Parse(teamID)
+	if err != nil {
+		return control.Errorf(control.CodeNotFound, "there is no such team")
+	}
+	options := pgx.TxOptions{BeginQuery: fmt.Sprintf("%s; set local sallyport.team = '%s'", begin, team)}
 	ended := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
 		err = f(tx)
 		return err
@@ -35,7 +45,7 @@ func (s *Store) inTx(ctx context.Context, options pgx.TxOptions, f func(pgx.Tx) 
 // act runs f in a transaction and records a there, so that nothing is done
 // without an event that tells of it. teamID "" is the installation itself.
 func (s *Store) act(ctx context.Context, teamID string, a control.Event, f func(pgx.Tx) error) error {
-	return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	return s.inTx(ctx, "begin", orInstallation(teamID), func(tx pgx.Tx) error {
 		if err := f(tx); err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ func TestBadCursors(t *testing.T) {
 // A connection that the database has dropped is not a mistake of ours.
 func TestConnectionLost(t *testing.T) {
 	f := newFixture(t)
-	conn, err := f.pool.Acquire(t.Context())
+	conn, err := f.Store.pool.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

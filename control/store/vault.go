@@ -28,13 +28,13 @@ func (s *Store) CreateVault(ctx context.Context, teamID string, v control.Vault,
 
 // Vault gives the team's vault of that name.
 func (s *Store) Vault(ctx context.Context, teamID, name string) (control.Vault, error) {
-	return one(ctx, s.pool, fmt.Sprintf("vault %q", name), pgx.RowToStructByPos[control.Vault],
+	return one(ctx, s.in(teamID), fmt.Sprintf("vault %q", name), pgx.RowToStructByPos[control.Vault],
 		`select id, name, created_at from vaults where team_id = $1 and name = $2`, teamID, name)
 }
 
 // Vaults lists by name.
 func (s *Store) Vaults(ctx context.Context, teamID string, page Page) (vaults []control.Vault, next string, err error) {
-	vaults, err = all(ctx, s.pool, "vaults", pgx.RowToStructByPos[control.Vault],
+	vaults, err = all(ctx, s.in(teamID), "vaults", pgx.RowToStructByPos[control.Vault],
 		`select id, name, created_at from vaults where team_id = $1 and name > $2 order by name limit $3`, teamID, page.After, page.limit())
 	vaults, next = cut(page, vaults, func(v control.Vault) string { return v.Name })
 	return vaults, next, err
@@ -52,6 +52,6 @@ func (s *Store) DeleteVault(ctx context.Context, teamID, name string, act contro
 
 // VaultKey gives the data key that new secrets of the vault are sealed under.
 func (s *Store) VaultKey(ctx context.Context, teamID, vaultID string) (control.WrappedKey, error) {
-	return one(ctx, s.pool, "such vault", pgx.RowToStructByPos[control.WrappedKey],
+	return one(ctx, s.in(teamID), "such vault", pgx.RowToStructByPos[control.WrappedKey],
 		`select kek, version, blob from vault_keys where team_id = $1 and vault_id = $2 order by version desc limit 1`, teamID, vaultID)
 }
