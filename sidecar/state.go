@@ -19,7 +19,11 @@ func join(ctx context.Context, config Config) (*identity.Identity, *mint.Authori
 	}
 	if len(state) > 0 {
 		defer clear(state)
-		return restore(config.Control, state)
+		id, ca, err := restore(config.Control, state)
+		if err != nil {
+			return nil, nil, err
+		}
+		return id, ca, save(config.State, id, ca)
 	}
 	ca, err := mint.New()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -23,7 +24,7 @@ func (b *border) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
 		ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
 		defer cancel()
-		err = b.cross(ctx, request.Spec().Procedure, func(ctx context.Context) error {
+		err = b.cross(ctx, request.Spec().Procedure, request.Header(), func(ctx context.Context) error {
 			response, err = next(ctx, request)
 			return err
 		})
@@ -33,7 +34,7 @@ func (b *border) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 
 func (b *border) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		return b.cross(ctx, conn.Spec().Procedure, func(ctx context.Context) error { return next(ctx, conn) })
+		return b.cross(ctx, conn.Spec().Procedure, conn.RequestHeader(), func(ctx context.Context) error { return next(ctx, conn) })
 	}
 }
 
@@ -41,7 +42,7 @@ func (b *border) WrapStreamingClient(next connect.StreamingClientFunc) connect.S
 	return next
 }
 
-func (b *border) cross(ctx context.Context, procedure string, call func(context.Context) error) (err error) {
+func (b *border) cross(ctx context.Context, procedure string, header http.Header, call func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			b.server.Log.Error("sidecar call panicked", "procedure", procedure, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -49,7 +50,7 @@ func (b *border) cross(ctx context.Context, procedure string, call func(context.
 		}
 		b.server.Metrics.called(procedure, err)
 	}()
-	identified, err := b.server.authenticate(ctx, procedure)
+	identified, err := b.server.authenticate(ctx, procedure, header)
 	if err == nil {
 		err = call(identified)
 	}

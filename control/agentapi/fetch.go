@@ -47,6 +47,13 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if known.State != control.SandboxEnrolled {
 		return nil, errGone
 	}
+	if strange, err := known.Sessions.Check(p.session); err != nil {
+		if strange {
+			s.Metrics.strange()
+			s.alert(ctx, p, stranger)
+		}
+		return nil, err
+	}
 	bound, err := s.Store.Bound(ctx, p.Team, p.ID, m.GetCredentialId(), int64(m.GetVersion()))
 	if err != nil {
 		return nil, refused(err)

@@ -48,35 +48,37 @@ func (h *hub) join(team, sandbox string) *subscription {
 	return s
 }
 
-// leave forgets a stream. It reports whether the sandbox has none here now.
-func (h *hub) leave(s *subscription) bool {
+// leave forgets a stream.
+func (h *hub) leave(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.streams[s.sandbox] == s {
 		delete(h.streams, s.sandbox)
 	}
-	return h.streams[s.sandbox] == nil
 }
 
-// has reports whether the sandbox has a stream here.
-func (h *hub) has(sandbox string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.streams[sandbox] != nil
-}
-
-// notify tells the team's streams, or with "" all of them.
-func (h *hub) notify(team string) {
+// notify tells the team's streams, or that of one sandbox, or with "" all of them.
+func (h *hub) notify(team, sandbox string) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if sandbox != "" {
+		if s := h.streams[sandbox]; s != nil {
+			s.tell(now)
+		}
+		return
+	}
 	for _, s := range h.streams {
 		if team == "" || s.team == team {
-			select {
-			case s.changed <- now:
-			default: // not yet seen the one before; the newest snapshot serves both
-			}
+			s.tell(now)
 		}
+	}
+}
+
+func (s *subscription) tell(now time.Time) {
+	select {
+	case s.changed <- now:
+	default: // not yet seen the one before; the newest snapshot serves both
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +68,7 @@ type allowance struct {
 	calls     map[string]*rate.Limiter // by procedure
 	events    *rate.Limiter
 	volume    *rate.Limiter
+	alerts    map[suspicion]*rate.Limiter
 	reporting sync.Mutex // held by the report under way
 }
 
@@ -74,7 +77,10 @@ func newLimits() *limits {
 }
 
 func newAllowance() *allowance {
-	a := &allowance{calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter(), volume: volumePace.limiter()}
+	a := &allowance{
+		calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter(), volume: volumePace.limiter(),
+		alerts: map[suspicion]*rate.Limiter{tooOften: alertPace.limiter(), stranger: alertPace.limiter()},
+	}
 	for procedure, p := range paces {
 		a.calls[procedure] = p.limiter()
 	}
@@ -109,9 +115,8 @@ func (l *limits) sweep() {
 
 func (a *allowance) full() bool {
 	all := []*rate.Limiter{a.events, a.volume}
-	for _, limiter := range a.calls {
-		all = append(all, limiter)
-	}
+	all = slices.AppendSeq(all, maps.Values(a.calls))
+	all = slices.AppendSeq(all, maps.Values(a.alerts))
 	for _, limiter := range all {
 		if limiter.Tokens() < float64(limiter.Burst()) {
 			return false
@@ -171,6 +176,7 @@ func (s *Server) withLimits(next http.Handler) http.Handler {
 			s.Metrics.called(r.URL.Path, err)
 			if r.URL.Path == api.SidecarServiceFetchProcedure {
 				s.Metrics.fetched(err)
+				s.alert(r.Context(), peer{Sandbox: who}, tooOften)
 			}
 			writer.Write(w, r, err)
 			return

@@ -12,11 +12,12 @@ import (
 
 // Metrics counts what the sidecar API does.
 type Metrics struct {
-	calls    *prometheus.CounterVec
-	fetches  *prometheus.CounterVec
-	pushes   prometheus.Counter
-	rotation prometheus.Histogram
-	events   prometheus.Counter
+	calls     *prometheus.CounterVec
+	fetches   *prometheus.CounterVec
+	pushes    prometheus.Counter
+	rotation  prometheus.Histogram
+	strangers prometheus.Counter
+	events    prometheus.Counter
 
 	registerer prometheus.Registerer
 }
@@ -41,13 +42,17 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help:    "From the announcement of a rotated credential to the acknowledgement of one sidecar.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
+		strangers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_control_stranger_fetches_total",
+			Help: "Requests for material by somebody who has a sandbox's identity and does not hold its stream.",
+		}),
 		events: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_control_audit_events_stored_total",
 			Help: "Audit events of sidecars that were stored, events sent again included.",
 		}),
 		registerer: r,
 	}
-	r.MustRegister(m.calls, m.fetches, m.pushes, m.rotation, m.events)
+	r.MustRegister(m.calls, m.fetches, m.pushes, m.rotation, m.strangers, m.events)
 	return m
 }
 
@@ -88,6 +93,7 @@ func (m *Metrics) fetched(err error) {
 	m.fetches.WithLabelValues(result).Inc()
 }
 
+func (m *Metrics) strange()                   { m.strangers.Inc() }
 func (m *Metrics) pushed()                    { m.pushes.Inc() }
 func (m *Metrics) stored(events int)          { m.events.Add(float64(events)) }
 func (m *Metrics) propagated(d time.Duration) { m.rotation.Observe(d.Seconds()) }

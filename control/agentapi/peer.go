@@ -17,6 +17,7 @@ import (
 type peer struct {
 	identity.Sandbox // zero for a caller of Enroll
 	cert             *x509.Certificate
+	session          string // as it says
 }
 
 type certificateKey struct{}
@@ -63,12 +64,12 @@ func (s *Server) verifyConnection(state tls.ConnectionState) (newcomer bool, err
 }
 
 // authenticate says who may call procedure with the connection's certificate.
-func (s *Server) authenticate(ctx context.Context, procedure string) (context.Context, error) {
+func (s *Server) authenticate(ctx context.Context, procedure string, header http.Header) (context.Context, error) {
 	cert, ok := ctx.Value(certificateKey{}).(*x509.Certificate)
 	if !ok {
 		return nil, control.Errorf(control.CodeUnauthorized, "a client certificate is needed")
 	}
-	p := peer{cert: cert}
+	p := peer{cert: cert, session: header.Get(api.HeaderSession)}
 	var err error
 	switch procedure {
 	case api.SidecarServiceEnrollProcedure:

@@ -34,7 +34,7 @@ func (s *Server) Report(ctx context.Context, request *connect.Request[api.Report
 		}
 		reports = append(reports, report(e))
 	}
-	acknowledged, err := s.Store.AppendEvents(ctx, p.Team, p.ID, reports)
+	acknowledged, err := s.Store.AppendEvents(ctx, p.Team, p.ID, p.session, reports)
 	if err != nil {
 		return nil, gone(err)
 	}

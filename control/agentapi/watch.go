@@ -1,6 +1,7 @@
 package agentapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 const (
 	// heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
 	heartbeat = store.ConnectedFor / 4
-	// statusTimeout bounds the word that a stream is there, or has ended.
+	// statusTimeout bounds the word that a stream has ended.
 	statusTimeout = 5 * time.Second
 )
 
@@ -26,16 +27,21 @@ const (
 // slow sidecar misses those in between, never the last.
 func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.WatchRequest, api.WatchResponse]) error {
 	p := peerOf(ctx)
+	opening, err := api.ParseOpening(stream.RequestHeader().Get(api.HeaderOpening))
+	if err != nil {
+		return control.Errorf(control.CodeInvalid, "%s", err)
+	}
+	session, err := s.Store.OpenStream(ctx, p.Team, p.ID, opening, s.replica)
+	if err != nil {
+		return gone(err)
+	}
+	stream.ResponseHeader().Set(api.HeaderSession, session.String())
 	// Joined before the first snapshot, so that no change falls between them.
 	subscription := s.hub.join(p.Team, p.ID)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{server: s, sandbox: p.ID, stream: stream, subscription: subscription}
-	defer func() {
-		if s.hub.leave(subscription) {
-			w.disconnected(ctx)
-		}
-	}()
+	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: session, stream: stream, subscription: subscription}
+	defer w.close(ctx)
 	applied, failed := w.receive(ctx)
 	return w.run(ctx, applied, failed, time.Until(p.cert.NotAfter))
 }
@@ -43,7 +49,9 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 // watch is one stream.
 type watch struct {
 	server       *Server
+	team         string
 	sandbox      string
+	session      store.Session
 	stream       *connect.BidiStream[api.WatchRequest, api.WatchResponse]
 	subscription *subscription
 
@@ -53,10 +61,6 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
-	// Connected first: whoever holds bindings is counted when they change.
-	if err := w.connected(ctx); err != nil {
-		return err
-	}
 	if err := w.push(ctx, time.Time{}); err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan err
 		case revision := <-applied:
 			err = w.acknowledge(ctx, revision)
 		case <-alive.C:
-			err = w.connected(ctx)
+			err = w.server.Store.KeepStream(ctx, w.team, w.sandbox, w.session)
 		case <-w.subscription.ended:
 			err = control.Errorf(control.CodeUnavailable, "%s", w.subscription.why)
 		case <-expiry.C:
@@ -114,12 +118,15 @@ func (w *watch) receive(ctx context.Context) (applied <-chan int64, failed <-cha
 
 // push sends the newest snapshot, if it is newer than what was sent.
 func (w *watch) push(ctx context.Context, announced time.Time) error {
-	snapshot, err := w.server.Store.Snapshot(ctx, w.subscription.team, w.sandbox)
+	snapshot, err := w.server.Store.Snapshot(ctx, w.team, w.sandbox)
 	if err != nil {
 		return gone(err)
 	}
 	if snapshot.State != control.SandboxEnrolled {
 		return errGone
+	}
+	if !bytes.Equal(snapshot.Session, w.session) {
+		return control.Errorf(control.CodeUnavailable, "%s", endReplaced)
 	}
 	if w.versions != nil && snapshot.Revision <= w.sent {
 		return nil
@@ -163,7 +170,7 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	if revision <= w.acknowledged {
 		return nil
 	}
-	if err := w.server.Store.Acknowledge(ctx, w.subscription.team, w.sandbox, revision); err != nil {
+	if err := w.server.Store.Acknowledge(ctx, w.team, w.sandbox, revision); err != nil {
 		return gone(err)
 	}
 	w.acknowledged = revision
@@ -174,24 +181,12 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	return nil
 }
 
-// connected says that the stream is there. It is not interrupted when the stream
-// ends: a statement given up half-way could take effect after disconnected's.
-func (w *watch) connected(ctx context.Context) error {
+// close says that the stream is no more.
+func (w *watch) close(ctx context.Context) {
+	w.server.hub.leave(w.subscription)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
-	return gone(w.server.Store.SetConnected(ctx, w.subscription.team, w.sandbox, w.server.replica, true))
-}
-
-// disconnected says that the stream is no more. If a new one came meanwhile, its
-// word might have been overtaken, so it is said again.
-func (w *watch) disconnected(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
-	defer cancel()
-	err := w.server.Store.SetConnected(ctx, w.subscription.team, w.sandbox, w.server.replica, false)
-	if err == nil && w.server.hub.has(w.sandbox) {
-		err = w.connected(ctx)
-	}
-	if code := control.CodeOf(err); err != nil && code != control.CodeNotFound && code != control.CodeForbidden {
+	if err := w.server.Store.CloseStream(ctx, w.team, w.sandbox, w.session); err != nil {
 		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.sandbox, "error", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ type Sidecar struct {
 	Certificate *api.Certificate         // the newest
 	Client      api.SidecarServiceClient // presents it
 	plane       *Plane
+	url         string
+	stream      *opener
 }
 
 // NewSidecar has keys and no identity yet.
@@ -42,7 +45,7 @@ func (p *Plane) NewSidecar(t *testing.T) *Sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Sidecar{Key: key, SealKey: sealKey, plane: p, CSR: CSR(t, key)}
+	s := &Sidecar{Key: key, SealKey: sealKey, plane: p, url: p.SidecarURL, CSR: CSR(t, key), stream: &opener{opening: api.Opening{Worker: 1}}}
 	s.Client = p.Client(t, SelfSigned(t, key))
 	return s
 }
@@ -74,13 +77,109 @@ func (s *Sidecar) Renew(ctx context.Context, csr []byte, generation uint64) (*ap
 func (s *Sidecar) Use(t *testing.T, c *api.Certificate) {
 	t.Helper()
 	s.Certificate, s.Generation = c, c.GetGeneration()
-	s.Client = s.plane.Client(t, tls.Certificate{Certificate: c.GetChain(), PrivateKey: s.Key})
+	s.connect(t)
 }
 
 // Move makes Client talk to another replica.
 func (s *Sidecar) Move(t *testing.T, url string) {
 	t.Helper()
-	s.Client = s.plane.clientAt(t, url, tls.Certificate{Certificate: s.Certificate.GetChain(), PrivateKey: s.Key})
+	s.url = url
+	s.connect(t)
+}
+
+// connect makes Client anew.
+func (s *Sidecar) connect(t *testing.T) {
+	t.Helper()
+	transport := s.plane.transport(t, tls.Certificate{Certificate: s.Certificate.GetChain(), PrivateKey: s.Key})
+	s.Client = api.NewSidecarServiceClient(&http.Client{Transport: &holder{transport, s.stream, s.url}}, s.url)
+}
+
+// Copy is what a thief has who copied all that s knows, at once.
+func (s *Sidecar) Copy(t *testing.T) *Sidecar {
+	t.Helper()
+	stolen := *s
+	s.stream.mu.Lock()
+	stolen.stream = &opener{opening: s.stream.opening, session: s.stream.session}
+	s.stream.mu.Unlock()
+	stolen.connect(t)
+	return &stolen
+}
+
+// Forget makes the next call that needs a stream open one.
+func (s *Sidecar) Forget() { s.stream.keep("") }
+
+// Restart makes s the worker after the one that it was.
+func (s *Sidecar) Restart(t *testing.T) {
+	t.Helper()
+	s.stream = &opener{opening: api.Opening{Worker: s.stream.opening.Worker + 1}}
+	s.connect(t)
+}
+
+// opener is what a sidecar knows of its streams.
+type opener struct {
+	turn    sync.Mutex // held while a call opens a stream that it needs
+	mu      sync.Mutex
+	opening api.Opening
+	session string
+}
+
+func (o *opener) next() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opening.Stream++
+	return o.opening.String()
+}
+
+func (o *opener) newest() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.session
+}
+
+func (o *opener) keep(session string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.session = session
+}
+
+// holder opens a stream before the first call that needs one, and lets it end.
+type holder struct {
+	http.RoundTripper
+	stream *opener
+	url    string
+}
+
+func (h *holder) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	switch r.URL.Path {
+	case api.SidecarServiceWatchProcedure:
+		r.Header.Set(api.HeaderOpening, h.stream.next())
+		response, err := h.RoundTripper.RoundTrip(r)
+		if err == nil && response.Header.Get(api.HeaderSession) != "" {
+			h.stream.keep(response.Header.Get(api.HeaderSession))
+		}
+		return response, err
+	case api.SidecarServiceFetchProcedure, api.SidecarServiceReportProcedure:
+		h.stream.turn.Lock()
+		if h.stream.newest() == "" {
+			h.open(r.Context())
+		}
+		h.stream.turn.Unlock()
+		r.Header.Set(api.HeaderSession, h.stream.newest())
+	}
+	return h.RoundTripper.RoundTrip(r)
+}
+
+// open leaves it to the call that follows to say why it could not.
+func (h *holder) open(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := api.NewSidecarServiceClient(&http.Client{Transport: h}, h.url).Watch(ctx)
+	if w.Send(&api.WatchRequest{}) == nil {
+		w.Receive()
+	}
+	w.CloseRequest()
+	w.CloseResponse()
 }
 
 // Join makes a sandbox of the team's agent "a" and enrols a sidecar for it.
@@ -116,10 +215,10 @@ func (p *Plane) CACertificate(t *testing.T) *x509.Certificate {
 // Client connects with certificates, or none. It trusts the control plane's CA.
 func (p *Plane) Client(t *testing.T, certificates ...tls.Certificate) api.SidecarServiceClient {
 	t.Helper()
-	return p.clientAt(t, p.SidecarURL, certificates...)
+	return api.NewSidecarServiceClient(&http.Client{Transport: p.transport(t, certificates...)}, p.SidecarURL)
 }
 
-func (p *Plane) clientAt(t *testing.T, url string, certificates ...tls.Certificate) api.SidecarServiceClient {
+func (p *Plane) transport(t *testing.T, certificates ...tls.Certificate) *http.Transport {
 	t.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(p.Authority.PEM()) {
@@ -132,7 +231,7 @@ func (p *Plane) clientAt(t *testing.T, url string, certificates ...tls.Certifica
 		Protocols:       &protocols,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return api.NewSidecarServiceClient(&http.Client{Transport: transport}, url)
+	return transport
 }
 
 // CSR is a certificate request signed by key.
@@ -157,4 +256,22 @@ func SelfSigned(t *testing.T, key crypto.Signer) tls.Certificate {
 		t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// WithSession is a client with the identity of s that says it has a session.
+func (p *Plane) WithSession(t *testing.T, s *Sidecar, session string) api.SidecarServiceClient {
+	t.Helper()
+	transport := p.transport(t, tls.Certificate{Certificate: s.Certificate.GetChain(), PrivateKey: s.Key})
+	return api.NewSidecarServiceClient(&http.Client{Transport: &claimant{transport, session}}, s.url)
+}
+
+type claimant struct {
+	http.RoundTripper
+	session string
+}
+
+func (c *claimant) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set(api.HeaderSession, c.session)
+	return c.RoundTripper.RoundTrip(r)
 }

@@ -199,7 +199,7 @@ func TestOrdinaryOwner(t *testing.T) {
 	}
 	got(f.pool.Exec(t.Context(), `grant sallyport_app to `+name))(t)
 	s := open(t, url)
-	owned := &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t), superuser(t, url)}
+	owned := &fixture{Store: s, t: t, Team: got(s.CreateTeam(t.Context(), "default", testAct()))(t), pool: superuser(t, url)}
 	owned.populate()
 	if err := owned.VerifyChain(t.Context(), owned.Team.ID); err != nil {
 		t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,15 +16,17 @@ const (
 	listenMaxBackoff = 5 * time.Second
 )
 
-// Listen calls changed with the id of each team whose revision moved, and with
-// "" whenever it has connected, or connected again: anything may have changed.
+// Listen calls changed with the id of each team whose revision moved, with that
+// of a sandbox beside it if only its stream was opened elsewhere, and with neither
+// whenever it has connected, or connected again: anything may have changed.
 // It returns nil when ctx ends.
-func (s *Store) Listen(ctx context.Context, changed func(teamID string)) error {
+func (s *Store) Listen(ctx context.Context, changed func(teamID, sandboxID string)) error {
 	backoff := listenMinBackoff
 	for {
-		err := s.listenOnce(ctx, func(teamID string) {
+		err := s.listenOnce(ctx, func(payload string) {
 			backoff = listenMinBackoff
-			changed(teamID)
+			teamID, sandboxID, _ := strings.Cut(payload, "/")
+			changed(teamID, sandboxID)
 		})
 		if ctx.Err() != nil {
 			return nil
@@ -39,7 +42,7 @@ func (s *Store) Listen(ctx context.Context, changed func(teamID string)) error {
 }
 
 // listenOnce listens on a connection of its own until that fails or ctx ends.
-func (s *Store) listenOnce(ctx context.Context, notify func(teamID string)) error {
+func (s *Store) listenOnce(ctx context.Context, notify func(payload string)) error {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
 		return err

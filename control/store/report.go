@@ -32,10 +32,10 @@ type Report struct {
 
 // AppendEvents stores a sandbox's events, each sequence number once, and gives
 // the highest sequence number of the batch; of an empty batch, the highest ever
-// stored, so that a sidecar can go on counting from there. A number used again
+// stored, so that a sidecar can go on counting from there. session is the text of its newest. A number used again
 // for another request is CodeConflict. It is CodeForbidden once the sandbox was
 // cut off longer than lateFor ago, or has reported too much since.
-func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, reports []Report) (acknowledged uint64, err error) {
+func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID, session string, reports []Report) (acknowledged uint64, err error) {
 	select {
 	case s.reports <- struct{}{}:
 		defer func() { <-s.reports }()
@@ -49,21 +49,21 @@ func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID string, repo
 		acknowledged = max(acknowledged, r.Sequence)
 	}
 	if len(reports) == 0 {
-		return s.highestSequence(ctx, teamID, sandboxID)
+		return s.highestSequence(ctx, teamID, sandboxID, session)
 	}
 	// A batch is seldom sent twice, so the index that refuses it is what finds that out.
-	err = s.appendReports(ctx, teamID, sandboxID, reports, false)
+	err = s.appendReports(ctx, teamID, sandboxID, session, reports, false)
 	if errors.Is(err, errStored) {
-		err = s.appendReports(ctx, teamID, sandboxID, reports, true)
+		err = s.appendReports(ctx, teamID, sandboxID, session, reports, true)
 	}
 	return acknowledged, err
 }
 
 // appendReports stores reports in one transaction, but for those that are stored
 // already if again is set. If it is not, it is errStored when there are such.
-func (s *Store) appendReports(ctx context.Context, teamID, sandboxID string, reports []Report, again bool) error {
+func (s *Store) appendReports(ctx context.Context, teamID, sandboxID, session string, reports []Report, again bool) error {
 	return s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
-		who, err := reporterOf(ctx, tx, teamID, sandboxID)
+		who, err := reporterOf(ctx, tx, teamID, sandboxID, session)
 		if err != nil {
 			return err
 		}
@@ -99,26 +99,30 @@ type reporter struct {
 	Now      time.Time // by the database's clock
 	Ended    bool
 	Late     int64 // events reported since
+	Sessions Sessions
 }
 
-// reporterOf is CodeForbidden for a sandbox that may not report any more. One
+// reporterOf is CodeForbidden for a sandbox that may not report any more, and
+// CodeUnavailable for whoever does not hold its stream. One
 // that has ended is locked, so that no two batches share what is left to it.
-func reporterOf(ctx context.Context, tx pgx.Tx, teamID, sandboxID string) (reporter, error) {
+func reporterOf(ctx context.Context, tx pgx.Tx, teamID, sandboxID, session string) (reporter, error) {
 	var who reporter
 	var tooLate bool
 	const query = `
 		select a.name, coalesce(s.enrolled_at, s.created_at), now(), s.state <> 'enrolled', s.late_events,
+			s.session, s.previous_session,
 			s.state <> 'enrolled' and coalesce(s.ended_at, '-infinity') < now() - $3::interval
 		from sandboxes s join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`
 	for _, lock := range []string{"", " for no key update of s"} {
-		err := tx.QueryRow(ctx, query+lock, teamID, sandboxID, lateFor).Scan(&who.Agent, &who.Enrolled, &who.Now, &who.Ended, &who.Late, &tooLate)
+		err := tx.QueryRow(ctx, query+lock, teamID, sandboxID, lateFor).Scan(&who.Agent, &who.Enrolled, &who.Now, &who.Ended, &who.Late, &who.Sessions.Current, &who.Sessions.Previous, &tooLate)
 		switch {
 		case err != nil:
 			return who, interpret(err, "read the sandbox", "such sandbox")
 		case tooLate:
 			return who, errNotEnrolled
 		case !who.Ended:
-			return who, nil
+			_, err := who.Sessions.Check(session)
+			return who, err
 		}
 	}
 	return who, nil
@@ -172,9 +176,9 @@ func (r reporter) count(ctx context.Context, tx pgx.Tx, sandboxID string, n int)
 	return interpret(err, "count late events", "such sandbox")
 }
 
-func (s *Store) highestSequence(ctx context.Context, teamID, sandboxID string) (highest uint64, err error) {
+func (s *Store) highestSequence(ctx context.Context, teamID, sandboxID, session string) (highest uint64, err error) {
 	return highest, s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
-		if _, err := reporterOf(ctx, tx, teamID, sandboxID); err != nil {
+		if _, err := reporterOf(ctx, tx, teamID, sandboxID, session); err != nil {
 			return err
 		}
 		n, err := one(ctx, tx, "such sandbox", pgx.RowTo[int64],

@@ -13,14 +13,6 @@ import (
 	"sallyport/control"
 )
 
-// ConnectedFor is how long a sandbox counts as connected after SetConnected or
-// Acknowledge. Whoever holds its stream calls SetConnected(…, true) again well
-// within it, so that a replica that died leaves no sandbox connected for ever.
-const ConnectedFor = 2 * time.Minute
-
-// isConnected is the condition for it on sandboxes s.
-const isConnected = `(s.state = 'enrolled' and s.replica is not null and s.last_seen_at > now() - interval '2 minutes')`
-
 const sandboxRows = `
 	select s.id, a.name, s.state, coalesce(` + isConnected + `, false), s.applied_revision, s.version, s.created_at, s.enrolled_at, s.last_seen_at
 	from sandboxes s join agents a on a.id = s.agent_id `
@@ -172,15 +164,17 @@ type Identity struct {
 	PublicKeyHash []byte
 	SealKey       []byte
 	Generation    int64
+	Sessions      Sessions
 }
 
 // Identity gives a sandbox's identity, whatever its state.
 func (s *Store) Identity(ctx context.Context, teamID, sandboxID string) (Identity, error) {
 	return one(ctx, s.in(teamID), "such sandbox", func(row pgx.CollectableRow) (id Identity, err error) {
-		err = row.Scan(&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation)
+		err = row.Scan(&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation,
+			&id.Sessions.Current, &id.Sessions.Previous)
 		return id, err
 	}, `
-		select t.id, t.name, a.name, s.id, s.state, s.public_key_hash, s.seal_key, s.generation
+		select t.id, t.name, a.name, s.id, s.state, s.public_key_hash, s.seal_key, s.generation, s.session, s.previous_session
 		from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
 		where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
 }

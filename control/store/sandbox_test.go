@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sallyport/control"
+	"sallyport/control/api"
 )
 
 func (f *fixture) pending(agent, token string) control.Sandbox {
@@ -205,8 +206,9 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 		}
 	}
 	counts("0 0")
-	for _, b := range []control.Sandbox{mine, second, other} {
-		check(f.SetConnected(ctx, f.Team.ID, b.ID, "one", true))
+	var first Session
+	for _, b := range []control.Sandbox{other, second, mine} {
+		first = got(f.OpenStream(ctx, f.Team.ID, b.ID, api.Opening{Worker: 1, Stream: 1}, "one"))(t)
 	}
 	counts("2 0")
 	check(f.Acknowledge(ctx, f.Team.ID, mine.ID, f.revision()))
@@ -217,10 +219,12 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	counts("2 0")
-	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "two", true))
-	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "one", false)) // the old replica notices late
+	again := got(f.OpenStream(ctx, f.Team.ID, mine.ID, api.Opening{Worker: 1, Stream: 2}, "two"))(t)
+	check(f.CloseStream(ctx, f.Team.ID, mine.ID, first)) // the old replica notices late
+	wantCode(t, f.KeepStream(ctx, f.Team.ID, mine.ID, first), control.CodeUnavailable)
+	check(f.KeepStream(ctx, f.Team.ID, mine.ID, again))
 	counts("2 0")
-	check(f.SetConnected(ctx, f.Team.ID, mine.ID, "two", false))
+	check(f.CloseStream(ctx, f.Team.ID, mine.ID, again))
 	counts("1 0")
 	if _, err := f.pool.Exec(ctx, `update sandboxes set last_seen_at = now() - $2::interval where id = $1`, second.ID, ConnectedFor); err != nil {
 		t.Fatal(err)
@@ -342,7 +346,7 @@ func TestListen(t *testing.T) {
 	f.agent("billing")
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, done := make(chan string, 16), make(chan error, 1)
-	go func() { done <- f.Listen(ctx, func(teamID string) { heard <- teamID }) }()
+	go func() { done <- f.Listen(ctx, func(teamID, sandboxID string) { heard <- teamID + sandboxID }) }()
 	expect := func(want string) {
 		t.Helper()
 		if got := <-heard; got != want {

@@ -133,7 +133,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	kek := got(seal.OpenFileKEK(t.Context(), filepath.Join(t.TempDir(), "kek"), s))(t)
 	sealer := seal.New(kek)
 	defer sealer.Close()
-	f := sealed{&fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t), superuser(t, url)}, sealer}
+	f := sealed{&fixture{Store: s, t: t, Team: got(s.CreateTeam(t.Context(), "default", testAct()))(t), pool: superuser(t, url)}, sealer}
 	v := f.sealedVault("prod")
 	c := f.add(v, "stripe", canary+"-1")
 	f.rotate(v, c, canary+"-2")

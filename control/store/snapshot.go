@@ -12,6 +12,7 @@ import (
 type Snapshot struct {
 	Revision    int64
 	State       control.SandboxState
+	Session     Session              // of the sandbox's only stream
 	Credentials []control.Credential // by vault and name; empty unless State is enrolled
 	Policy      control.Policy
 }
@@ -22,9 +23,9 @@ func (s *Store) Snapshot(ctx context.Context, teamID, sandboxID string) (Snapsho
 	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
 		var agentID string
 		err := tx.QueryRow(ctx, `
-			select t.revision, s.state, s.agent_id, a.policy
+			select t.revision, s.state, s.session, s.agent_id, a.policy
 			from sandboxes s join teams t on t.id = s.team_id join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`,
-			teamID, sandboxID).Scan(&snap.Revision, &snap.State, &agentID, &snap.Policy)
+			teamID, sandboxID).Scan(&snap.Revision, &snap.State, &snap.Session, &agentID, &snap.Policy)
 		if err != nil {
 			return interpret(err, "read the sandbox", "such sandbox")
 		}
@@ -43,17 +44,6 @@ func (s *Store) Acknowledge(ctx context.Context, teamID, sandboxID string, revis
 		update sandboxes s set applied_revision = greatest(s.applied_revision, least($3, t.revision)), last_seen_at = now()
 		from teams t where t.id = s.team_id and s.team_id = $1 and s.id = $2`, teamID, sandboxID, revision)
 	return must(tag, err, "record the sandbox's revision", "such sandbox")
-}
-
-// SetConnected records that replica (a name unique to the process) holds the
-// sandbox's stream, or, if it was still this replica's, that it no longer does.
-func (s *Store) SetConnected(ctx context.Context, teamID, sandboxID, replica string, connected bool) error {
-	if connected {
-		tag, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = $3, last_seen_at = now() where team_id = $1 and id = $2`, teamID, sandboxID, replica)
-		return must(tag, err, "record the sandbox's connection", "such sandbox")
-	}
-	_, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where team_id = $1 and id = $2 and replica = $3`, teamID, sandboxID, replica)
-	return interpret(err, "record the sandbox's connection", "such sandbox")
 }
 
 // Acknowledged counts the connected sandboxes that hold a binding of the

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
+	"sallyport/control/api"
 	"sallyport/control/embedded"
 )
 
@@ -75,13 +77,15 @@ type fixture struct {
 	t    testing.TB
 	Team control.Team
 	pool *pgxpool.Pool // of a superuser, who sees every team; the store's own is Store.pool
+
+	sessions sync.Map // by sandbox
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	url := newDatabase(t)
 	s := open(t, url)
-	return &fixture{s, t, got(s.CreateTeam(t.Context(), "default", testAct()))(t), superuser(t, url)}
+	return &fixture{Store: s, t: t, Team: got(s.CreateTeam(t.Context(), "default", testAct()))(t), pool: superuser(t, url)}
 }
 
 // superuser gives connections that no row-level security holds for.
@@ -106,7 +110,7 @@ func got[T any](v T, err error) func(testing.TB) T {
 // another is the same store with another team.
 func (f *fixture) another(name string) *fixture {
 	f.t.Helper()
-	return &fixture{f.Store, f.t, got(f.CreateTeam(f.t.Context(), name, testAct()))(f.t), f.pool}
+	return &fixture{Store: f.Store, t: f.t, Team: got(f.CreateTeam(f.t.Context(), name, testAct()))(f.t), pool: f.pool}
 }
 
 // testAct is what every change of a test is recorded as.
@@ -116,6 +120,18 @@ func testAct() control.Event { return control.Event{Kind: "test", Actor: "token:
 func (f *fixture) Events(ctx context.Context, teamID string, page Page) ([]control.Event, string, error) {
 	events, next, err := f.Store.Events(ctx, teamID, page)
 	return slices.DeleteFunc(events, func(e control.Event) bool { return e.Kind == testAct().Kind }), next, err
+}
+
+// AppendEvents is by the sandbox that holds its stream.
+func (f *fixture) AppendEvents(ctx context.Context, teamID, sandboxID string, reports []Report) (uint64, error) {
+	session, _ := f.sessions.LoadOrStore(sandboxID, sync.OnceValue(func() string {
+		session, err := f.OpenStream(ctx, teamID, sandboxID, api.Opening{Worker: 1, Stream: 1}, "replica")
+		if err != nil {
+			return ""
+		}
+		return session.String()
+	}))
+	return f.Store.AppendEvents(ctx, teamID, sandboxID, session.(func() string)(), reports)
 }
 
 // AppendAct records an act that changes nothing.

@@ -47,7 +47,7 @@ func Enroll(ctx context.Context, controlURL string, joinToken []byte, version st
 	if err != nil {
 		return nil, err
 	}
-	link, err := newLink(controlURL,
+	link, err := newLink(controlURL, i.worker,
 		func() *tls.Certificate { return stranger },
 		func(state tls.ConnectionState) error { return verifyFingerprint(state, fingerprint) })
 	if err != nil {

@@ -127,7 +127,13 @@ func (f *fakeControl) requests() (enrolled, all int) {
 // serve serves on l with cert until the test ends, and gives the URL.
 func (f *fakeControl) serve(t *testing.T, l net.Listener, cert tls.Certificate) string {
 	t.Helper()
-	path, handler := api.NewSidecarServiceHandler(f)
+	return f.serveAs(t, f, l, cert)
+}
+
+// serveAs serves what is built upon f.
+func (f *fakeControl) serveAs(t *testing.T, all api.SidecarServiceHandler, l net.Listener, cert tls.Certificate) string {
+	t.Helper()
+	path, handler := api.NewSidecarServiceHandler(all)
 	mux := http.NewServeMux()
 	mux.Handle(path, handler)
 	server := &http.Server{

@@ -38,6 +38,7 @@ type Identity struct {
 	seal hpke.PrivateKey
 
 	team, agent, sandbox string
+	worker               uint64 // counts the workers that have served the sandbox, from 1
 
 	certificate atomic.Pointer[certificate]
 	link        *link
@@ -58,7 +59,7 @@ func newIdentity() (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the seal key: %w", err)
 	}
-	return &Identity{key: key, csr: csr, seal: seal}, nil
+	return &Identity{key: key, csr: csr, seal: seal, worker: 1}, nil
 }
 
 // newCSR makes a certificate request whose bytes were never sent before: by them
@@ -73,7 +74,7 @@ func newCSR(key *ecdsa.PrivateKey) ([]byte, error) {
 
 // connect makes the client that presents the newest certificate and trusts its roots.
 func (i *Identity) connect(controlURL string) error {
-	link, err := newLink(controlURL,
+	link, err := newLink(controlURL, i.worker,
 		func() *tls.Certificate { return &i.certificate.Load().tls },
 		func(state tls.ConnectionState) error { return verifyServer(state, i.certificate.Load().roots) })
 	if err != nil {

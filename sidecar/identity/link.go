@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,14 +35,16 @@ type link struct {
 	mu        sync.Mutex
 	transport *http.Transport
 	retired   *http.Transport
+	opening   api.Opening // the last
+	session   string      // the newest; "" before the first stream is open
 }
 
-func newLink(controlURL string, certificate func() *tls.Certificate, verify func(tls.ConnectionState) error) (*link, error) {
+func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, verify func(tls.ConnectionState) error) (*link, error) {
 	u, err := url.Parse(controlURL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("the control plane's address %q: want https://HOST:PORT", controlURL)
 	}
-	l := &link{url: u.String(), tls: &tls.Config{
+	l := &link{url: u.String(), opening: api.Opening{Worker: worker}, tls: &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return certificate(), nil
@@ -81,12 +84,30 @@ func (l *link) client() api.SidecarServiceClient {
 	}, l.url, connect.WithReadMaxBytes(maxMessage))
 }
 
-// RoundTrip sends over the newest transport.
+// RoundTrip sends over the newest transport, and says which stream the call is
+// for: a new one, or the one that was opened last.
 func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
+	watch := strings.HasSuffix(r.URL.Path, api.SidecarServiceWatchProcedure)
+	r = r.Clone(r.Context())
 	l.mu.Lock()
 	transport := l.transport
+	if watch {
+		l.opening.Stream++
+		r.Header.Set(api.HeaderOpening, l.opening.String())
+	} else if l.session != "" {
+		r.Header.Set(api.HeaderSession, l.session)
+	}
 	l.mu.Unlock()
-	return transport.RoundTrip(r)
+	response, err := transport.RoundTrip(r)
+	if err != nil || !watch {
+		return response, err
+	}
+	if session := response.Header.Get(api.HeaderSession); session != "" {
+		l.mu.Lock()
+		l.session = session
+		l.mu.Unlock()
+	}
+	return response, nil
 }
 
 // renew makes later calls use a new connection. A retired one closes when it

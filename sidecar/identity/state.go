@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	stateVersion = 1
+	stateVersion = 2
 	maxState     = 64 << 10 // bytes
 
 	redacted = "[redacted]"
@@ -57,6 +57,7 @@ func (i *Identity) Marshal() (State, error) {
 	for _, field := range [][]byte{key, seal, i.csr, []byte(i.team), []byte(i.agent), []byte(i.sandbox)} {
 		addBytes(b, field)
 	}
+	b.AddUint64(i.worker)
 	b.AddUint64(certificate.Generation)
 	for _, list := range [][][]byte{certificate.Chain, certificate.Roots} {
 		b.AddUint8(uint8(len(list)))
@@ -76,7 +77,9 @@ func addBytes(b *cryptobyte.Builder, field []byte) {
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(field) })
 }
 
-// Restore makes an Identity from what Marshal gave, and wipes that.
+// Restore makes the Identity of the next worker from what Marshal gave, and wipes
+// that. It has to be marshalled again before it calls the control plane, or the
+// worker after it would count the same.
 func Restore(controlURL string, state []byte) (*Identity, error) {
 	defer clear(state)
 	i, c, err := parseState(state)
@@ -105,10 +108,11 @@ func parseState(state []byte) (*Identity, *api.Certificate, error) {
 		}
 	}
 	c := &api.Certificate{}
-	if !s.ReadUint64(&c.Generation) || !readList(&s, &c.Chain) || !readList(&s, &c.Roots) || !s.Empty() {
+	var worker uint64
+	if !s.ReadUint64(&worker) || !s.ReadUint64(&c.Generation) || !readList(&s, &c.Chain) || !readList(&s, &c.Roots) || !s.Empty() {
 		return nil, nil, malformed
 	}
-	i := &Identity{csr: bytes.Clone(csr), team: string(team), agent: string(agent), sandbox: string(sandbox)}
+	i := &Identity{csr: bytes.Clone(csr), team: string(team), agent: string(agent), sandbox: string(sandbox), worker: worker + 1}
 	var err error
 	if i.key, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), key); err != nil {
 		return nil, nil, malformed

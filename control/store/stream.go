@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+	"sallyport/control/api"
+)
+
+// ConnectedFor is how long a sandbox counts as connected after OpenStream,
+// KeepStream or Acknowledge. Whoever holds its stream calls KeepStream well
+// within it, so that a replica that died leaves no sandbox connected for ever.
+const ConnectedFor = 2 * time.Minute
+
+// isConnected is the condition for it on sandboxes s.
+const isConnected = `(s.state = 'enrolled' and s.replica is not null and s.last_seen_at > now() - interval '2 minutes')`
+
+// lateOpenings is how far behind the last opening of a stream another one of the
+// same worker may be: one that was given up, and arrives all the same.
+const lateOpenings = 8
+
+// Session is what tells the holder of a sandbox's stream from a copy of its identity.
+type Session []byte
+
+// String is what the holder carries.
+func (s Session) String() string { return base64.RawURLEncoding.EncodeToString(s) }
+
+// OpenStream makes a stream the sandbox's only one, held by replica, a name unique
+// to the process. It is CodeForbidden unless the sandbox is enrolled. An opening
+// that is not later than the last one is somebody else's, who has the same
+// identity: that locks the sandbox.
+func (s *Store) OpenStream(ctx context.Context, teamID, sandboxID string, o api.Opening, replica string) (Session, error) {
+	session := make(Session, 32)
+	rand.Read(session) // never fails
+	// The replica that held the stream before ends it when it hears of this.
+	var notified *string
+	err := s.in(teamID).QueryRow(ctx, `
+		with before as (
+			select id, replica from sandboxes where team_id = $1 and id = $2 for update
+		), opened as (
+			update sandboxes s set worker = $3, opening = $4, previous_session = session, session = $5, replica = $6, last_seen_at = now()
+			from before b where s.id = b.id and s.state = 'enrolled' and (s.worker, s.opening) < ($3, $4)
+			returning b.replica as before
+		)
+		select (case when before <> $6 then pg_notify('`+channel+`', $1::text || '/' || $2::text) end)::text from opened`,
+		teamID, sandboxID, int64(o.Worker), int64(o.Stream), session, replica).Scan(&notified)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, s.refuseOpening(ctx, teamID, sandboxID, o)
+	}
+	return session, interpret(err, "open the sandbox's stream", "such sandbox")
+}
+
+func (s *Store) refuseOpening(ctx context.Context, teamID, sandboxID string, o api.Opening) error {
+	var state control.SandboxState
+	var last api.Opening
+	err := s.in(teamID).QueryRow(ctx, `select state, worker, opening from sandboxes where team_id = $1 and id = $2`, teamID, sandboxID).
+		Scan(&state, &last.Worker, &last.Stream)
+	switch {
+	case err != nil:
+		return interpret(err, "open the sandbox's stream", "such sandbox")
+	case state != control.SandboxEnrolled:
+		return errNotEnrolled
+	case o.Worker == last.Worker && o.Stream < last.Stream && last.Stream-o.Stream <= lateOpenings:
+		return errMoved
+	}
+	reason := fmt.Sprintf("its stream was opened as %s when %s was open already: its identity was copied", o, last)
+	if err := s.lockSandbox(ctx, teamID, sandboxID, reason); err != nil {
+		return err
+	}
+	return errNotEnrolled
+}
+
+// errMoved is for what was overtaken: whoever holds the identity rightly tries again.
+var errMoved = control.Errorf(control.CodeUnavailable, "the sandbox has opened another stream")
+
+// KeepStream says that the session's stream is still there, CodeUnavailable if
+// there is a later one.
+func (s *Store) KeepStream(ctx context.Context, teamID, sandboxID string, session Session) error {
+	tag, err := s.in(teamID).Exec(ctx, `update sandboxes set last_seen_at = now() where team_id = $1 and id = $2 and session = $3`, teamID, sandboxID, session)
+	if err == nil && tag.RowsAffected() == 0 {
+		return errMoved
+	}
+	return interpret(err, "record the sandbox's connection", "such sandbox")
+}
+
+// CloseStream records that the session's stream has ended, unless there is a later one.
+func (s *Store) CloseStream(ctx context.Context, teamID, sandboxID string, session Session) error {
+	_, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where team_id = $1 and id = $2 and session = $3`, teamID, sandboxID, session)
+	return interpret(err, "record the sandbox's connection", "such sandbox")
+}
+
+// Sessions are those that a sandbox has been given last.
+type Sessions struct {
+	Current  Session
+	Previous Session
+}
+
+// Check is nil for the text of the current session, and CodeUnavailable otherwise:
+// the holder of the stream tries again with the newest. strange reports that it is
+// no session of late, so not the holder's.
+func (s Sessions) Check(text string) (strange bool, err error) {
+	given, err := base64.RawURLEncoding.DecodeString(text)
+	switch {
+	case err == nil && len(given) > 0 && slices.Equal(given, s.Current):
+		return false, nil
+	case err == nil && len(given) > 0 && slices.Equal(given, s.Previous):
+		return false, errMoved
+	}
+	return true, errNoStream
+}
+
+var errNoStream = control.Errorf(control.CodeUnavailable, "open the stream of this sandbox first")
+
+// Alert records that something of the sandbox looks like somebody else's doing.
+func (s *Store) Alert(ctx context.Context, teamID, sandboxID, detail string) error {
+	known, err := s.Sandbox(ctx, teamID, sandboxID)
+	if err != nil {
+		return err
+	}
+	s.log.Warn("sandbox alert", "team", teamID, "sandbox", sandboxID, "detail", detail)
+	act := control.Event{Kind: "sandbox.alert", Actor: "system", Agent: known.Agent, Sandbox: sandboxID, Detail: detail}
+	return s.act(ctx, teamID, act, func(pgx.Tx) error { return nil })
+}
