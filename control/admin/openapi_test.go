@@ -80,37 +80,6 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// A team that is not one's own is like one that is not there.
-func TestTeamsDoNotMeet(t *testing.T) {
-	mine, theirs := plane.NewTeam(t), plane.NewTeam(t)
-	c := theirs.Setup(t, "sk_live_1")
-	id, _ := theirs.NewSandbox(t)
-	foreign := token(t, mine, control.RoleOwner)
-	for _, op := range operations(t) {
-		if !strings.Contains(op.path, "{team}") {
-			continue
-		}
-		path := strings.NewReplacer("{vault}", "v", "{credential}", c.Name, "{agent}", "a", "{sandbox}", id, "{token}", "x").Replace(op.path)
-		real := plane.Do(t, foreign, op.method, strings.ReplaceAll(path, "{team}", theirs.Name), nil)
-		none := plane.Do(t, foreign, op.method, strings.ReplaceAll(path, "{team}", "none"), nil)
-		if real.Status != 404 || strings.ReplaceAll(real.Body, theirs.Name, "none") != none.Body {
-			t.Errorf("%s: %d %s, but for a team that is not there %s", op.id, real.Status, real.Body, none.Body)
-		}
-	}
-	var teams struct{ Items []control.Team }
-	plane.Do(t, foreign, "GET", "/v1/teams", nil).Into(t, 200, &teams)
-	if len(teams.Items) != 1 || teams.Items[0].Name != mine.Name {
-		t.Errorf("it sees the teams %+v", teams.Items)
-	}
-	// Ids of one team lead nowhere in another.
-	if r := mine.Call(t, "GET", "sandboxes/"+id, nil); r.Status != 404 {
-		t.Errorf("another team's sandbox: %d", r.Status)
-	}
-	if r := mine.Call(t, "DELETE", "sandboxes/"+id, nil); r.Status != 404 {
-		t.Errorf("removing another team's sandbox: %d", r.Status)
-	}
-}
-
 // The document promises that secrets only go in.
 func TestDocumentShowsNoSecret(t *testing.T) {
 	doc := document(t)
