@@ -18,6 +18,9 @@ const (
 	// newcomerFor is how long a connection stays whose certificate is not of our
 	// CA: long enough to enrol.
 	newcomerFor = 15 * time.Second
+	// mostEnrolments is how many join tokens may be tried on a connection. A sidecar
+	// has one; whoever guesses pays with a handshake for each few.
+	mostEnrolments = 3
 	// answerFor is how long an answer may take to leave once the call is over.
 	answerFor = time.Second
 	// reservedFiles are the descriptors that connections of sidecars leave to
@@ -116,9 +119,10 @@ type connection struct {
 	net.Conn
 	leave func()
 
-	mu     sync.Mutex
-	calls  int  // under way
-	ending bool // it closes when there are none
+	mu         sync.Mutex
+	calls      int  // under way
+	ending     bool // it closes when there are none
+	enrolments int  // tried
 }
 
 // Close implements net.Conn.
@@ -146,6 +150,14 @@ func (c *connection) begin() bool {
 	}
 	c.calls++
 	return true
+}
+
+// mayEnrol counts the join tokens that are tried.
+func (c *connection) mayEnrol() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enrolments++
+	return c.enrolments <= mostEnrolments
 }
 
 func (c *connection) done() {

@@ -120,7 +120,7 @@ func TestBadEnrolmentKeepsTheToken(t *testing.T) {
 		"a token that is not one": {&api.EnrollRequest{JoinToken: plane.Authority.NewJoinToken().Reveal(), Csr: s.CSR, SealKey: seal}, connect.CodeUnauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := s.Client.Enroll(t.Context(), connect.NewRequest(tc.request))
+			_, err := plane.Client(t, controltest.SelfSigned(t, s.Key)).Enroll(t.Context(), connect.NewRequest(tc.request))
 			code(t, err, tc.code)
 			if err != nil && strings.Contains(err.Error(), token[8:40]) {
 				t.Error("the error shows the token")
@@ -185,4 +185,26 @@ func enrolledChain(t *testing.T, s *controltest.Sidecar) [][]byte {
 		t.Fatal(err)
 	}
 	return c.GetChain()
+}
+
+// Guessing takes a handshake for each few tokens, and keeps nobody else from enrolling.
+func TestGuessesAreLimited(t *testing.T) {
+	team := plane.NewTeam(t)
+	team.Setup(t, "sk_live_1")
+	_, token := team.NewSandbox(t)
+	guesser := plane.NewSidecar(t)
+	for i := range 20 {
+		want := connect.CodeUnauthenticated
+		if i >= 3 {
+			want = connect.CodeResourceExhausted
+		}
+		guess := plane.Authority.NewJoinToken().Reveal()
+		if i == 19 {
+			guess = token // even the right one
+		}
+		code(t, guesser.Enroll(t, guess), want)
+	}
+	if err := plane.NewSidecar(t).Enroll(t, token); err != nil {
+		t.Errorf("on another connection: %v", err)
+	}
 }

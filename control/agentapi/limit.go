@@ -168,6 +168,13 @@ func (s *Server) withLimits(next http.Handler) http.Handler {
 		cert, _ := r.Context().Value(certificateKey{}).(*x509.Certificate)
 		who, err := s.Authority.VerifySandbox(cert, identity.RenewalGrace)
 		if err != nil { // a newcomer, or one who will be refused
+			c, ok := r.Context().Value(connectionKey{}).(*connection)
+			if ok && r.URL.Path == api.SidecarServiceEnrollProcedure && !c.mayEnrol() {
+				err := exhausted("%d join tokens were tried on this connection; open another", mostEnrolments)
+				s.Metrics.called(r.URL.Path, err)
+				writer.Write(w, r, err)
+				return
+			}
 			next.ServeHTTP(w, r)
 			return
 		}

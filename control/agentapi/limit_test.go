@@ -53,7 +53,19 @@ func TestEveryCallIsLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			greedy := team.Join(t)
+			before := plane.Metric(t, "sallyport_control_sidecar_calls_total")
 			limited(t, func() error { return call(greedy) })
+			if plane.Metric(t, "sallyport_control_sidecar_calls_total") == before {
+				t.Error("nothing was counted")
+			}
+			alerts := 0
+			if name == "Fetch" { // material is what is worth a word
+				limited(t, func() error { return call(greedy) })
+				alerts = 1
+			}
+			if n := events(t, team, "sandbox.alert", greedy.ID); n != alerts {
+				t.Errorf("%d alerts", n)
+			}
 		})
 	}
 	if _, err := modest.Fetch(t.Context(), c.ID, 1, "api.stripe.com"); err != nil {

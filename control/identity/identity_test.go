@@ -104,7 +104,9 @@ func TestVerifySandbox(t *testing.T) {
 	a, c := testAuthority(t)
 	foreign, _ := testAuthority(t)
 	want := Sandbox{Team: "t", ID: "s"}
-	good := issue(t, a, want)
+	key := p256(t)
+	der, err := a.IssueSandbox(want, key.Public())
+	good := parse(t, der, err)
 	for _, tc := range []struct {
 		name  string
 		cert  *x509.Certificate
@@ -128,6 +130,7 @@ func TestVerifySandbox(t *testing.T) {
 		{"the control plane's", serverLeaf(t, a), 0, 0, false},
 		{"a longer path", forged(t, a, "spiffe://sallyport/team/t/sandbox/s/x"), 0, 0, false},
 		{"another path", forged(t, a, "spiffe://sallyport/control"), 0, 0, false},
+		{"signed by a sandbox", signedBy(t, good, key), 0, 0, false},
 		{"usable as a server too", forgedUsage(t, a, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth), 0, 0, false},
 		{"no usage", forgedUsage(t, a), 0, 0, false},
 	} {
@@ -144,6 +147,15 @@ func TestVerifySandbox(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signedBy is what a sandbox makes that uses its certificate as a CA's.
+func signedBy(t *testing.T, parent *x509.Certificate, signer crypto.Signer) *x509.Certificate {
+	t.Helper()
+	template := *parent
+	template.URIs = []*url.URL{{Scheme: "spiffe", Host: "sallyport", Path: "/team/t/sandbox/other"}}
+	der, err := x509.CreateCertificate(rand.Reader, &template, parent, p256(t).Public(), signer)
+	return parse(t, der, err)
 }
 
 func serverLeaf(t *testing.T, a *Authority) *x509.Certificate {
