@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
@@ -173,7 +172,7 @@ func (d *door) upstream(port uint16) net.Conn {
 			})
 		}
 		if preface, err := r.Peek(3); err == nil && string(preface) == "PRI" {
-			new(http2.Server).ServeConn(&read{c, r}, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { note(r) })})
+			serveHTTP2(&read{c, r}, note)
 			return
 		}
 		request, err := http.ReadRequest(r)
@@ -185,6 +184,39 @@ func (d *door) upstream(port uint16) net.Conn {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	}()
 	return theirs
+}
+
+// serveHTTP2 answers the requests of a connection that speaks HTTP/2 without TLS.
+func serveHTTP2(c net.Conn, note func(*http.Request)) {
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { note(r) }), Protocols: new(http.Protocols),
+	}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	_ = server.Serve(&single{Conn: c, closed: make(chan struct{})}) // until the connection is closed
+}
+
+// single is a listener with one connection, which is that connection too.
+type single struct {
+	net.Conn
+	taken  bool
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if !s.taken {
+		s.taken = true
+		return s, nil
+	}
+	<-s.closed
+	return nil, net.ErrClosed
+}
+
+func (s *single) Addr() net.Addr { return s.LocalAddr() }
+
+func (s *single) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
 }
 
 // read is a connection of which the begin was read already.

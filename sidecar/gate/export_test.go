@@ -20,7 +20,11 @@ func Peek(c net.Conn) (*Flow, []byte, error) {
 func (g *Gate) SetIdle(d time.Duration) { g.idle = d }
 
 // SetMostPlaces changes how many connections of the sandbox there may be.
-func (g *Gate) SetMostPlaces(n int) { g.places.most = n }
+func (g *Gate) SetMostPlaces(n int) {
+	g.places.mu.Lock()
+	defer g.places.mu.Unlock()
+	g.places.most = n
+}
 
 // Places is how many there are.
 func (g *Gate) Places() int {
