@@ -192,7 +192,7 @@ func TestKilledWorkerComesBack(t *testing.T) {
 		if got := agent.Ask("/before"); got != "200" {
 			t.Fatalf("curl got %s", got)
 		}
-		worker := workerBelow(t, agent.PID)
+		worker := agent.Worker()
 		if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestKilledWorkerComesBack(t *testing.T) {
 		if got := agent.Ask("/after"); got != "200" {
 			t.Fatalf("after the worker was killed curl got %s", got)
 		}
-		if again := workerBelow(t, agent.PID); again == worker {
+		if again := agent.Worker(); again == worker {
 			t.Errorf("the worker is still process %d", worker)
 		}
 	}
@@ -210,32 +210,6 @@ func TestKilledWorkerComesBack(t *testing.T) {
 			t.Errorf("after the worker was killed upstream got %q", seen.Authorization)
 		}
 	}
-}
-
-// workerBelow finds the worker: beside the sandbox, in the machine's own PID
-// namespace, and a child of init.
-func workerBelow(t *testing.T, run int) int {
-	t.Helper()
-	machine, err := os.Readlink("/proc/self/ns/pid")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []int
-	for _, pid := range e2e.Descendants(run) {
-		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil {
-			continue
-		}
-		namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-		fields := strings.Split(string(arguments), "\x00")
-		if err == nil && namespace == machine && len(fields) > 1 && fields[1] == "worker" {
-			found = append(found, pid)
-		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("there are %d workers below %d", len(found), run)
-	}
-	return found[0]
 }
 
 // TestOrdinaryUser runs the whole way without root.

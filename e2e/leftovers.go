@@ -114,6 +114,12 @@ func Descendants(pid int) []int {
 	return below
 }
 
+// Running tells whether there is such a process, that has not ended.
+func Running(pid int) bool { state := processState(pid); return state != 0 && state != 'Z' }
+
+// Parent gives the process that pid is a child of.
+func Parent(pid int) int { return processes()[pid].parent }
+
 type stat struct {
 	parent int
 	state  byte

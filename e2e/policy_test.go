@@ -324,7 +324,7 @@ func TestPassthroughIsSpliced(t *testing.T) {
 	w.CLI("agent", "policy", "set", "agent", "--rule", "passthrough "+host+":9000")
 	agent := w.Start("agent", "bash", "-c", "while read -r _; do exec 3<>/dev/tcp/"+host+"/9000; wc -c <&3; done")
 	agent.Ask("once, so that all is warm")
-	worker := workerBelow(t, agent.PID)
+	worker := agent.Worker()
 	before := readBy(t, worker)
 	if got := agent.Ask("go"); got != strconv.Itoa(size) {
 		t.Fatalf("%s bytes arrived", got)

@@ -84,16 +84,34 @@ func (w *World) Start(agent string, command ...string) *Program {
 // serves metrics.
 func (w *World) StartWithMetrics(agent string, command ...string) *Program {
 	w.t.Helper()
-	file := filepath.Join(w.Dir, "join-token-of-"+agent)
-	w.must(os.WriteFile(file, []byte(w.CLI("sandbox", "create", "--agent", agent)), 0o600))
 	listen := fmt.Sprintf("127.0.0.1:%d", freePorts(w.t, 1)[0])
-	args := []string{"init", "--control", w.SidecarURL, "--join-token-file", file, "--metrics-listen", listen, "--upstream-ca", w.UpstreamCA()}
+	p := w.StartSidecar(agent, []string{"init", "--metrics-listen", listen}, command...)
+	p.Metrics = "http://" + listen + "/metrics"
+	return p
+}
+
+// StartSidecar starts sallyport-sidecar itself for a new sandbox of agent: how is its
+// first arguments, and command what it runs, if it does.
+func (w *World) StartSidecar(agent string, how []string, command ...string) *Program {
+	w.t.Helper()
+	file, err := os.CreateTemp(w.Dir, "join-token-")
+	w.must(err)
+	_, err = file.WriteString(w.CLI("sandbox", "create", "--agent", agent))
+	w.must(errors.Join(err, file.Close()))
+	args := append(slices.Clone(how), "--control", w.SidecarURL, "--join-token-file", file.Name(), "--upstream-ca", w.UpstreamCA())
 	for _, to := range w.ConnectTo() {
 		args = append(args, "--connect-to", to)
 	}
-	p := w.startCommand("sandbox of "+agent, w.sidecar(append(append(args, "--"), command...)...))
-	p.Metrics = "http://" + listen + "/metrics"
-	return p
+	if len(command) > 0 {
+		args = append(append(args, "--"), command...)
+	}
+	return w.startCommand("sandbox of "+agent, w.sidecar(args...))
+}
+
+// StartOutside starts a command outside any sandbox.
+func (w *World) StartOutside(command ...string) *Program {
+	w.t.Helper()
+	return w.start(command[0], command...)
 }
 
 // Sidecar runs sallyport-sidecar itself, which may fail.

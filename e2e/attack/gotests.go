@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// goTests is a corpus whose cases are Go tests: those whose names begin with prefix,
+// goTests is a corpus whose cases are Go tests, of which the package runs a sample
+// unless it is given -all: those whose names begin with prefix,
 // each of their subtests that has none itself being a case.
 type goTests struct{ corpus, pkg, prefix string }
 
@@ -25,7 +26,7 @@ func (g goTests) run(ctx context.Context, o options, report func(result)) error 
 	if o.pattern != "" {
 		pattern += "/" + o.pattern
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout=30m", "-run", pattern, g.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout=30m", "-run", pattern, g.pkg, "-all")
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
