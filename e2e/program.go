@@ -120,30 +120,6 @@ func (p *Program) Signal(s syscall.Signal) {
 	p.w.must(p.cmd.Process.Signal(s))
 }
 
-// Worker is the process of a sandbox's worker, which is beside the sandbox, in the
-// machine's own PID namespace.
-func (p *Program) Worker() int {
-	p.w.t.Helper()
-	machine, err := os.Readlink("/proc/self/ns/pid")
-	p.w.must(err)
-	var found []int
-	for _, pid := range Descendants(p.PID) {
-		arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil {
-			continue
-		}
-		namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-		fields := strings.Split(string(arguments), "\x00")
-		if err == nil && namespace == machine && len(fields) > 1 && fields[1] == "worker" {
-			found = append(found, pid)
-		}
-	}
-	if len(found) != 1 {
-		p.w.t.Fatalf("there are %d workers below %d", len(found), p.PID)
-	}
-	return found[0]
-}
-
 // Wait waits for the program to end by itself and gives its exit status.
 func (p *Program) Wait() int {
 	p.w.t.Helper()
