@@ -212,6 +212,12 @@ func prove(t *testing.T, w *e2e.World, out *witness, f files) map[string]bool {
 		}
 	}
 	t.Logf("%d attacks, %d frames seen", len(outcomes), len(frames))
+	// The kernel goes on asking for neighbours that there are none of, once a second.
+	w.Eventually("nothing more is seen of it", func() bool {
+		time.Sleep(1500 * time.Millisecond)
+		frames, _ := out.take()
+		return len(frames) == 0
+	})
 	return proven
 }
 
