@@ -91,7 +91,8 @@ func TestSecretIsReadExactly(t *testing.T) {
 	f := newWhoControl(t)
 	env := map[string]string{"SALLYPORT_SERVER": f.URL, "SALLYPORT_TOKEN": "t"}
 	for text, want := range map[string]string{
-		"s": "s", "s\n": "s", "s\r\n": "s", "s ": "s ", " s\t\n": " s\t", "é<&>\n": "é<&>",
+		canary: canary, canary + "\n": canary, canary + "\r\n": canary, canary + " ": canary + " ",
+		" " + canary + "\t\n": " " + canary + "\t", "é<&>" + canary + "\n": "é<&>" + canary,
 	} {
 		f.secrets = nil
 		file := write(t, filepath.Join(t.TempDir(), "secret"), text)
