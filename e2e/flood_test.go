@@ -23,8 +23,9 @@ import (
 // -flood=N makes the floods of TestFloods larger: about N connections each.
 var floodSize = flag.Int("flood", 100, "how many connections a flood opens")
 
-// mostMemory is what a worker may have resident in any flood of the usual size.
-const mostMemory = 320 << 20
+// mostMemory is what a worker may have resident in any flood, large ones too: twice the
+// heap from which it cuts off what stalls.
+const mostMemory = 512 << 20
 
 // flooded is what e2e/clients/flood says.
 type flooded struct {

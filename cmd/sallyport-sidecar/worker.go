@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"sallyport/sidecar"
 	"sallyport/sidecar/supervise"
@@ -24,6 +25,10 @@ type workerSettings struct {
 
 type workerCmd struct{}
 
+// workerMemory is how many bytes a worker has before its garbage is collected as
+// soon as there is any. All the connections that there may be, idle, take less.
+const workerMemory = 448 << 20
+
 func (*workerCmd) Run(ctx context.Context, env *environment) error {
 	// net/http says here, and nowhere else, what an upstream sends unasked: it
 	// quotes it, and the credential with it if the upstream echoes that.
@@ -33,6 +38,7 @@ func (*workerCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer stop()
+	debug.SetMemoryLimit(workerMemory)
 	return supervise.Work(ctx, func(ctx context.Context, w *supervise.Worker) error {
 		var s workerSettings
 		if err := json.Unmarshal(w.Settings, &s); err != nil {

@@ -17,7 +17,7 @@ const (
 	mostRequests = 4096
 	// shortOfMemory is how many bytes of heap there may be before something has to
 	// give: long heads are not taken then, and clients that take nothing of their
-	// responses lose them.
+	// responses lose them, as they do where no more requests may begin.
 	shortOfMemory = 256 << 20
 	// shortHead is what a head may have even then.
 	shortHead = 8 << 10
@@ -57,6 +57,13 @@ func (l *load) enter(c client, r *http.Request) *Error {
 	return nil
 }
 
+// full reports whether no more requests may begin.
+func (l *load) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open) >= l.most
+}
+
 func (l *load) leave(c client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,7 +93,7 @@ func (l *load) watch(ctx context.Context) {
 		case now := <-tick.C:
 			metrics.Read(heap)
 			short := heap[0].Value.Uint64() > l.bytes.Load()
-			if l.short.Store(short); short {
+			if l.short.Store(short); short || l.full() {
 				l.shed(now)
 			}
 		}

@@ -88,3 +88,25 @@ func TestShortOfMemory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where no more requests may begin, one whose response nobody reads goes.
+func TestStalledRequestsMakeRoom(t *testing.T) {
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		for err := error(nil); err == nil && r.URL.Path == "/long"; {
+			_, err = rw.Write(make([]byte, 64<<10))
+		}
+	})
+	w.SetLoad(1, 1<<62)
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /long HTTP/1.1\r\nHost: example.com\r\n\r\n")
+	if x := w.last(t); x.Path != "/long" || x.Reason == "" {
+		t.Errorf("ended: %+v", x)
+	}
+	if response := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]; response.StatusCode != 200 {
+		t.Errorf("afterwards: %s", response.Status)
+	}
+}
