@@ -53,11 +53,23 @@ type Credential struct {
 	Inject         []Rule    `json:"inject"`
 	Stray          Stray     `json:"stray"`
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
+	Mints          []Mint    `json:"mints"`        // its own; those of its service come after them
+	Captured       *Captured `json:"captured,omitempty"`
 	Version        int64     `json:"version"`
 	CreatedAt      time.Time `json:"created_at"`
 	RotatedAt      time.Time `json:"rotated_at"`
 
 	Warning string `json:"warning,omitempty"` // what is weak about its secret; only said when it is stored
+}
+
+// Captured is where a credential comes from that a service has handed out, in its
+// answer to a request of a sandbox. It serves that sandbox alone, until it expires
+// or its origin or the sandbox is removed.
+type Captured struct {
+	OriginID  string    `json:"origin_id"`
+	Origin    string    `json:"origin"` // name, in the same vault
+	Sandbox   string    `json:"sandbox"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // Agent is a program that credentials are pinned to.

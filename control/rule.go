@@ -15,6 +15,7 @@ const (
 	RuleQuery   RuleKind = "query"
 	RulePath    RuleKind = "path"
 	RuleBasic   RuleKind = "basic"
+	RuleCookie  RuleKind = "cookie"
 )
 
 // Rule says where material goes in a request. Its text form, in JSON and on the
@@ -25,10 +26,11 @@ const (
 //	header:NAME: TEMPLATE     TEMPLATE holds {{token}}, or is a fixed text
 //	default:NAME: TEXT        a header that is set where the client sent none
 //	query:NAME
+//	cookie:NAME               one cookie; the client's others are left
 //	path:TEMPLATE             TEMPLATE holds {{token}} and {{path}}
 type Rule struct {
 	Kind     RuleKind
-	Name     string // of a header or query parameter
+	Name     string // of a header, query parameter or cookie
 	Template string // of a header or path; the text of a default
 }
 
@@ -67,10 +69,15 @@ func ParseRule(s string) (Rule, error) {
 			return Rule{}, Errorf(CodeInvalid, "inject rule %q: the parameter's name is made of letters, digits, '-', '.', '_' and '~'", s)
 		}
 		return Rule{Kind: RuleQuery, Name: rest}, nil
+	case found && kind == "cookie":
+		if !fieldName.MatchString(rest) {
+			return Rule{}, Errorf(CodeInvalid, "inject rule %q: that is no name of a cookie (RFC 6265 section 4.1.1)", s)
+		}
+		return Rule{Kind: RuleCookie, Name: rest}, nil
 	case found && kind == "path":
 		return parsePathRule(rest)
 	}
-	return Rule{}, Errorf(CodeInvalid, "inject rule %q is none of: bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT, query:NAME, path:TEMPLATE", s)
+	return Rule{}, Errorf(CodeInvalid, "inject rule %q is none of: bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT, query:NAME, cookie:NAME, path:TEMPLATE", s)
 }
 
 func parseHeaderRule(s string) (Rule, error) {
@@ -150,7 +157,7 @@ func checkSlots(kind, template string, known ...string) error {
 
 // Holds reports whether the rule puts the token anywhere.
 func (r Rule) Holds() bool {
-	return r.Kind == RuleQuery || r.Kind == RuleBasic || strings.Contains(r.Template, tokenSlot)
+	return r.Kind == RuleQuery || r.Kind == RuleBasic || r.Kind == RuleCookie || strings.Contains(r.Template, tokenSlot)
 }
 
 // String is the rule's text form.
@@ -165,6 +172,8 @@ func (r Rule) String() string {
 		return fmt.Sprintf("default:%s: %s", r.Name, r.Template)
 	case RuleQuery:
 		return "query:" + r.Name
+	case RuleCookie:
+		return "cookie:" + r.Name
 	case RulePath:
 		return "path:" + r.Template
 	}

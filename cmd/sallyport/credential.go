@@ -15,6 +15,7 @@ import (
 
 type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
+	Set    credentialSetCmd    `cmd:"" help:"Say what becomes of new secrets that a credential's service hands out."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
@@ -25,12 +26,13 @@ type credentialAddCmd struct {
 	Name           string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
 	Service        string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
 	Host           []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
-	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, cookie:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
 	Auth           string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
 	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
 	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
 	AllowHTTP      bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
 	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
+	Mint           []string `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
 	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
 }
 
@@ -75,6 +77,10 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	if err != nil {
 		return none, err
 	}
+	mints, err := parseMints(cmd.Mint)
+	if err != nil {
+		return none, err
+	}
 	auth := control.Auth(cmd.Auth)
 	if auth == "" && cmd.Service == "" && cmd.Username != "" {
 		auth = control.AuthBasic
@@ -82,7 +88,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
 		Auth: auth, Username: cmd.Username,
-		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket,
+		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints,
 	}, nil
 }
 
@@ -109,6 +115,45 @@ func parseRules(texts []string) ([]control.Rule, error) {
 		return nil, usagef("--inject: no rule has {{token}}, so the secret would go nowhere")
 	}
 	return rules, nil
+}
+
+type credentialSetCmd struct {
+	Vault  string   `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name   string   `arg:"" help:"The credential's name."`
+	Mint   []string `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
+	NoMint bool     `xor:"mint" help:"None but those of the service."`
+}
+
+func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
+	if len(cmd.Mint) == 0 && !cmd.NoMint {
+		return usagef("credential set needs --mint or --no-mint")
+	}
+	mints, err := parseMints(cmd.Mint)
+	if err != nil {
+		return err
+	}
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	set, err := api.SetMints(ctx, team, cmd.Vault, cmd.Name, mints)
+	if err != nil {
+		return err
+	}
+	return c.say(set, "credential %s has %s of its own for new secrets", set.Name, counted(len(set.Mints), "rule"))
+}
+
+// parseMints reads --mint.
+func parseMints(texts []string) ([]control.Mint, error) {
+	mints := []control.Mint{}
+	for _, text := range texts {
+		m, err := control.ParseMint(text)
+		if err != nil {
+			return nil, withHint(usagef("--mint: %v", err), "as in 'capture POST /oauth/token json:/access_token ttl=/expires_in'")
+		}
+		mints = append(mints, m)
+	}
+	return mints, nil
 }
 
 type credentialRotateCmd struct {

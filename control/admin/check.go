@@ -42,7 +42,32 @@ func (s *Server) credential(body *newCredential) (control.Credential, error) {
 	if err := checkAuth(c); err != nil {
 		return c, err
 	}
-	return c, checkRules(c)
+	if err := checkRules(c); err != nil {
+		return c, err
+	}
+	c.Mints, err = checkMints(body.Mints)
+	return c, err
+}
+
+// checkMints gives the rules with their hosts in their normal form.
+func checkMints(mints []control.Mint) ([]control.Mint, error) {
+	if len(mints) > control.MaxMints {
+		return nil, control.Errorf(control.CodeInvalid, "the credential has more than %d mint rules", control.MaxMints)
+	}
+	normal := make([]control.Mint, 0, len(mints))
+	for _, m := range mints {
+		if _, err := api.ParseMintPath(m.Path); err != nil {
+			return nil, control.Errorf(control.CodeInvalid, "the mint rule %q: %v", m, err)
+		}
+		if len(m.Hosts) > 0 {
+			var err error
+			if m.Hosts, err = checkHosts(m.Hosts); err != nil {
+				return nil, control.Errorf(control.CodeInvalid, "the mint rule %q: %v", m, err)
+			}
+		}
+		normal = append(normal, m)
+	}
+	return normal, nil
 }
 
 // fromService fills what c leaves open from the service that it names.

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,13 +23,19 @@ type newCredential struct {
 	Name           string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
 	Service        string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
 	Hosts          []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
-	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, path:TEMPLATE"`
+	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, cookie:NAME, path:TEMPLATE"`
 	Auth           control.Auth   `json:"auth,omitempty" enum:"token,basic"`
 	Username       string         `json:"username,omitempty" doc:"Of basic"`
 	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
 	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
 	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
+	Mints          []control.Mint `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
 	Secret         secret         `json:"secret"`
+}
+
+// changes are what can be changed of a credential, beside its secret.
+type changes struct {
+	Mints []control.Mint `json:"mints" doc:"In the place of its own; the service's come after them"`
 }
 
 // Wipe overwrites the secret.
@@ -49,6 +56,10 @@ func (s *Server) credentialRoutes(api huma.API) {
 	}, func(ctx context.Context, in *CredentialPath) (*answer[control.Credential], error) {
 		return one(s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential))
 	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
+		Summary: "Change what becomes of new secrets that its service hands out, in running sandboxes too",
+	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
 		Summary: "Store a new secret and push it to every connected sidecar",
@@ -82,6 +93,20 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	}
 	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
 	c.Warning = control.Weakness(body.Secret.Secret)
+	return one(c, err)
+}
+
+func (s *Server) updateCredential(ctx context.Context, in *CredentialPath, body *changes) (*answer[control.Credential], error) {
+	mints, err := checkMints(body.Mints)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(mints))
+	for i, m := range mints {
+		texts[i] = m.String()
+	}
+	detail := in.Vault + "/" + in.Credential + ": mints " + strings.Join(texts, "; ")
+	c, _, err := s.Store.SetMints(ctx, teamOf(ctx).ID, in.Vault, in.Credential, mints, act(ctx, "credential.update", detail))
 	return one(c, err)
 }
 

@@ -117,8 +117,11 @@ func routeBody[I, B, O any](s *Server, api huma.API, op huma.Operation, handler 
 	})
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, reflect.TypeFor[B]().Name())
 	documented := api.OpenAPI().Paths[op.Path].Post
-	if op.Method == http.MethodPut {
+	switch op.Method {
+	case http.MethodPut:
 		documented = api.OpenAPI().Paths[op.Path].Put
+	case http.MethodPatch:
+		documented = api.OpenAPI().Paths[op.Path].Patch
 	}
 	documented.RequestBody = &huma.RequestBody{
 		Required: true,

@@ -19,6 +19,7 @@ var leastRoles = map[string]control.Role{
 	"list-credentials":  control.RoleViewer,
 	"create-credential": control.RoleAdmin,
 	"get-credential":    control.RoleViewer,
+	"update-credential": control.RoleAdmin,
 	"rotate-credential": control.RoleAdmin,
 	"delete-credential": control.RoleAdmin,
 

@@ -40,6 +40,7 @@ var meetings = map[string]meeting{
 	"list-credentials":  {nil, 404},
 	"create-credential": {map[string]any{"name": canary + "credential", "service": "stripe", "secret": "mine"}, 404},
 	"get-credential":    {nil, 404},
+	"update-credential": {map[string]any{"mints": []string{"allow /**"}}, 404},
 	"rotate-credential": {map[string]any{"secret": "mine"}, 404},
 	"delete-credential": {nil, 404},
 

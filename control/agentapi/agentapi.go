@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"sallyport/control"
 	"sallyport/control/api"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
@@ -31,6 +32,8 @@ const (
 	// audit events.
 	maxMessage = 64 << 10
 	maxReport  = 4 << 20
+	// maxCapture is what the secrets of one answer take, and the rest.
+	maxCapture = control.MaxMintPlaces*control.MaxSecretLength + 16<<10
 	// drainTimeout bounds the wait for calls under way when serving ends.
 	drainTimeout = 10 * time.Second
 	// outageGrace is how long bindings may serve while nobody of the control
@@ -125,8 +128,11 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	path, handler := api.NewSidecarServiceHandler(s,
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			if spec.Procedure == api.SidecarServiceReportProcedure {
+			switch spec.Procedure {
+			case api.SidecarServiceReportProcedure:
 				return []connect.HandlerOption{connect.WithReadMaxBytes(maxReport)}
+			case api.SidecarServiceCaptureProcedure:
+				return []connect.HandlerOption{connect.WithReadMaxBytes(maxCapture)}
 			}
 			return []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
 		}),

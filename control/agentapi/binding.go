@@ -9,7 +9,7 @@ import (
 )
 
 // binding is what a sidecar may know of a credential.
-func binding(c control.Credential) *api.Binding {
+func (s *Server) binding(c control.Credential) *api.Binding {
 	b := &api.Binding{
 		CredentialId:   c.ID,
 		Vault:          c.Vault,
@@ -20,11 +20,42 @@ func binding(c control.Credential) *api.Binding {
 		AllowWebsocket: c.AllowWebsocket,
 		Stray:          stray(c.Stray),
 		Placeholders:   slices.Clone(c.Placeholders),
+		Captured:       c.Captured != nil,
 	}
 	for _, r := range c.Inject {
 		b.Inject = append(b.Inject, rule(r))
 	}
+	for _, m := range s.mints(c) {
+		b.Mints = append(b.Mints, mint(m))
+	}
 	return b
+}
+
+func mint(m control.Mint) *api.Mint {
+	wire := &api.Mint{Methods: m.Methods, Path: m.Path, TtlPointer: m.TTLAt, Rule: m.String()}
+	switch m.Action {
+	case control.MintAllow:
+		wire.Action = api.MintAction_MINT_ACTION_ALLOW
+	case control.MintRefuse:
+		wire.Action = api.MintAction_MINT_ACTION_REFUSE
+	case control.MintStrip:
+		wire.Action = api.MintAction_MINT_ACTION_STRIP
+	case control.MintCapture:
+		wire.Action = api.MintAction_MINT_ACTION_CAPTURE
+	}
+	for _, p := range m.Places {
+		place := &api.MintPlace{Optional: p.Optional, Strip: p.Strip}
+		switch p.Kind {
+		case control.MintJSON:
+			place.Place = &api.MintPlace_Pointer{Pointer: p.Name}
+		case control.MintCookie:
+			place.Place = &api.MintPlace_Cookie{Cookie: p.Name}
+		case control.MintHeader:
+			place.Place = &api.MintPlace_Header{Header: p.Name}
+		}
+		wire.Places = append(wire.Places, place)
+	}
+	return wire
 }
 
 func rule(r control.Rule) *api.Rule {
@@ -35,6 +66,8 @@ func rule(r control.Rule) *api.Rule {
 		return &api.Rule{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: r.Name, Template: r.Template, OnlyIfAbsent: true}}}
 	case control.RuleQuery:
 		return &api.Rule{Place: &api.Rule_Query_{Query: &api.Rule_Query{Name: r.Name}}}
+	case control.RuleCookie:
+		return &api.Rule{Place: &api.Rule_Cookie_{Cookie: &api.Rule_Cookie{Name: r.Name}}}
 	case control.RulePath:
 		return &api.Rule{Place: &api.Rule_Path_{Path: &api.Rule_Path{Template: r.Template}}}
 	case control.RuleBasic:

@@ -40,18 +40,8 @@ func (s *Server) Fetch(ctx context.Context, request *connect.Request[api.FetchRe
 }
 
 func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.FetchResponse, error) {
-	known, err := s.Store.Identity(ctx, p.Team, p.ID)
+	known, err := s.acting(ctx, p)
 	if err != nil {
-		return nil, gone(err)
-	}
-	if known.State != control.SandboxEnrolled {
-		return nil, errGone
-	}
-	if strange, err := known.Sessions.Check(p.session); err != nil {
-		if strange {
-			s.Metrics.strange()
-			s.alert(ctx, p, stranger)
-		}
 		return nil, err
 	}
 	bound, err := s.Store.Bound(ctx, p.Team, p.ID, m.GetCredentialId(), int64(m.GetVersion()))
@@ -77,6 +67,23 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 		Version: uint64(bound.Credential.Version), Sealed: sealed, LeaseId: lease.ID,
 		FreshUntil: timestamppb.New(lease.FreshUntil), HardExpiry: timestamppb.New(lease.HardExpiry),
 	}, nil
+}
+
+// acting is the sandbox that p acts for, if it is enrolled and p holds its stream.
+func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
+	known, err := s.Store.Identity(ctx, p.Team, p.ID)
+	if err != nil {
+		return known, gone(err)
+	}
+	if known.State != control.SandboxEnrolled {
+		return known, errGone
+	}
+	strange, err := known.Sessions.Check(p.session)
+	if strange {
+		s.Metrics.strange()
+		s.alert(ctx, p, stranger)
+	}
+	return known, err
 }
 
 // material opens the secret, turns it into what is injected, and seals that.

@@ -28,6 +28,8 @@ type pace struct {
 var paces = map[string]pace{
 	// Once for each credential and version, and again when a lease ages.
 	api.SidecarServiceFetchProcedure: {10, 100},
+	// At a login, and when a token is made anew; each is pushed to the whole team.
+	api.SidecarServiceCaptureProcedure: {1, 20},
 	// A few times in the life of a certificate.
 	api.SidecarServiceRenewProcedure: {0.1, 10},
 	// Once, and again with a growing pause when the connection is lost.

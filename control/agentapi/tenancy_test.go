@@ -64,6 +64,22 @@ var meetings = map[string]func(*testing.T, teams) []proto.Message{
 		}
 		return nil
 	},
+	"Capture": func(t *testing.T, m teams) []proto.Message {
+		const rule = "capture POST /keys json:/key"
+		m.theirs.Must(t, "PATCH", "vaults/v/credentials/canary-credential", map[string]any{"mints": []string{rule}}, nil)
+		var answers []string
+		for _, id := range []string{m.c.ID, store.NewID()} {
+			_, err := m.thief.Client.Capture(t.Context(), connect.NewRequest(&api.CaptureRequest{
+				CredentialId: id, Version: 1, Host: "canary-host.example.com", Rule: rule, Secrets: []*api.NewSecret{{Value: []byte("forged-secret")}},
+			}))
+			code(t, err, connect.CodeNotFound)
+			answers = append(answers, err.Error())
+		}
+		if answers[0] != answers[1] {
+			t.Errorf("the answers differ: %q", answers)
+		}
+		return nil
+	},
 	"Report": func(t *testing.T, m teams) []proto.Message {
 		response, err := m.thief.Client.Report(t.Context(), connect.NewRequest(&api.ReportRequest{Events: []*api.Event{
 			{Sequence: 1, CredentialId: m.c.ID, Version: 1, Host: "forged.example.com"},

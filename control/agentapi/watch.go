@@ -138,7 +138,7 @@ func (w *watch) push(ctx context.Context, announced time.Time) error {
 		Policy:       policy.Wire(snapshot.Policy),
 	}
 	for _, c := range snapshot.Credentials {
-		message.Bindings = append(message.Bindings, binding(c))
+		message.Bindings = append(message.Bindings, w.server.binding(c))
 	}
 	if err := w.stream.Send(message); err != nil {
 		return fmt.Errorf("send a snapshot: %w", err)

@@ -45,6 +45,8 @@ const (
 	SidecarServiceWatchProcedure = "/sallyport.sidecar.v1.SidecarService/Watch"
 	// SidecarServiceFetchProcedure is the fully-qualified name of the SidecarService's Fetch RPC.
 	SidecarServiceFetchProcedure = "/sallyport.sidecar.v1.SidecarService/Fetch"
+	// SidecarServiceCaptureProcedure is the fully-qualified name of the SidecarService's Capture RPC.
+	SidecarServiceCaptureProcedure = "/sallyport.sidecar.v1.SidecarService/Capture"
 	// SidecarServiceReportProcedure is the fully-qualified name of the SidecarService's Report RPC.
 	SidecarServiceReportProcedure = "/sallyport.sidecar.v1.SidecarService/Report"
 )
@@ -62,6 +64,9 @@ type SidecarServiceClient interface {
 	Watch(context.Context) *connect.BidiStreamForClient[WatchRequest, WatchResponse]
 	// Fetch leases the material of one credential, sealed to this sandbox's key.
 	Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error)
+	// Capture stores the new secrets that a service has handed out in its answer to
+	// a request with one of this sandbox's credentials, all of them or none.
+	Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error)
 	// Report delivers audit events. A sequence number already known is ignored,
 	// so a batch may be sent again.
 	Report(context.Context, *connect.Request[ReportRequest]) (*connect.Response[ReportResponse], error)
@@ -102,6 +107,12 @@ func NewSidecarServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(sidecarServiceMethods.ByName("Fetch")),
 			connect.WithClientOptions(opts...),
 		),
+		capture: connect.NewClient[CaptureRequest, CaptureResponse](
+			httpClient,
+			baseURL+SidecarServiceCaptureProcedure,
+			connect.WithSchema(sidecarServiceMethods.ByName("Capture")),
+			connect.WithClientOptions(opts...),
+		),
 		report: connect.NewClient[ReportRequest, ReportResponse](
 			httpClient,
 			baseURL+SidecarServiceReportProcedure,
@@ -113,11 +124,12 @@ func NewSidecarServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 
 // sidecarServiceClient implements SidecarServiceClient.
 type sidecarServiceClient struct {
-	enroll *connect.Client[EnrollRequest, EnrollResponse]
-	renew  *connect.Client[RenewRequest, RenewResponse]
-	watch  *connect.Client[WatchRequest, WatchResponse]
-	fetch  *connect.Client[FetchRequest, FetchResponse]
-	report *connect.Client[ReportRequest, ReportResponse]
+	enroll  *connect.Client[EnrollRequest, EnrollResponse]
+	renew   *connect.Client[RenewRequest, RenewResponse]
+	watch   *connect.Client[WatchRequest, WatchResponse]
+	fetch   *connect.Client[FetchRequest, FetchResponse]
+	capture *connect.Client[CaptureRequest, CaptureResponse]
+	report  *connect.Client[ReportRequest, ReportResponse]
 }
 
 // Enroll calls sallyport.sidecar.v1.SidecarService.Enroll.
@@ -140,6 +152,11 @@ func (c *sidecarServiceClient) Fetch(ctx context.Context, req *connect.Request[F
 	return c.fetch.CallUnary(ctx, req)
 }
 
+// Capture calls sallyport.sidecar.v1.SidecarService.Capture.
+func (c *sidecarServiceClient) Capture(ctx context.Context, req *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error) {
+	return c.capture.CallUnary(ctx, req)
+}
+
 // Report calls sallyport.sidecar.v1.SidecarService.Report.
 func (c *sidecarServiceClient) Report(ctx context.Context, req *connect.Request[ReportRequest]) (*connect.Response[ReportResponse], error) {
 	return c.report.CallUnary(ctx, req)
@@ -158,6 +175,9 @@ type SidecarServiceHandler interface {
 	Watch(context.Context, *connect.BidiStream[WatchRequest, WatchResponse]) error
 	// Fetch leases the material of one credential, sealed to this sandbox's key.
 	Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error)
+	// Capture stores the new secrets that a service has handed out in its answer to
+	// a request with one of this sandbox's credentials, all of them or none.
+	Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error)
 	// Report delivers audit events. A sequence number already known is ignored,
 	// so a batch may be sent again.
 	Report(context.Context, *connect.Request[ReportRequest]) (*connect.Response[ReportResponse], error)
@@ -194,6 +214,12 @@ func NewSidecarServiceHandler(svc SidecarServiceHandler, opts ...connect.Handler
 		connect.WithSchema(sidecarServiceMethods.ByName("Fetch")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sidecarServiceCaptureHandler := connect.NewUnaryHandler(
+		SidecarServiceCaptureProcedure,
+		svc.Capture,
+		connect.WithSchema(sidecarServiceMethods.ByName("Capture")),
+		connect.WithHandlerOptions(opts...),
+	)
 	sidecarServiceReportHandler := connect.NewUnaryHandler(
 		SidecarServiceReportProcedure,
 		svc.Report,
@@ -210,6 +236,8 @@ func NewSidecarServiceHandler(svc SidecarServiceHandler, opts ...connect.Handler
 			sidecarServiceWatchHandler.ServeHTTP(w, r)
 		case SidecarServiceFetchProcedure:
 			sidecarServiceFetchHandler.ServeHTTP(w, r)
+		case SidecarServiceCaptureProcedure:
+			sidecarServiceCaptureHandler.ServeHTTP(w, r)
 		case SidecarServiceReportProcedure:
 			sidecarServiceReportHandler.ServeHTTP(w, r)
 		default:
@@ -235,6 +263,10 @@ func (UnimplementedSidecarServiceHandler) Watch(context.Context, *connect.BidiSt
 
 func (UnimplementedSidecarServiceHandler) Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sallyport.sidecar.v1.SidecarService.Fetch is not implemented"))
+}
+
+func (UnimplementedSidecarServiceHandler) Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sallyport.sidecar.v1.SidecarService.Capture is not implemented"))
 }
 
 func (UnimplementedSidecarServiceHandler) Report(context.Context, *connect.Request[ReportRequest]) (*connect.Response[ReportResponse], error) {

@@ -134,6 +134,62 @@ func (Stray) EnumDescriptor() ([]byte, []int) {
 	return file_sidecar_proto_rawDescGZIP(), []int{1}
 }
 
+// What becomes of the new secrets that a service hands out.
+type MintAction int32
+
+const (
+	MintAction_MINT_ACTION_UNSPECIFIED MintAction = 0
+	MintAction_MINT_ACTION_ALLOW       MintAction = 1 // the agent may see them
+	MintAction_MINT_ACTION_REFUSE      MintAction = 2 // the request is not sent
+	MintAction_MINT_ACTION_STRIP       MintAction = 3 // they are taken out of the answer
+	MintAction_MINT_ACTION_CAPTURE     MintAction = 4 // they are stored, and the agent gets their placeholders
+)
+
+// Enum value maps for MintAction.
+var (
+	MintAction_name = map[int32]string{
+		0: "MINT_ACTION_UNSPECIFIED",
+		1: "MINT_ACTION_ALLOW",
+		2: "MINT_ACTION_REFUSE",
+		3: "MINT_ACTION_STRIP",
+		4: "MINT_ACTION_CAPTURE",
+	}
+	MintAction_value = map[string]int32{
+		"MINT_ACTION_UNSPECIFIED": 0,
+		"MINT_ACTION_ALLOW":       1,
+		"MINT_ACTION_REFUSE":      2,
+		"MINT_ACTION_STRIP":       3,
+		"MINT_ACTION_CAPTURE":     4,
+	}
+)
+
+func (x MintAction) Enum() *MintAction {
+	p := new(MintAction)
+	*p = x
+	return p
+}
+
+func (x MintAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MintAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_proto_enumTypes[2].Descriptor()
+}
+
+func (MintAction) Type() protoreflect.EnumType {
+	return &file_sidecar_proto_enumTypes[2]
+}
+
+func (x MintAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MintAction.Descriptor instead.
+func (MintAction) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{2}
+}
+
 type EnrollRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JoinToken     string                 `protobuf:"bytes,1,opt,name=join_token,json=joinToken,proto3" json:"join_token,omitempty"`
@@ -745,6 +801,8 @@ type Binding struct {
 	Stray          Stray                  `protobuf:"varint,8,opt,name=stray,proto3,enum=sallyport.sidecar.v1.Stray" json:"stray,omitempty"`
 	Placeholders   []string               `protobuf:"bytes,9,rep,name=placeholders,proto3" json:"placeholders,omitempty"`                             // literals a client may hold in its place, "vault:NAME" first
 	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket
+	Mints          []*Mint                `protobuf:"bytes,11,rep,name=mints,proto3" json:"mints,omitempty"`                                          // the first that fits a request decides
+	Captured       bool                   `protobuf:"varint,12,opt,name=captured,proto3" json:"captured,omitempty"`                                   // serves its hosts only for requests that name its placeholder
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -849,6 +907,220 @@ func (x *Binding) GetAllowWebsocket() bool {
 	return false
 }
 
+func (x *Binding) GetMints() []*Mint {
+	if x != nil {
+		return x.Mints
+	}
+	return nil
+}
+
+func (x *Binding) GetCaptured() bool {
+	if x != nil {
+		return x.Captured
+	}
+	return false
+}
+
+// Mint is about requests whose answers hold new secrets.
+type Mint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        MintAction             `protobuf:"varint,1,opt,name=action,proto3,enum=sallyport.sidecar.v1.MintAction" json:"action,omitempty"`
+	Methods       []string               `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"` // empty: any
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`       // MintPath
+	Places        []*MintPlace           `protobuf:"bytes,4,rep,name=places,proto3" json:"places,omitempty"`
+	TtlPointer    string                 `protobuf:"bytes,5,opt,name=ttl_pointer,json=ttlPointer,proto3" json:"ttl_pointer,omitempty"` // JSON pointer to the seconds that the secrets are good for; empty: none
+	Rule          string                 `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`                               // as the admin wrote it, for messages and Capture
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mint) Reset() {
+	*x = Mint{}
+	mi := &file_sidecar_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mint) ProtoMessage() {}
+
+func (x *Mint) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mint.ProtoReflect.Descriptor instead.
+func (*Mint) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Mint) GetAction() MintAction {
+	if x != nil {
+		return x.Action
+	}
+	return MintAction_MINT_ACTION_UNSPECIFIED
+}
+
+func (x *Mint) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Mint) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Mint) GetPlaces() []*MintPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+func (x *Mint) GetTtlPointer() string {
+	if x != nil {
+		return x.TtlPointer
+	}
+	return ""
+}
+
+func (x *Mint) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+// MintPlace is where in an answer a new secret stands.
+type MintPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Place:
+	//
+	//	*MintPlace_Pointer
+	//	*MintPlace_Cookie
+	//	*MintPlace_Header
+	Place         isMintPlace_Place `protobuf_oneof:"place"`
+	Optional      bool              `protobuf:"varint,4,opt,name=optional,proto3" json:"optional,omitempty"` // an answer of success without it is one too
+	Strip         bool              `protobuf:"varint,5,opt,name=strip,proto3" json:"strip,omitempty"`       // it is taken out, though the rule captures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MintPlace) Reset() {
+	*x = MintPlace{}
+	mi := &file_sidecar_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MintPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MintPlace) ProtoMessage() {}
+
+func (x *MintPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MintPlace.ProtoReflect.Descriptor instead.
+func (*MintPlace) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MintPlace) GetPlace() isMintPlace_Place {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+func (x *MintPlace) GetPointer() string {
+	if x != nil {
+		if x, ok := x.Place.(*MintPlace_Pointer); ok {
+			return x.Pointer
+		}
+	}
+	return ""
+}
+
+func (x *MintPlace) GetCookie() string {
+	if x != nil {
+		if x, ok := x.Place.(*MintPlace_Cookie); ok {
+			return x.Cookie
+		}
+	}
+	return ""
+}
+
+func (x *MintPlace) GetHeader() string {
+	if x != nil {
+		if x, ok := x.Place.(*MintPlace_Header); ok {
+			return x.Header
+		}
+	}
+	return ""
+}
+
+func (x *MintPlace) GetOptional() bool {
+	if x != nil {
+		return x.Optional
+	}
+	return false
+}
+
+func (x *MintPlace) GetStrip() bool {
+	if x != nil {
+		return x.Strip
+	}
+	return false
+}
+
+type isMintPlace_Place interface {
+	isMintPlace_Place()
+}
+
+type MintPlace_Pointer struct {
+	Pointer string `protobuf:"bytes,1,opt,name=pointer,proto3,oneof"` // of a JSON body, RFC 6901
+}
+
+type MintPlace_Cookie struct {
+	Cookie string `protobuf:"bytes,2,opt,name=cookie,proto3,oneof"` // name in Set-Cookie
+}
+
+type MintPlace_Header struct {
+	Header string `protobuf:"bytes,3,opt,name=header,proto3,oneof"`
+}
+
+func (*MintPlace_Pointer) isMintPlace_Place() {}
+
+func (*MintPlace_Cookie) isMintPlace_Place() {}
+
+func (*MintPlace_Header) isMintPlace_Place() {}
+
 // Rule says where material goes in a request.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -858,6 +1130,7 @@ type Rule struct {
 	//	*Rule_Query_
 	//	*Rule_Path_
 	//	*Rule_Basic_
+	//	*Rule_Cookie_
 	Place         isRule_Place `protobuf_oneof:"place"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -865,7 +1138,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1150,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1163,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11}
+	return file_sidecar_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Rule) GetPlace() isRule_Place {
@@ -936,6 +1209,15 @@ func (x *Rule) GetBasic() *Rule_Basic {
 	return nil
 }
 
+func (x *Rule) GetCookie() *Rule_Cookie {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_Cookie_); ok {
+			return x.Cookie
+		}
+	}
+	return nil
+}
+
 type isRule_Place interface {
 	isRule_Place()
 }
@@ -956,6 +1238,10 @@ type Rule_Basic_ struct {
 	Basic *Rule_Basic `protobuf:"bytes,4,opt,name=basic,proto3,oneof"`
 }
 
+type Rule_Cookie_ struct {
+	Cookie *Rule_Cookie `protobuf:"bytes,5,opt,name=cookie,proto3,oneof"`
+}
+
 func (*Rule_Header_) isRule_Place() {}
 
 func (*Rule_Query_) isRule_Place() {}
@@ -963,6 +1249,8 @@ func (*Rule_Query_) isRule_Place() {}
 func (*Rule_Path_) isRule_Place() {}
 
 func (*Rule_Basic_) isRule_Place() {}
+
+func (*Rule_Cookie_) isRule_Place() {}
 
 type FetchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -975,7 +1263,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1275,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1288,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{12}
+	return file_sidecar_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchRequest) GetCredentialId() string {
@@ -1037,7 +1325,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1337,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1350,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13}
+	return file_sidecar_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchResponse) GetVersion() uint64 {
@@ -1100,6 +1388,203 @@ func (x *FetchResponse) GetLeaseId() string {
 	return ""
 }
 
+type CaptureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"` // that the request was sent with
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"` // that answered; must match the binding
+	Rule          string                 `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"` // Mint.rule
+	Secrets       []*NewSecret           `protobuf:"bytes,5,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Ttl           *durationpb.Duration   `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"` // as the service says; none: as the rule does
+	RequestId     string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureRequest) Reset() {
+	*x = CaptureRequest{}
+	mi := &file_sidecar_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureRequest) ProtoMessage() {}
+
+func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureRequest.ProtoReflect.Descriptor instead.
+func (*CaptureRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CaptureRequest) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *CaptureRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *CaptureRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *CaptureRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *CaptureRequest) GetSecrets() []*NewSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *CaptureRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *CaptureRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// NewSecret is one that a service has handed out. It travels over mutual TLS alone.
+type NewSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Place         uint32                 `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"` // index in Mint.places
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewSecret) Reset() {
+	*x = NewSecret{}
+	mi := &file_sidecar_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewSecret) ProtoMessage() {}
+
+func (x *NewSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewSecret.ProtoReflect.Descriptor instead.
+func (*NewSecret) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *NewSecret) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *NewSecret) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type CaptureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`        // of the credentials made, in the order of the request's secrets
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // from which on they are bound
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CaptureResponse) Reset() {
+	*x = CaptureResponse{}
+	mi := &file_sidecar_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CaptureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CaptureResponse) ProtoMessage() {}
+
+func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CaptureResponse.ProtoReflect.Descriptor instead.
+func (*CaptureResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CaptureResponse) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *CaptureResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
@@ -1109,7 +1594,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1606,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1619,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14}
+	return file_sidecar_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportRequest) GetEvents() []*Event {
@@ -1153,7 +1638,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1650,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1663,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{15}
+	return file_sidecar_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportResponse) GetAcknowledged() uint64 {
@@ -1216,7 +1701,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1713,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1726,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{16}
+	return file_sidecar_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -1390,7 +1875,7 @@ type Rule_Header struct {
 
 func (x *Rule_Header) Reset() {
 	*x = Rule_Header{}
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1887,7 @@ func (x *Rule_Header) String() string {
 func (*Rule_Header) ProtoMessage() {}
 
 func (x *Rule_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1900,7 @@ func (x *Rule_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Header.ProtoReflect.Descriptor instead.
 func (*Rule_Header) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11, 0}
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *Rule_Header) GetName() string {
@@ -1448,7 +1933,7 @@ type Rule_Query struct {
 
 func (x *Rule_Query) Reset() {
 	*x = Rule_Query{}
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1945,7 @@ func (x *Rule_Query) String() string {
 func (*Rule_Query) ProtoMessage() {}
 
 func (x *Rule_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1958,7 @@ func (x *Rule_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Query.ProtoReflect.Descriptor instead.
 func (*Rule_Query) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11, 1}
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 1}
 }
 
 func (x *Rule_Query) GetName() string {
@@ -1492,7 +1977,7 @@ type Rule_Path struct {
 
 func (x *Rule_Path) Reset() {
 	*x = Rule_Path{}
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1989,7 @@ func (x *Rule_Path) String() string {
 func (*Rule_Path) ProtoMessage() {}
 
 func (x *Rule_Path) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,12 +2002,57 @@ func (x *Rule_Path) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Path.ProtoReflect.Descriptor instead.
 func (*Rule_Path) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11, 2}
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 2}
 }
 
 func (x *Rule_Path) GetTemplate() string {
 	if x != nil {
 		return x.Template
+	}
+	return ""
+}
+
+// Cookie sets one cookie and leaves the others (RFC 6265 section 4.2).
+type Rule_Cookie struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_Cookie) Reset() {
+	*x = Rule_Cookie{}
+	mi := &file_sidecar_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_Cookie) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_Cookie) ProtoMessage() {}
+
+func (x *Rule_Cookie) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_Cookie.ProtoReflect.Descriptor instead.
+func (*Rule_Cookie) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 3}
+}
+
+func (x *Rule_Cookie) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -1536,7 +2066,7 @@ type Rule_Basic struct {
 
 func (x *Rule_Basic) Reset() {
 	*x = Rule_Basic{}
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +2078,7 @@ func (x *Rule_Basic) String() string {
 func (*Rule_Basic) ProtoMessage() {}
 
 func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +2091,7 @@ func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Basic.ProtoReflect.Descriptor instead.
 func (*Rule_Basic) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11, 3}
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 4}
 }
 
 var File_sidecar_proto protoreflect.FileDescriptor
@@ -1614,7 +2144,7 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\"V\n" +
 	"\vDestination\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x121\n" +
-	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xdb\x02\n" +
+	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xa9\x03\n" +
 	"\aBinding\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
@@ -1627,12 +2157,30 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05stray\x18\b \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\x12\"\n" +
 	"\fplaceholders\x18\t \x03(\tR\fplaceholders\x12'\n" +
 	"\x0fallow_websocket\x18\n" +
-	" \x01(\bR\x0eallowWebsocket\"\xa1\x03\n" +
+	" \x01(\bR\x0eallowWebsocket\x120\n" +
+	"\x05mints\x18\v \x03(\v2\x1a.sallyport.sidecar.v1.MintR\x05mints\x12\x1a\n" +
+	"\bcaptured\x18\f \x01(\bR\bcaptured\"\xdc\x01\n" +
+	"\x04Mint\x128\n" +
+	"\x06action\x18\x01 \x01(\x0e2 .sallyport.sidecar.v1.MintActionR\x06action\x12\x18\n" +
+	"\amethods\x18\x02 \x03(\tR\amethods\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x127\n" +
+	"\x06places\x18\x04 \x03(\v2\x1f.sallyport.sidecar.v1.MintPlaceR\x06places\x12\x1f\n" +
+	"\vttl_pointer\x18\x05 \x01(\tR\n" +
+	"ttlPointer\x12\x12\n" +
+	"\x04rule\x18\x06 \x01(\tR\x04rule\"\x96\x01\n" +
+	"\tMintPlace\x12\x1a\n" +
+	"\apointer\x18\x01 \x01(\tH\x00R\apointer\x12\x18\n" +
+	"\x06cookie\x18\x02 \x01(\tH\x00R\x06cookie\x12\x18\n" +
+	"\x06header\x18\x03 \x01(\tH\x00R\x06header\x12\x1a\n" +
+	"\boptional\x18\x04 \x01(\bR\boptional\x12\x14\n" +
+	"\x05strip\x18\x05 \x01(\bR\x05stripB\a\n" +
+	"\x05place\"\xfc\x03\n" +
 	"\x04Rule\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.sallyport.sidecar.v1.Rule.HeaderH\x00R\x06header\x128\n" +
 	"\x05query\x18\x02 \x01(\v2 .sallyport.sidecar.v1.Rule.QueryH\x00R\x05query\x125\n" +
 	"\x04path\x18\x03 \x01(\v2\x1f.sallyport.sidecar.v1.Rule.PathH\x00R\x04path\x128\n" +
-	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x1a^\n" +
+	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x12;\n" +
+	"\x06cookie\x18\x05 \x01(\v2!.sallyport.sidecar.v1.Rule.CookieH\x00R\x06cookie\x1a^\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\btemplate\x18\x02 \x01(\tR\btemplate\x12$\n" +
@@ -1640,7 +2188,9 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05Query\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x1a\"\n" +
 	"\x04Path\x12\x1a\n" +
-	"\btemplate\x18\x01 \x01(\tR\btemplate\x1a\a\n" +
+	"\btemplate\x18\x01 \x01(\tR\btemplate\x1a\x1c\n" +
+	"\x06Cookie\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x1a\a\n" +
 	"\x05BasicB\a\n" +
 	"\x05place\"a\n" +
 	"\fFetchRequest\x12#\n" +
@@ -1654,7 +2204,22 @@ const file_sidecar_proto_rawDesc = "" +
 	"freshUntil\x12;\n" +
 	"\vhard_expiry\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"hardExpiry\x12\x19\n" +
-	"\blease_id\x18\x05 \x01(\tR\aleaseId\"D\n" +
+	"\blease_id\x18\x05 \x01(\tR\aleaseId\"\xfe\x01\n" +
+	"\x0eCaptureRequest\x12#\n" +
+	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04rule\x18\x04 \x01(\tR\x04rule\x129\n" +
+	"\asecrets\x18\x05 \x03(\v2\x1f.sallyport.sidecar.v1.NewSecretR\asecrets\x12+\n" +
+	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\"7\n" +
+	"\tNewSecret\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\rR\x05place\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"C\n" +
+	"\x0fCaptureResponse\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"D\n" +
 	"\rReportRequest\x123\n" +
 	"\x06events\x18\x01 \x03(\v2\x1b.sallyport.sidecar.v1.EventR\x06events\"4\n" +
 	"\x0eReportResponse\x12\"\n" +
@@ -1692,12 +2257,20 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x11STRAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSTRAY_BLOCK\x10\x01\x12\x11\n" +
 	"\rSTRAY_LITERAL\x10\x02\x12\x10\n" +
-	"\fSTRAY_REDACT\x10\x032\xb4\x03\n" +
+	"\fSTRAY_REDACT\x10\x03*\x88\x01\n" +
+	"\n" +
+	"MintAction\x12\x1b\n" +
+	"\x17MINT_ACTION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11MINT_ACTION_ALLOW\x10\x01\x12\x16\n" +
+	"\x12MINT_ACTION_REFUSE\x10\x02\x12\x15\n" +
+	"\x11MINT_ACTION_STRIP\x10\x03\x12\x17\n" +
+	"\x13MINT_ACTION_CAPTURE\x10\x042\x8c\x04\n" +
 	"\x0eSidecarService\x12S\n" +
 	"\x06Enroll\x12#.sallyport.sidecar.v1.EnrollRequest\x1a$.sallyport.sidecar.v1.EnrollResponse\x12P\n" +
 	"\x05Renew\x12\".sallyport.sidecar.v1.RenewRequest\x1a#.sallyport.sidecar.v1.RenewResponse\x12T\n" +
 	"\x05Watch\x12\".sallyport.sidecar.v1.WatchRequest\x1a#.sallyport.sidecar.v1.WatchResponse(\x010\x01\x12P\n" +
-	"\x05Fetch\x12\".sallyport.sidecar.v1.FetchRequest\x1a#.sallyport.sidecar.v1.FetchResponse\x12S\n" +
+	"\x05Fetch\x12\".sallyport.sidecar.v1.FetchRequest\x1a#.sallyport.sidecar.v1.FetchResponse\x12V\n" +
+	"\aCapture\x12$.sallyport.sidecar.v1.CaptureRequest\x1a%.sallyport.sidecar.v1.CaptureResponse\x12S\n" +
 	"\x06Report\x12#.sallyport.sidecar.v1.ReportRequest\x1a$.sallyport.sidecar.v1.ReportResponseB\x17Z\x15sallyport/control/apib\x06proto3"
 
 var (
@@ -1712,73 +2285,88 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 	return file_sidecar_proto_rawDescData
 }
 
-var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_sidecar_proto_goTypes = []any{
 	(Action)(0),                   // 0: sallyport.sidecar.v1.Action
 	(Stray)(0),                    // 1: sallyport.sidecar.v1.Stray
-	(*EnrollRequest)(nil),         // 2: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 3: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 4: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 5: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 6: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 7: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 8: sallyport.sidecar.v1.WatchResponse
-	(*Policy)(nil),                // 9: sallyport.sidecar.v1.Policy
-	(*PolicyRule)(nil),            // 10: sallyport.sidecar.v1.PolicyRule
-	(*Destination)(nil),           // 11: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 12: sallyport.sidecar.v1.Binding
-	(*Rule)(nil),                  // 13: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 14: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 15: sallyport.sidecar.v1.FetchResponse
-	(*ReportRequest)(nil),         // 16: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 17: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 18: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 19: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 20: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 21: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Basic)(nil),            // 22: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(MintAction)(0),               // 2: sallyport.sidecar.v1.MintAction
+	(*EnrollRequest)(nil),         // 3: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),           // 4: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),        // 5: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),          // 6: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),         // 7: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),          // 8: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),         // 9: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                // 10: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),            // 11: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),           // 12: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),               // 13: sallyport.sidecar.v1.Binding
+	(*Mint)(nil),                  // 14: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),             // 15: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                  // 16: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),          // 17: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),         // 18: sallyport.sidecar.v1.FetchResponse
+	(*CaptureRequest)(nil),        // 19: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),             // 20: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),       // 21: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),         // 22: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),        // 23: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                 // 24: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),           // 25: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),            // 26: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),             // 27: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),           // 28: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),            // 29: sallyport.sidecar.v1.Rule.Basic
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
-	3,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	3,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	12, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
-	11, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	23, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
-	9,  // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
+	4,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	4,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	13, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
+	12, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
+	30, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	10, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
 	0,  // 6: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
-	10, // 7: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
+	11, // 7: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
 	0,  // 8: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
 	1,  // 9: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
-	13, // 10: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
+	16, // 10: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
 	1,  // 11: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
-	19, // 12: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
-	20, // 13: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
-	21, // 14: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
-	22, // 15: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
-	24, // 16: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	24, // 17: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	18, // 18: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	24, // 19: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	23, // 20: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	23, // 21: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	2,  // 22: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	5,  // 23: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	7,  // 24: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	14, // 25: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	16, // 26: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	4,  // 27: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	6,  // 28: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	8,  // 29: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	15, // 30: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	17, // 31: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 12: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
+	2,  // 13: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
+	15, // 14: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
+	25, // 15: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
+	26, // 16: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
+	27, // 17: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
+	29, // 18: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
+	28, // 19: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
+	31, // 20: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	31, // 21: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	20, // 22: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	30, // 23: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	24, // 24: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	31, // 25: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	30, // 26: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	30, // 27: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	3,  // 28: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	6,  // 29: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	8,  // 30: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	17, // 31: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	19, // 32: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	22, // 33: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	5,  // 34: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	7,  // 35: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	9,  // 36: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	18, // 37: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	21, // 38: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	23, // 39: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	34, // [34:40] is the sub-list for method output_type
+	28, // [28:34] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -1786,19 +2374,25 @@ func file_sidecar_proto_init() {
 	if File_sidecar_proto != nil {
 		return
 	}
-	file_sidecar_proto_msgTypes[11].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[12].OneofWrappers = []any{
+		(*MintPlace_Pointer)(nil),
+		(*MintPlace_Cookie)(nil),
+		(*MintPlace_Header)(nil),
+	}
+	file_sidecar_proto_msgTypes[13].OneofWrappers = []any{
 		(*Rule_Header_)(nil),
 		(*Rule_Query_)(nil),
 		(*Rule_Path_)(nil),
 		(*Rule_Basic_)(nil),
+		(*Rule_Cookie_)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   21,
+			NumEnums:      3,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

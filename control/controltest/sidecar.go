@@ -159,7 +159,7 @@ func (h *holder) RoundTrip(r *http.Request) (*http.Response, error) {
 			h.stream.keep(response.Header.Get(api.HeaderSession))
 		}
 		return response, err
-	case api.SidecarServiceFetchProcedure, api.SidecarServiceReportProcedure:
+	case api.SidecarServiceFetchProcedure, api.SidecarServiceCaptureProcedure, api.SidecarServiceReportProcedure:
 		h.stream.turn.Lock()
 		if h.stream.newest() == "" {
 			h.open(r.Context())

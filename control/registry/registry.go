@@ -11,7 +11,8 @@
 //	  "inject": ["bearer"],               rules as package control reads them
 //	  "stray": "literal",                 model providers only; block when absent
 //	  "allow_websocket": true,            where its maker documents WebSockets that take the key at the handshake as "inject" gives it
-//	  "placeholders": ["sk_test_…"]       passes the vendor SDK's own check of a key's shape, and says that it is ours
+//	  "placeholders": ["sk_test_…"],      passes the vendor SDK's own check of a key's shape, and says that it is ours
+//	  "mints": ["refuse POST /v1/keys json:/secret"]  where its maker documents that new secrets are handed out, and where in the answer they stand
 //	}
 package registry
 
@@ -39,6 +40,7 @@ type Service struct {
 	Stray          control.Stray  `json:"stray,omitempty"`
 	AllowWebsocket bool           `json:"allow_websocket,omitempty"`
 	Placeholders   []string       `json:"placeholders,omitempty"`
+	Mints          []control.Mint `json:"mints,omitempty"`
 }
 
 // Registry is the services by name. It does not change.

@@ -37,6 +37,7 @@ func TestEveryService(t *testing.T) {
 			}
 			checkRules(t, s)
 			checkPlaceholders(t, s)
+			checkMints(t, s)
 		})
 		names, titles = append(names, s.Name), append(titles, s.Title)
 		placeholders = append(placeholders, s.Placeholders...)
@@ -167,4 +168,26 @@ func load(t *testing.T) *registry.Registry {
 		t.Fatal(err)
 	}
 	return r
+}
+
+func checkMints(t *testing.T, s registry.Service) {
+	if len(s.Mints) > control.MaxMints {
+		t.Errorf("%d mint rules", len(s.Mints))
+	}
+	for i, m := range s.Mints {
+		if m.Action != control.MintRefuse {
+			t.Errorf("%q: what becomes of new secrets is for the team to say", m)
+		}
+		if len(m.Methods) == 0 {
+			t.Errorf("%q is about reading, too", m)
+		}
+		if _, err := api.ParseMintPath(m.Path); err != nil {
+			t.Errorf("%q: %v", m, err)
+		}
+		for _, earlier := range s.Mints[:i] {
+			if earlier.Path == m.Path {
+				t.Errorf("%q comes after %q", m, earlier)
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,31 +15,52 @@ import (
 // credentialRows is read by scanCredential.
 const credentialRows = `
 	select c.id, v.name, c.name, c.service,
-		array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position),
-		c.allow_http, c.allow_websocket, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at
-	from credentials c join vaults v on v.id = c.vault_id `
+		coalesce(c.captured_hosts, array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position)),
+		c.allow_http, c.allow_websocket, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
+		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at
+	from credentials c join vaults v on v.id = c.vault_id left join credentials o on o.id = c.origin_id `
 
 func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var c control.Credential
-	var rules []string
+	var rules, mints []string
+	var captured control.Captured
+	var expires *time.Time
 	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username,
-		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt)
+		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt,
+		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires)
 	if err != nil {
 		return c, err
 	}
-	c.Inject, err = parseRules(rules)
+	if expires != nil {
+		captured.ExpiresAt = *expires
+		c.Captured = &captured
+	}
+	if c.Inject, err = parse(rules, control.ParseRule); err != nil {
+		return c, err
+	}
+	c.Mints, err = parse(mints, control.ParseMint)
 	return c, err
 }
 
-func parseRules(texts []string) ([]control.Rule, error) {
-	rules := make([]control.Rule, len(texts))
+// parse reads the rules that were stored as text.
+func parse[R any](texts []string, read func(string) (R, error)) ([]R, error) {
+	rules := make([]R, len(texts))
 	for i, text := range texts {
 		var err error
-		if rules[i], err = control.ParseRule(text); err != nil {
-			return nil, fmt.Errorf("read a stored inject rule: %w", err)
+		if rules[i], err = read(text); err != nil {
+			return nil, fmt.Errorf("read a stored rule: %w", err)
 		}
 	}
 	return rules, nil
+}
+
+// texts are the rules as they are stored.
+func texts[R fmt.Stringer](rules []R) []string {
+	all := make([]string, len(rules))
+	for i, r := range rules {
+		all[i] = r.String()
+	}
+	return all
 }
 
 // CreateCredential makes a credential with version 1 of its secret. Its ID is
@@ -49,15 +71,11 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 	if err != nil {
 		return created, 0, err
 	}
-	rules := make([]string, len(c.Inject))
-	for i, r := range c.Inject {
-		rules[i] = r.String()
-	}
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, version)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)`,
-			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, rules, c.Stray, append([]string{}, c.Placeholders...))
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints))
 		if err != nil {
 			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
 		}
@@ -143,7 +161,26 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 	return version, revision, err
 }
 
-// DeleteCredential deletes a credential with every version of its secret.
+// SetMints gives a credential other rules for new secrets, in running sandboxes
+// too. Those of a captured one are its origin's.
+func (s *Store) SetMints(ctx context.Context, teamID, vault, name string, mints []control.Mint, act control.Event) (set control.Credential, revision int64, err error) {
+	what := fmt.Sprintf("credential %q in vault %q that was not captured", name, vault)
+	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
+		id, err := one(ctx, tx, what, pgx.RowTo[string], `
+			update credentials c set mints = $4 from vaults v
+			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3 and c.origin_id is null
+			returning c.id`, teamID, vault, name, texts(mints))
+		if err != nil {
+			return err
+		}
+		set, err = one(ctx, tx, what, scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, id)
+		return err
+	})
+	return set, revision, err
+}
+
+// DeleteCredential deletes a credential with every version of its secret, and
+// those that were captured with it.
 func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("credential %q in vault %q", name, vault)
 	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {

@@ -32,7 +32,7 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 		var err error
 		b.Credential, err = one(ctx, tx, unbound, scanCredential, credentialRows+`
 			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4`, teamID, sandboxID, credentialID, version)
+			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse, teamID, sandboxID, credentialID, version)
 		if err != nil {
 			return err
 		}
@@ -48,6 +48,21 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 			&b.Secret.KeyVersion, &b.Secret.Salt, &b.Secret.Commitment, &b.Secret.Ciphertext), "read the secret", unbound)
 	})
 	return b, err
+}
+
+// mayUse is the condition on a credential c that the sandbox s, to whose agent its
+// vault is pinned, may use it: one that was captured is for the sandbox that did.
+const mayUse = `(c.sandbox_id is null or c.sandbox_id = s.id and c.expires_at > now())`
+
+// boundName is VAULT/NAME of a credential that is bound to a sandbox at a version,
+// and stays so until tx ends.
+func boundName(ctx context.Context, tx pgx.Tx, teamID, sandboxID, credentialID string, version int64) (string, error) {
+	return one(ctx, tx, unbound, pgx.RowTo[string], `
+		select v.name || '/' || c.name
+		from credentials c join vaults v on v.id = c.vault_id
+		join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
+		where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse+`
+		for share of c, p`, teamID, sandboxID, credentialID, version)
 }
 
 // enrolled gives the agent of an enrolled sandbox; lock is a locking clause.
@@ -89,21 +104,19 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		if err != nil {
 			return err
 		}
-		credential, err := one(ctx, tx, unbound, pgx.RowTo[string], `
-			select v.name || '/' || c.name
-			from credentials c join vaults v on v.id = c.vault_id
-			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4
-			for share of c, p`, g.TeamID, g.SandboxID, g.CredentialID, g.Version)
+		credential, err := boundName(ctx, tx, g.TeamID, g.SandboxID, g.CredentialID, g.Version)
 		if err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `delete from leases where sandbox_id = $1 and hard_expiry < now()`, g.SandboxID); err != nil {
 			return interpret(err, "delete expired leases", unbound)
 		}
+		if err := deleteExpired(ctx, tx, g.TeamID); err != nil {
+			return err
+		}
 		err = tx.QueryRow(ctx, `
 			insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
-			values ($1, $2, $3, $4, $5, $6, now() + $7, now() + $8) returning fresh_until, hard_expiry`,
+			select $1, $2, $3, id, $5, $6, least(now() + $7, expires_at), least(now() + $8, expires_at) from credentials where id = $4 returning fresh_until, hard_expiry`,
 			lease.ID, g.TeamID, g.SandboxID, g.CredentialID, g.Version, clean(g.Host), g.FreshFor, g.HardFor).Scan(&lease.FreshUntil, &lease.HardExpiry)
 		if err != nil {
 			return interpret(err, "record the lease", unbound)

@@ -49,9 +49,10 @@ func (s *Store) SetPolicy(ctx context.Context, teamID, agent string, policy cont
 	return p, err
 }
 
-// pinnedCredentials are those that the agent may use, by vault and name.
+// pinnedCredentials are those that the agent may use, by vault and name, but for
+// those that one of its sandboxes captured.
 func pinnedCredentials(ctx context.Context, tx pgx.Tx, teamID, agentID string) ([]control.Credential, error) {
 	return all(ctx, tx, "the agent's credentials", scanCredential, credentialRows+`
 		join pins p on p.vault_id = c.vault_id
-		where c.team_id = $1 and p.agent_id = $2 order by v.name, c.name`, teamID, agentID)
+		where c.team_id = $1 and p.agent_id = $2 and c.sandbox_id is null order by v.name, c.name`, teamID, agentID)
 }

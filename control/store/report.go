@@ -231,7 +231,7 @@ func credentialNames(ctx context.Context, tx pgx.Tx, teamID, sandboxID string, r
 	}
 	rows, err := tx.Query(ctx, `
 		select c.id::text, v.name || '/' || c.name from credentials c join vaults v on v.id = c.vault_id
-		where c.team_id = $1 and c.id = any($3) and (
+		where c.team_id = $1 and c.id = any($3) and (c.sandbox_id is null or c.sandbox_id = $2) and (
 			exists (select from pins p join sandboxes s on s.agent_id = p.agent_id where p.vault_id = c.vault_id and s.id = $2)
 			or exists (select from leases l where l.credential_id = c.id and l.sandbox_id = $2))`, teamID, sandboxID, ids)
 	if err != nil {

@@ -64,7 +64,10 @@ func (s *Store) RevokeSandbox(ctx context.Context, teamID, sandboxID string, act
 	act.Sandbox = sandboxID
 	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update sandboxes set state = 'revoked', ended_at = coalesce(ended_at, now()) where team_id = $1 and id = $2`, teamID, sandboxID)
-		return must(tag, err, "revoke the sandbox", "such sandbox")
+		if err := must(tag, err, "revoke the sandbox", "such sandbox"); err != nil {
+			return err
+		}
+		return deleteCaptured(ctx, tx, teamID, sandboxID)
 	})
 }
 
@@ -85,7 +88,10 @@ func (s *Store) lockSandbox(ctx context.Context, teamID, sandboxID, reason strin
 		if err == nil && tag.RowsAffected() == 0 {
 			return errUnchanged
 		}
-		return interpret(err, "lock the sandbox", "such sandbox")
+		if err != nil {
+			return interpret(err, "lock the sandbox", "such sandbox")
+		}
+		return deleteCaptured(ctx, tx, teamID, sandboxID)
 	})
 	if errors.Is(err, errUnchanged) {
 		return nil

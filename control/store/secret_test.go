@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -141,6 +142,14 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	b := f.sandbox("billing")
 	got(f.grant(b.ID, c.ID, 2))(t)
 	got(f.AppendEvents(t.Context(), f.Team.ID, b.ID, []Report{report(1, "r")}))(t)
+
+	minted := credential("stripe.key.1", "stripe.example.com")
+	if _, err := f.Capture(t.Context(), Capture{
+		TeamID: f.Team.ID, SandboxID: b.ID, CredentialID: c.ID, Version: 2, OriginID: c.ID,
+		Secrets: []NewSecret{{Credential: minted, Secret: f.seal(v, minted.ID, 1, canary+"-3"), TTL: time.Hour}},
+	}); err != nil {
+		t.Fatal(err)
+	}
 
 	bound := got(f.Bound(t.Context(), f.Team.ID, b.ID, c.ID, 2))(t)
 	if secret := got(sealer.Open(t.Context(), bound.Key, bound.Identity, bound.Secret))(t); string(secret) != canary+"-2" {

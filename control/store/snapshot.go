@@ -13,7 +13,7 @@ type Snapshot struct {
 	Revision    int64
 	State       control.SandboxState
 	Session     Session              // of the sandbox's only stream
-	Credentials []control.Credential // by vault and name; empty unless State is enrolled
+	Credentials []control.Credential // by vault and name, those it captured last; empty unless State is enrolled
 	Policy      control.Policy
 }
 
@@ -32,7 +32,11 @@ func (s *Store) Snapshot(ctx context.Context, teamID, sandboxID string) (Snapsho
 		if snap.State != control.SandboxEnrolled {
 			return nil
 		}
-		snap.Credentials, err = pinnedCredentials(ctx, tx, teamID, agentID)
+		if snap.Credentials, err = pinnedCredentials(ctx, tx, teamID, agentID); err != nil {
+			return err
+		}
+		captured, err := capturedCredentials(ctx, tx, teamID, sandboxID)
+		snap.Credentials = append(snap.Credentials, captured...)
 		return err
 	})
 	return snap, err
@@ -52,6 +56,6 @@ func (s *Store) Acknowledged(ctx context.Context, teamID, credentialID string, r
 	err = s.in(teamID).QueryRow(ctx, `
 		select count(*), count(*) filter (where s.applied_revision >= $3)
 		from credentials c join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-		where c.team_id = $1 and c.id = $2 and `+isConnected, teamID, credentialID, revision).Scan(&connected, &acknowledged)
+		where c.team_id = $1 and c.id = $2 and `+mayUse+` and `+isConnected, teamID, credentialID, revision).Scan(&connected, &acknowledged)
 	return connected, acknowledged, interpret(err, "count acknowledgements", "such credential")
 }

@@ -79,6 +79,9 @@ func (renewFunc) Watch(context.Context) *connect.BidiStreamForClient[api.WatchRe
 func (renewFunc) Fetch(context.Context, *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
 	panic("not called")
 }
+func (renewFunc) Capture(context.Context, *connect.Request[api.CaptureRequest]) (*connect.Response[api.CaptureResponse], error) {
+	panic("not called")
+}
 func (renewFunc) Report(context.Context, *connect.Request[api.ReportRequest]) (*connect.Response[api.ReportResponse], error) {
 	panic("not called")
 }

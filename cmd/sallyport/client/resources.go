@@ -32,6 +32,7 @@ type NewCredential struct {
 	Stray          control.Stray  `json:"stray,omitempty"`
 	AllowHTTP      bool           `json:"allow_http,omitempty"`
 	AllowWebsocket *bool          `json:"allow_websocket,omitempty"` // nil: as the service has it
+	Mints          []control.Mint `json:"mints,omitempty"`
 	Secret         Outgoing       `json:"secret"`
 }
 
@@ -95,6 +96,14 @@ func (c *Client) Credentials(ctx context.Context, team, vault string) ([]control
 
 func (c *Client) CreateCredential(ctx context.Context, team, vault string, credential NewCredential) (control.Credential, error) {
 	return send[control.Credential](ctx, c, http.MethodPost, credential, "teams", team, "vaults", vault, "credentials")
+}
+
+// SetMints gives a credential other rules for new secrets.
+func (c *Client) SetMints(ctx context.Context, team, vault, name string, mints []control.Mint) (control.Credential, error) {
+	body := struct {
+		Mints []control.Mint `json:"mints"`
+	}{mints}
+	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
 
 // RotateCredential stores a new version. With a wait above 0 the answer comes
