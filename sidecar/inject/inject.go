@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sallyport/control/api"
@@ -29,7 +30,8 @@ const (
 
 // Clear removes every key a client may have put into the request: header
 // fields that carry keys, the rules' own fields and query parameters, and user
-// information in the URL. A Cookie goes only where a rule sets one. What a rule
+// information in the URL. A Cookie goes only where a rule sets one, alone if the
+// rule names it. What a rule
 // sets only if it is absent stays.
 func Clear(r *http.Request, rules []*api.Rule) {
 	clearFields(r.Header, rules)
@@ -38,6 +40,9 @@ func Clear(r *http.Request, rules []*api.Rule) {
 	for _, rule := range rules {
 		if q := rule.GetQuery(); q != nil {
 			r.URL.RawQuery = dropParameter(r.URL.RawQuery, q.GetName())
+		}
+		if c := rule.GetCookie(); c != nil {
+			dropCookie(r.Header, c.GetName())
 		}
 	}
 }
@@ -71,6 +76,8 @@ func render(r *http.Request, rule *api.Rule, m api.Material) (func(), error) {
 		return renderBasic(r, m)
 	case *api.Rule_Query_:
 		return renderQuery(r, place.Query, m)
+	case *api.Rule_Cookie_:
+		return renderCookie(r, place.Cookie, m)
 	case *api.Rule_Path_:
 		return renderPath(r, place.Path, m)
 	}
@@ -88,6 +95,8 @@ func Rendered(rules []*api.Rule, m api.Material) [][]byte {
 			}
 		case *api.Rule_Basic_:
 			texts = append(texts, []byte(basicValue(m)))
+		case *api.Rule_Cookie_:
+			texts = append(texts, slices.Clone(m.Token))
 		case *api.Rule_Query_:
 			texts = append(texts, []byte(escape(m.Token, "")))
 		case *api.Rule_Path_:
