@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/capture"
 	"sallyport/sidecar/inject"
 	"sallyport/sidecar/match"
 	"sallyport/sidecar/material"
@@ -27,13 +28,22 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		tie     *bind.TieError
 		framing *strict.Error
 		denied  *bind.DeniedError
+		refused *bind.RefusedMintError
+		unread  *capture.UnreadableError
 	)
 	switch {
+	case errors.As(err, &refused):
+		return proxy.Errorf(http.StatusForbidden, "mint_refused",
+			"%s %s makes a new secret, which the rule '%s' refuses; an admin can have it captured, so that you get a placeholder for it: sallyport credential set --vault %s %s --mint %s",
+			x.Method, x.Host, refused.Rule.GetRule(), refused.Vault, refused.Name, describeRule(refused.Rule))
+	case errors.As(err, &unread):
+		return proxy.Errorf(http.StatusBadGateway, "mint_unreadable",
+			"%s has answered, perhaps with a new secret, and not as the rule for it expects: %s; nothing of the answer is passed on", x.Host, unread.Why)
 	case errors.As(err, &denied):
 		return proxy.Errorf(http.StatusForbidden, "policy_denied", "%s %s: %v", x.Method, x.Host, denied)
 	case errors.Is(err, bind.ErrPath):
 		return proxy.Errorf(http.StatusBadRequest, "bad_path",
-			"the agent's policy for %s goes by paths: %v", x.Host, err)
+			"what is decided about %s goes by paths: %v", x.Host, err)
 	case errors.As(err, &stray):
 		return proxy.Errorf(http.StatusBadRequest, "stray_placeholder",
 			"the request to %s holds the placeholder %s where nothing replaces it (rule: block); a placeholder goes where the service reads its key, or store the credential with --stray literal or redact", x.Host, stray.Placeholder)

@@ -22,6 +22,7 @@ type served struct {
 	bindings int
 	table    *bind.Table
 	scanner  *scan.Scanner
+	captured *scan.Scanner // for placeholders of captured credentials alone
 	refusal  *proxy.Error
 }
 
@@ -63,7 +64,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 	for _, b := range bindings {
 		versions[b.GetCredentialId()] = b.GetVersion()
 	}
-	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders())}
+	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
 	w.serve(versions, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {
@@ -80,6 +81,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 func (w *worker) serve(versions map[string]uint64, next *served) {
 	before := w.served.Load()
 	w.leases.Replace(versions, func() { w.served.Store(next) })
+	w.announce()
 	w.proxy.Keep(versions)
 	if !next.table.SameAddresses(before.table) {
 		w.proxy.DropIdle()

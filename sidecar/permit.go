@@ -18,6 +18,9 @@ import (
 // a hyphen and an underscore.
 func override(fields http.Header) (name string, found bool) {
 	for name := range fields {
+		if len(name) < len("X-HTTP-Method") || name[0]|0x20 != 'x' {
+			continue
+		}
 		switch strings.ToLower(strings.ReplaceAll(name, "_", "-")) {
 		case "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url":
 			return name, true
@@ -103,6 +106,11 @@ func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credent
 		permitted, err := now.table.Permit(asked)
 		if now.refusal != nil || err != nil || !now.table.SameConnects(then.table, asked.Host, asked.Port) {
 			return false
+		}
+		for _, captured := range permitted.Captured() {
+			if captured.GetCredentialId() == credential {
+				return captured.GetAllowWebsocket()
+			}
 		}
 		binding, err := permitted.Binding()
 		return err == nil && binding.GetCredentialId() == credential && (credential == "" || binding.GetAllowWebsocket())

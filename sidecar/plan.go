@@ -37,12 +37,16 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		if err != nil {
 			return nil, err
 		}
-		binding, err := permitted.Binding()
+		binding, err := choose(now, permitted, x, r)
 		if err != nil {
 			return nil, err
 		}
 		if binding == nil {
 			return w.inspect(now, x, r), nil
+		}
+		newSecrets, err := mintRule(permitted, binding, x, r)
+		if err != nil {
+			return nil, err
 		}
 		if !w.events.Reserve(ctx) {
 			return nil, errAuditFull
@@ -54,6 +58,8 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		plan, err := w.lease(ctx, now, permitted, binding, x, r)
 		if err != nil {
 			w.events.Cancel()
+		} else if newSecrets != nil {
+			w.withhold(ctx, plan, &handOut{worker: w, binding: binding, rule: newSecrets, exchange: x})
 		}
 		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
 			continue // a rotation came between: decide by the new revision
@@ -66,6 +72,9 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 // request's event is reserved.
 func (w *worker) lease(ctx context.Context, now *served, permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
+	if binding.GetCaptured() && errors.Is(err, material.ErrRefused) {
+		return nil, gone(x)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@
 //	         ├ scan      placeholders, on the way out
 //	         ├ resolve   the upstream, by our own resolver
 //	         ├ redact    material, on the way back
+//	         ├ capture   new secrets, on the way back
 //	         └ audit     what happened
 package sidecar
 
@@ -85,6 +86,10 @@ type worker struct {
 	served atomic.Pointer[served]
 	heard  chan struct{} // closed when the control plane has said what is served
 	hear   sync.Once
+
+	changing sync.Mutex
+	changed  chan struct{} // closed when another revision is served
+
 	ready  sync.Once
 	failed chan error // why it can't go on, at most one
 }
@@ -105,7 +110,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), failed: make(chan error, 1)}
+	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), changed: make(chan struct{}), failed: make(chan error, 1)}
 	w.served.Store(nothing(errStarting))
 	w.resolver, err = resolve.New(resolve.Config{ConnectTo: config.ConnectTo, Ask: w.mayAsk, Log: config.Log})
 	if err != nil {

@@ -59,6 +59,10 @@ type Table struct {
 	ports        map[uint16]bool
 	placeholders []string
 	policy       policy
+	mints        map[string][]mint // by credential
+
+	captured             map[place][]*api.Binding
+	capturedPlaceholders []string
 }
 
 const (
@@ -78,6 +82,9 @@ func New(bindings []*api.Binding, destinations []*api.Destination, rules *api.Po
 		choices: make(map[place]choice),
 		strays:  make(map[place]api.Stray),
 		ports:   map[uint16]bool{httpsPort: true, httpPort: true},
+
+		mints:    make(map[string][]mint),
+		captured: make(map[place][]*api.Binding),
 	}
 	// Destinations first: what a binding says of the same pattern overrules them.
 	for _, d := range destinations {
@@ -111,6 +118,11 @@ func (t *Table) addBinding(b *api.Binding, bound map[place]bool) error {
 	if err := check(b); err != nil {
 		return err
 	}
+	mints, err := newMints(b)
+	if err != nil {
+		return err
+	}
+	t.mints[b.GetCredentialId()] = mints
 	for _, h := range b.GetHosts() {
 		p, err := api.ParseHostPattern(h)
 		if err != nil {
@@ -118,6 +130,10 @@ func (t *Table) addBinding(b *api.Binding, bound map[place]bool) error {
 		}
 		t.ports[p.Port()] = true
 		for _, at := range places(p, b.GetAllowHttp()) {
+			if b.GetCaptured() {
+				t.captured[at] = append(t.captured[at], b)
+				continue
+			}
 			t.addChoice(at, p.String(), b)
 			at.tls = false
 			t.addStray(at, b.GetStray(), bound)
@@ -125,6 +141,9 @@ func (t *Table) addBinding(b *api.Binding, bound map[place]bool) error {
 	}
 	t.placeholders = append(t.placeholders, "vault:"+b.GetName())
 	t.placeholders = append(t.placeholders, b.GetPlaceholders()...)
+	if b.GetCaptured() {
+		t.capturedPlaceholders = append(t.capturedPlaceholders, "vault:"+b.GetName())
+	}
 	return nil
 }
 

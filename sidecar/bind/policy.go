@@ -196,7 +196,7 @@ func (t *Table) Refined(host string, port uint16) bool {
 // what to say of a request, and gives none.
 func (t *Table) Bound(host string, port uint16, tls bool) bool {
 	binding, err := t.match(host, port, tls)
-	return binding != nil || err != nil
+	return binding != nil || err != nil || len(t.capturedAt(host, port, tls)) > 0
 }
 
 // boundAnyhow is bound over TLS or plain HTTP.

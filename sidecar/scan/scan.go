@@ -63,6 +63,15 @@ func (s *Scanner) String(text string) (placeholder string, found bool) {
 	return placeholder, found
 }
 
+// All gives the placeholders found in text.
+func (s *Scanner) All(text string) (placeholders []string) {
+	if !match.Possible(s.set, text) {
+		return nil
+	}
+	s.set.Find(text, func(id, _, _ int) { placeholders = append(placeholders, s.placeholders[id]) })
+	return placeholders
+}
+
 // Mask replaces each placeholder in text by as many asterisks as it has bytes
 // and says how many there were.
 func (s *Scanner) Mask(text string) (masked string, count int) {

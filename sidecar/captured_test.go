@@ -1,0 +1,138 @@
+package sidecar
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/bind"
+	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/scan"
+)
+
+// bound is what serves a credential "shop", a token and a cookie captured with it,
+// and one more captured for another host.
+func bound(t *testing.T) *served {
+	t.Helper()
+	binding := func(name, host string, rules ...*api.Rule) *api.Binding {
+		return &api.Binding{
+			CredentialId: "id-" + name, Vault: "v", Name: name, Version: 1, Hosts: []string{host}, Inject: rules, Captured: name != "shop",
+			Mints: []*api.Mint{{
+				Action: api.MintAction_MINT_ACTION_CAPTURE, Methods: []string{"POST"}, Path: "/login", Rule: "capture POST /login cookie:session",
+				Places: []*api.MintPlace{{Place: &api.MintPlace_Cookie{Cookie: "session"}}},
+			}},
+		}
+	}
+	bearer := &api.Rule{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}
+	own := &api.Rule{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "X-Shop", Template: "{{token}}"}}}
+	query := &api.Rule{Place: &api.Rule_Query_{Query: &api.Rule_Query{Name: "t"}}}
+	cookie := &api.Rule{Place: &api.Rule_Cookie_{Cookie: &api.Rule_Cookie{Name: "session"}}}
+	table, err := bind.New([]*api.Binding{
+		binding("shop", "api.shop.test", bearer), binding("shop.token.1", "api.shop.test", bearer, own, query),
+		binding("shop.session.2", "api.shop.test", cookie), binding("shop.token.3", "eu.shop.test", bearer),
+	}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &served{table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
+}
+
+func request(t *testing.T, method, target string, fields ...string) (*proxy.Exchange, *http.Request) {
+	t.Helper()
+	r, err := http.NewRequest(method, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range fields {
+		name, value, _ := strings.Cut(field, ": ")
+		r.Header.Add(name, value)
+	}
+	return &proxy.Exchange{Host: r.URL.Host, Facts: proxy.Facts{Port: 443, TLS: true}}, r
+}
+
+func permitted(t *testing.T, now *served, x *proxy.Exchange, r *http.Request) bind.Permitted {
+	t.Helper()
+	p, err := permit(now, x, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func chosen(t *testing.T, now *served, x *proxy.Exchange, r *http.Request) (*api.Binding, error) {
+	t.Helper()
+	return choose(now, permitted(t, now, x, r), x, r)
+}
+
+// The placeholder in a place for keys says which credential is used. One that
+// is not for the host, or not bound, is never taken for its origin's.
+func TestPlaceholderDecides(t *testing.T) {
+	now := bound(t)
+	for _, tt := range []struct {
+		name, target, field string
+		want                string // a credential, or the code of a refusal
+	}{
+		{"none", "https://api.shop.test/", "", "shop"},
+		{"a key of the client's", "https://api.shop.test/", "Authorization: Bearer sk_own", "shop"},
+		{"the origin's", "https://api.shop.test/", "Authorization: Bearer vault:shop", "shop"},
+		{"a token", "https://api.shop.test/", "Authorization: Bearer vault:shop.token.1", "shop.token.1"},
+		{"in another field for keys", "https://api.shop.test/", "X-Api-Key: vault:shop.token.1", "shop.token.1"},
+		{"in its rule's field", "https://api.shop.test/", "x_shop: vault:shop.token.1", "shop.token.1"},
+		{"in its rule's query", "https://api.shop.test/?t=vault%3Ashop.token.1", "", "shop.token.1"},
+		{"a password of Basic", "https://api.shop.test/", "Authorization: Basic eDp2YXVsdDpzaG9wLnRva2VuLjE=", "shop.token.1"},
+		{"a cookie", "https://api.shop.test/", "Cookie: a=b; session=vault:shop.session.2", "shop.session.2"},
+		{"two", "https://api.shop.test/", "Cookie: session=vault:shop.session.2; t=vault:shop.token.1", "binding_tie"},
+		{"where no key is sent", "https://api.shop.test/", "X-Note: vault:shop.token.1", "shop"}, // and then a stray
+		{"another host's", "https://api.shop.test/", "Authorization: Bearer vault:shop.token.3", "stray_placeholder"},
+		{"at a host of its own", "https://eu.shop.test/", "Authorization: Bearer vault:shop.token.3", "shop.token.3"},
+		{"not named there", "https://eu.shop.test/", "", ""},
+		{"at a stranger's host", "https://evil.test/", "Authorization: Bearer vault:shop.token.1", "stray_placeholder"},
+		{"one that is gone", "https://api.shop.test/", "Authorization: Bearer vault:shop.token.9", "mint_expired"},
+		{"one that is gone, in Basic", "https://api.shop.test/", "Authorization: Basic eDp2YXVsdDpzaG9wLnRva2VuLjk=", "mint_expired"},
+		{"another name", "https://api.shop.test/", "Authorization: Bearer vault:shopping", "shop"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var fields []string
+			if tt.field != "" {
+				fields = []string{tt.field}
+			}
+			x, r := request(t, "GET", tt.target, fields...)
+			binding, err := chosen(t, now, x, r)
+			got := binding.GetName()
+			var refusal *proxy.Error
+			if err != nil && (errors.As(err, &refusal) || errors.As(explain(x, err), &refusal)) {
+				got = refusal.Code
+			}
+			if got != tt.want {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// The rules for new secrets hold for whatever credential a request gets.
+func TestMintRulesHoldForCaptured(t *testing.T) {
+	now := bound(t)
+	for target, want := range map[string]bool{"https://api.shop.test/login": true, "https://api.shop.test/home": false} {
+		for _, field := range []string{"Accept: */*", "Authorization: Bearer vault:shop.token.1"} {
+			x, r := request(t, "POST", target, field)
+			binding, err := chosen(t, now, x, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rule, err := mintRule(permitted(t, now, x, r), binding, x, r); err != nil || (rule != nil) != want {
+				t.Errorf("%s with %s: %v, %v", target, field, rule, err)
+			}
+		}
+	}
+	x, r := request(t, "GET", "https://api.shop.test/home", "X_HTTP_Method_Override: POST")
+	binding, err := chosen(t, now, x, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mintRule(permitted(t, now, x, r), binding, x, r); err == nil {
+		t.Error("a method in a field got around the rules")
+	}
+}
