@@ -28,7 +28,7 @@ var build = sync.OnceValues(func() (dir string, err error) {
 	}{
 		{"race", "1", []string{"-race"}, programs},
 		{"shipped", "0", []string{"-trimpath"}, programs},
-		{"clients", "0", nil, []string{"./e2e/clients/flood", "./e2e/clients/goclient", "./e2e/clients/h3client", "./e2e/clients/wsclient",
+		{"clients", "0", nil, []string{"./e2e/clients/flood", "./e2e/clients/goclient", "./e2e/clients/h3client", "./e2e/clients/oauthclient", "./e2e/clients/wsclient",
 			"./e2e/outside/attacker", "./e2e/outside/loader"}},
 		{"tools", "0", nil, []string{"./e2e/search"}},
 	} {
