@@ -74,16 +74,6 @@ func codingsOf(values []string) []string {
 	return codings
 }
 
-// checkFrames refuses protocols that compress each message for itself.
-func checkFrames(h http.Header) error {
-	for _, name := range []string{"Grpc-Encoding", "Connect-Content-Encoding"} {
-		if v := h.Get(name); v != "" && v != "identity" {
-			return ErrEncoding
-		}
-	}
-	return nil
-}
-
 var decoders = map[string]func(*bufio.Reader) (io.Reader, error){
 	"gzip":    openGzip,
 	"x-gzip":  openGzip,

@@ -22,6 +22,13 @@ func openMessage(h http.Header) func([]byte) (int, error) {
 	return nil
 }
 
+// A message begins with a byte of flags and a length of four (gRPC over HTTP/2,
+// Length-Prefixed-Message).
+const (
+	frameHead       = 5
+	frameCompressed = 1 // the flag
+)
+
 // frames follows the messages of gRPC and Connect: a byte of flags, a length of
 // four, and as many bytes.
 type frames struct {
@@ -31,15 +38,14 @@ type frames struct {
 }
 
 func (f *frames) open(p []byte) (int, error) {
-	const head, compressed = 5, 1
 	for len(p) > 0 {
 		if f.left == 0 {
-			n := min(head-len(f.head), len(p))
+			n := min(frameHead-len(f.head), len(p))
 			f.head, p, f.size = append(f.head, p[:n]...), p[n:], f.size+n
-			if len(f.head) < head {
+			if len(f.head) < frameHead {
 				break
 			}
-			if f.head[0]&compressed != 0 {
+			if f.head[0]&frameCompressed != 0 {
 				return f.size, ErrEncoding
 			}
 			f.left, f.head = int64(binary.BigEndian.Uint32(f.head[1:])), f.head[:0]

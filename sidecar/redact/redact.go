@@ -134,11 +134,11 @@ func (r *Redactor) Response(resp *http.Response) error {
 		return ErrPart
 	}
 	if hasBody(resp) {
-		if err := checkFrames(resp.Header); err != nil {
-			return err
-		}
 		decoded, err := decode(resp)
 		if err != nil {
+			return err
+		}
+		if decoded, err = unpackMessages(resp, decoded); err != nil {
 			return err
 		}
 		if resp.ContentLength > 0 && len(resp.Trailer) == 0 {

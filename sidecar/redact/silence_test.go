@@ -111,7 +111,7 @@ func TestMessagesOfGRPCAreNotHeldBack(t *testing.T) {
 	}
 }
 
-// A message that says it is compressed can't be searched, whatever the head says.
+// A message may say that it is compressed where the head does not say how.
 func TestCompressedMessagesAreRefused(t *testing.T) {
 	for _, kind := range []string{"application/grpc", "application/grpc-web+proto", "application/connect+proto"} {
 		resp := response("\x00\x00\x00\x00\x01a\x01\x00\x00\x00\x01b")
