@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -92,6 +93,10 @@ func Read(response *http.Response, rule *api.Mint) (*Answer, error) {
 			return nil, unreadable("there is no %s in it", describe(place))
 		}
 	}
+	if len(a.Secrets) > mostSecrets {
+		a.Wipe()
+		return nil, unreadable("there are more than %d secrets in it", mostSecrets)
+	}
 	for _, s := range a.Secrets {
 		if err := s.check(); err != nil {
 			a.Wipe()
@@ -113,12 +118,21 @@ func describe(p *api.MintPlace) string {
 	return "place"
 }
 
-// leastSecret is the shortest that can be told from other text.
-const leastSecret = 8
+const (
+	// leastSecret is the shortest that can be told from other text.
+	leastSecret = 8
+	// mostSecret is the longest that is stored, in bytes, and mostSecrets how many one
+	// answer may have: the answer is searched for each, which takes a thousand times
+	// its length in memory.
+	mostSecret  = 16 << 10
+	mostSecrets = 16
+)
 
 // check refuses to store what could not be injected or masked.
 func (s *Secret) check() error {
 	switch {
+	case len(s.Value) > mostSecret:
+		return unreadable("the secret in it is longer than %d bytes", mostSecret)
 	case s.Strip:
 		return nil
 	case len(s.Value) < leastSecret:
@@ -154,7 +168,8 @@ func (a *Answer) document(rule *api.Mint, pointers map[string]uint32, found []bo
 	case charset != "" && !strings.EqualFold(charset, "utf-8"), !utf8.Valid(body):
 		return false, unreadable("it is not in UTF-8")
 	}
-	err = walk(body, func(v value) {
+	wanted := slices.AppendSeq([]string{rule.GetTtlPointer()}, maps.Keys(pointers))
+	err = walk(body, wanted, func(v value) {
 		if v.pointer == rule.GetTtlPointer() {
 			a.TTL = seconds(v.text)
 		}

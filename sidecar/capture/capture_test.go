@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +159,8 @@ func TestUnreadable(t *testing.T) {
 		"no text":                   {rule(keep, "json:/key"), response(200, `{"key":{"pem":"`+secret+`"}}`)},
 		"one within another":        {rule(strip, "json:/a", "json:/a/b"), response(200, `{"a":{"b":"`+secret+`"}}`)},
 		"huge":                      {rule(keep, "json:/key"), response(200, `{"key":"`+secret+`","x":"`+strings.Repeat("x", capture.MaxBody)+`"}`)},
+		"too long to search for":    {rule(strip, "json:/key"), response(200, `{"key":"`+strings.Repeat("x", 16<<10+1)+`"}`)},
+		"too many to search for":    {rule(strip, "cookie:session"), response(200, "", slices.Repeat([]string{"Set-Cookie: session=" + secret}, 17)...)},
 		"deep":                      {rule(keep, "json:/key"), response(200, deep)},
 		"broken off":                {rule(keep, "json:/key"), &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(io.MultiReader(strings.NewReader(`{"key":"`+secret+`"}`), broken{}))}},
 		"another cookie":            {rule(keep, "cookie:session"), response(302, "", "Set-Cookie: session2="+secret)},
@@ -173,6 +177,27 @@ func TestUnreadable(t *testing.T) {
 				t.Errorf("the error quotes the answer: %v", err)
 			}
 		})
+	}
+}
+
+// Names can be long and have many values below them: what is put together for each
+// would be the square of the answer.
+func TestLongNamesAreNotPutTogether(t *testing.T) {
+	values := strings.Repeat(`"x",`, 20_000) + `"x"`
+	read := func(name string) uint64 {
+		r := response(200, `{"`+name+`":[`+values+`],"key":"secret-1234"}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		a, err := capture.Read(r, rule(strip, "json:/key"))
+		runtime.ReadMemStats(&after)
+		if err != nil || len(a.Secrets) != 1 {
+			t.Fatalf("%v, %v", a, err)
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	const long = 100 << 10
+	if short, much := read("n"), read(strings.Repeat("n", long)); much > short+100*long {
+		t.Errorf("it takes %d bytes, and %d with a long name", short, much)
 	}
 }
 

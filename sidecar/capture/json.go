@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,15 +25,21 @@ type value struct {
 type walker struct {
 	document []byte
 	decoder  *json.Decoder
+	wanted   []string // pointers
 	visit    func(value)
 }
 
+// elsewhere is the pointer of all that no wanted one begins with. It is none itself.
+// Names may be so long that to put them together for each value takes for ever.
+const elsewhere = "-"
+
 var errNoJSON = &UnreadableError{"it is no JSON that everybody reads alike"}
 
-// walk visits every value, what it holds before itself. Members that differ only in case are refused:
+// walk visits every value that may be one of the wanted pointers', what it holds
+// before itself. Members that differ only in case are refused:
 // which of them a client takes nobody knows.
-func walk(document []byte, visit func(value)) error {
-	w := &walker{document: document, decoder: json.NewDecoder(bytes.NewReader(document)), visit: visit}
+func walk(document []byte, wanted []string, visit func(value)) error {
+	w := &walker{document: document, decoder: json.NewDecoder(bytes.NewReader(document)), wanted: wanted, visit: visit}
 	w.decoder.UseNumber()
 	if err := w.value("", 0); err != nil {
 		return err
@@ -76,8 +83,9 @@ func (w *walker) value(pointer string, depth int) error {
 	case nil:
 		v.null = true
 	}
-	v.end = int(w.decoder.InputOffset())
-	w.visit(v)
+	if v.end = int(w.decoder.InputOffset()); pointer != elsewhere {
+		w.visit(v)
+	}
 	return nil
 }
 
@@ -97,12 +105,23 @@ func (w *walker) within(opening json.Delim, pointer string, depth int) error {
 				return errNoJSON
 			}
 			members[folded] = true
-			name = strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 		}
-		if err := w.value(pointer+"/"+name, depth+1); err != nil {
+		if err := w.value(w.below(pointer, name), depth+1); err != nil {
 			return err
 		}
 	}
 	_, _, err := w.next() // the closing one
 	return err
+}
+
+// below is the pointer of a member or element.
+func (w *walker) below(pointer, name string) string {
+	if pointer == elsewhere || !slices.ContainsFunc(w.wanted, func(p string) bool { return strings.HasPrefix(p, pointer+"/") }) {
+		return elsewhere
+	}
+	pointer += "/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+	if slices.ContainsFunc(w.wanted, func(p string) bool { return p == pointer || strings.HasPrefix(p, pointer+"/") }) {
+		return pointer
+	}
+	return elsewhere
 }
