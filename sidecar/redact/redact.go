@@ -183,7 +183,8 @@ var ErrPart = errors.New("the upstream answered with a part of what was asked fo
 func isPart(resp *http.Response) bool {
 	unit, _, _ := strings.Cut(strings.TrimSpace(resp.Header.Get("Content-Range")), " ")
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	return resp.StatusCode == http.StatusIMUsed || strings.EqualFold(strings.TrimSpace(kind), "multipart/byteranges") ||
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return resp.StatusCode == http.StatusIMUsed || kind == "multipart/byteranges" || kind == "multipart/x-byteranges" ||
 		resp.StatusCode == http.StatusPartialContent && strings.EqualFold(unit, "bytes")
 }
 

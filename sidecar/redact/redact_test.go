@@ -359,7 +359,7 @@ func TestRequest(t *testing.T) {
 	for _, r := range []*http.Request{get, put} {
 		r.Header = http.Header{
 			"Accept-Encoding": {"gzip, br"}, "Range": {"bytes=0-1"}, "If-Range": {`"v"`}, "If-None-Match": {`"v"`},
-			"If-Match": {`"v"`}, "Grpc-Accept-Encoding": {"gzip"}, "Accept": {"*/*"}, "X-Ms-Range": {"bytes=0-1"},
+			"If-Match": {`"v"`}, "Grpc-Accept-Encoding": {"gzip"}, "Accept": {"*/*"}, "X-Ms-Range": {"bytes=0-1"}, "Request-Range": {"bytes=0-1"},
 		}
 		Request(r)
 	}
@@ -387,6 +387,7 @@ func TestPartsAreRefused(t *testing.T) {
 		{206, "Content-Range", "Bytes 0-5/*", true},
 		{206, "Content-Type", "multipart/byteranges; boundary=x", true},
 		{200, "Content-Type", "Multipart/Byteranges; boundary=x", true},
+		{206, "Content-Type", "multipart/x-byteranges; boundary=x", true}, // to Request-Range
 		{226, "Im", "feed", true},
 		{206, "Content-Range", "0-9/573", false}, // rows, which some services count so
 		{206, "Content-Type", "application/json", false},

@@ -25,7 +25,7 @@ func Request(r *http.Request) {
 	if h.Get("Grpc-Accept-Encoding") != "" || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
 		h.Set("Grpc-Accept-Encoding", "identity")
 	}
-	for _, name := range []string{"Accept-Charset", "Range", "X-Ms-Range", "If-Range", "A-Im"} {
+	for _, name := range []string{"Accept-Charset", "Range", "Request-Range", "X-Ms-Range", "If-Range", "A-Im"} {
 		h.Del(name)
 	}
 	h.Del(extensions)
