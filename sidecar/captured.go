@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"sallyport/control/api"
@@ -113,25 +114,35 @@ func keys(r *http.Request, candidates []*api.Binding) []string {
 
 // mintRule gives the rule for the new secrets that a request with binding makes its
 // service hand out, nil for none. Where a captured credential is used in the place
-// of another, the rules of both hold.
+// of another, the rules of both hold: what either refuses is refused, and so is what
+// they say different things of.
 func mintRule(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*api.Mint, error) {
 	resident := binding
 	if binding.GetCaptured() {
 		resident, _ = permitted.Binding() // a tie of others is none of this request's
 	}
-	for _, b := range [...]*api.Binding{resident, binding} {
-		if !bind.Mints(b) {
-			continue
-		}
-		if name, found := override(r.Header); found {
-			return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
-		}
-		rule, err := permitted.Mint(b)
-		if rule != nil || err != nil || b == binding {
-			return rule, err
-		}
+	rule, err := mintRuleOf(permitted, resident, x, r)
+	if err != nil || resident == binding {
+		return rule, err
 	}
-	return nil, nil
+	origins, err := mintRuleOf(permitted, binding, x, r)
+	switch {
+	case err != nil, rule == nil:
+		return origins, err
+	case origins != nil && !proto.Equal(rule, origins):
+		return nil, &bind.RefusedMintError{Vault: binding.GetVault(), Name: binding.GetName(), Rule: origins}
+	}
+	return rule, nil
+}
+
+func mintRuleOf(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*api.Mint, error) {
+	if !bind.Mints(binding) {
+		return nil, nil
+	}
+	if name, found := override(r.Header); found {
+		return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+	}
+	return permitted.Mint(binding)
 }
 
 // handOut takes the new secrets out of an answer, and has those that are to be

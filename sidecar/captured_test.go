@@ -136,3 +136,44 @@ func TestMintRulesHoldForCaptured(t *testing.T) {
 		t.Error("a method in a field got around the rules")
 	}
 }
+
+// Where the host's own credential has another rule for the same request, neither is
+// a way around the other.
+func TestMintRulesOfBothHold(t *testing.T) {
+	bearer := []*api.Rule{{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}}
+	place := []*api.MintPlace{{Place: &api.MintPlace_Pointer{Pointer: "/key"}}}
+	refuse := &api.Mint{Action: api.MintAction_MINT_ACTION_REFUSE, Path: "/keys", Rule: "refuse /keys"}
+	strip := &api.Mint{Action: api.MintAction_MINT_ACTION_STRIP, Path: "/keys", Rule: "strip /keys json:/key", Places: place}
+	capture := &api.Mint{Action: api.MintAction_MINT_ACTION_CAPTURE, Path: "/keys", Rule: "capture /keys json:/key", Places: place}
+	for _, tt := range []struct {
+		name        string
+		own, origin *api.Mint
+		refused     bool
+	}{
+		{"the origin refuses", strip, refuse, true},
+		{"the host's own refuses", refuse, strip, true},
+		{"two that differ", strip, capture, true},
+		{"the same", strip, strip, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			table, err := bind.New([]*api.Binding{
+				{CredentialId: "id-eu", Vault: "v", Name: "eu", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: []*api.Mint{tt.own}},
+				{CredentialId: "id-1", Vault: "v", Name: "shop.token.1", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: []*api.Mint{tt.origin}, Captured: true},
+			}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := &served{table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
+			x, r := request(t, "POST", "https://eu.shop.test/keys", "Authorization: Bearer vault:shop.token.1")
+			binding, err := chosen(t, now, x, r)
+			if err != nil || binding.GetName() != "shop.token.1" {
+				t.Fatalf("%v, %v", binding, err)
+			}
+			rule, err := mintRule(permitted(t, now, x, r), binding, x, r)
+			var refused *bind.RefusedMintError
+			if errors.As(err, &refused) != tt.refused || !tt.refused && (rule == nil || err != nil) {
+				t.Errorf("%v, %v", rule, err)
+			}
+		})
+	}
+}
