@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -183,13 +184,17 @@ func (h *handOut) response(ctx context.Context, response *http.Response) error {
 		return err
 	}
 	answer.Write()
+	response.Trailer = nil // where nobody looks for secrets
+	if response.Body != nil && response.Body != http.NoBody {
+		response.Body = &withoutTrailers{response.Body, response}
+	}
 	// The service may say it elsewhere in the same answer, too.
 	for _, secret := range answer.Secrets {
 		m := api.Material{Token: slices.Clone(secret.Value)}
 		if redact.Check(m) != nil {
 			continue // too short, or no text at all: it was taken out of its place
 		}
-		r := redact.New(m, nil)
+		r := redact.New(m, secret.Bare())
 		h.redactors = append(h.redactors, r)
 		if err := r.Response(response); err != nil {
 			return err
@@ -197,6 +202,20 @@ func (h *handOut) response(ctx context.Context, response *http.Response) error {
 	}
 	h.taken = len(answer.Secrets)
 	return nil
+}
+
+// withoutTrailers is a body whose trailers, known when it ends, are dropped.
+type withoutTrailers struct {
+	io.ReadCloser
+	response *http.Response
+}
+
+func (w *withoutTrailers) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if err == io.EOF {
+		w.response.Trailer = nil
+	}
+	return n, err
 }
 
 // store has the control plane keep the secrets, and waits until their placeholders work.

@@ -2,7 +2,9 @@ package sidecar
 
 import (
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -175,5 +177,69 @@ func TestMintRulesOfBothHold(t *testing.T) {
 				t.Errorf("%v, %v", rule, err)
 			}
 		})
+	}
+}
+
+// A field has more than the secret around it: the echo in the same answer has not.
+func TestEchoOfNewSecretIsMasked(t *testing.T) {
+	const secret = "s:new-secret/0123456789+abcdef"
+	cookie := &api.MintPlace{Place: &api.MintPlace_Cookie{Cookie: "session"}}
+	header := &api.MintPlace{Place: &api.MintPlace_Header{Header: "Authorization"}}
+	for _, tt := range []struct {
+		name, field, value string
+		place              *api.MintPlace
+	}{
+		{"a cookie", "Set-Cookie", "session=" + secret + "; Secure", cookie},
+		{"in quotation marks", "Set-Cookie", `session="` + secret + `"; Secure`, cookie},
+		{"escaped", "Set-Cookie", "session=" + url.QueryEscape(secret) + "; Secure", cookie},
+		{"with a scheme", "Authorization", "Bearer " + secret, header},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &handOut{exchange: &proxy.Exchange{}, rule: &api.Mint{Action: api.MintAction_MINT_ACTION_STRIP, Places: []*api.MintPlace{tt.place}}}
+			response := &http.Response{
+				StatusCode: 200, ContentLength: -1, Header: http.Header{tt.field: {tt.value}},
+				Body: io.NopCloser(strings.NewReader("<p>Your key is " + secret + " .")),
+			}
+			if err := h.response(t.Context(), response); err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told := string(text) + response.Header.Get(tt.field); strings.Contains(told, "0123456789") || !strings.Contains(told, "Your key is") {
+				t.Errorf("told: %s", told)
+			}
+		})
+	}
+}
+
+// lateTrailers are there when the body has ended, as net/http gives them.
+type lateTrailers struct {
+	io.Reader
+	to *http.Response
+}
+
+func (l *lateTrailers) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if err == io.EOF {
+		l.to.Trailer = http.Header{"Set-Cookie": {"session=another-secret-0123456789"}}
+	}
+	return n, err
+}
+
+func (*lateTrailers) Close() error { return nil }
+
+func TestTrailersOfNewSecretAreDropped(t *testing.T) {
+	h := &handOut{exchange: &proxy.Exchange{}, rule: &api.Mint{
+		Action: api.MintAction_MINT_ACTION_STRIP, Places: []*api.MintPlace{{Place: &api.MintPlace_Cookie{Cookie: "session"}}},
+	}}
+	response := &http.Response{StatusCode: 200, ContentLength: -1, Header: http.Header{"Set-Cookie": {"session=the-secret-0123456789"}}}
+	response.Body = &lateTrailers{strings.NewReader("hello"), response}
+	if err := h.response(t.Context(), response); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(response.Body); err != nil || response.Trailer != nil {
+		t.Errorf("%v, %v", err, response.Trailer)
 	}
 }

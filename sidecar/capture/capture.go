@@ -10,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,27 @@ type Secret struct {
 
 	start, end int    // in the body
 	field      *field // of the head; nil: in the body
+}
+
+// Bare gives the secret as it may be said without what a field has around it: the
+// scheme before it, quotation marks (RFC 6265 section 4.1.1) and escapes.
+func (s *Secret) Bare() [][]byte {
+	if s.field == nil {
+		return nil
+	}
+	var texts [][]byte
+	text := s.Value[bytes.LastIndexByte(s.Value, ' ')+1:]
+	for _, text := range [][]byte{text, bytes.Trim(text, `"`)} {
+		texts = append(texts, bytes.Clone(text))
+		if plain, err := url.QueryUnescape(string(text)); err == nil {
+			texts = append(texts, []byte(plain))
+		}
+		if plain, err := url.PathUnescape(string(text)); err == nil {
+			texts = append(texts, []byte(plain))
+		}
+	}
+	slices.SortFunc(texts, bytes.Compare)
+	return slices.CompactFunc(texts, bytes.Equal)
 }
 
 // field is one value of a header field, and where in it the secret stands.
