@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +58,17 @@ func namesGone(now *served, binding *api.Binding, r *http.Request) bool {
 	if !slices.ContainsFunc(binding.GetMints(), captures) {
 		return false
 	}
-	return slices.ContainsFunc(keys(r, nil), func(text string) bool {
+	texts := keys(r, nil)
+	if binding.GetStray() != api.Stray_STRAY_LITERAL { // which place was its own nobody knows any more
+		texts = append(texts, r.URL.RawQuery)
+		for _, values := range r.Header {
+			texts = append(texts, values...)
+		}
+	}
+	return slices.ContainsFunc(texts, func(text string) bool {
+		if plain, err := url.QueryUnescape(text); err == nil {
+			text = plain
+		}
 		return strings.Contains(text, "vault:"+binding.GetName()+".") && len(now.scanner.All(text)) == 0
 	})
 }

@@ -93,6 +93,9 @@ func TestPlaceholderDecides(t *testing.T) {
 		{"at a stranger's host", "https://evil.test/", "Authorization: Bearer vault:shop.token.1", "stray_placeholder"},
 		{"one that is gone", "https://api.shop.test/", "Authorization: Bearer vault:shop.token.9", "mint_expired"},
 		{"one that is gone, in Basic", "https://api.shop.test/", "Authorization: Basic eDp2YXVsdDpzaG9wLnRva2VuLjk=", "mint_expired"},
+		{"one that is gone, in a query", "https://api.shop.test/?t=vault%3Ashop.token.9", "", "mint_expired"},
+		{"one that is gone, in a field of its own", "https://api.shop.test/", "X-Shop: vault:shop.token.9", "mint_expired"},
+		{"one that is gone, escaped in a cookie", "https://api.shop.test/", "Cookie: session=vault%3Ashop.session.9", "mint_expired"},
 		{"another name", "https://api.shop.test/", "Authorization: Bearer vault:shopping", "shop"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
