@@ -119,7 +119,7 @@ func reflections(t *target) (list []reflection) {
 func (r reflection) placed(where []place) (list []reflection) {
 	for _, p := range where {
 		if p.body || !r.encoding.binary {
-			r.place = p
+			r.place, r.refusable = p, p.name == "multipart" // nobody asked for parts
 			list = append(list, r)
 		}
 	}

@@ -197,9 +197,11 @@ func (g *Gate) Enter(ctx context.Context, c net.Conn, flow *Flow) {
 // settle hands a connection over, passes it through, or resets it. It reports
 // whether somebody has the connection now.
 func (g *Gate) settle(ctx context.Context, raw net.Conn, flow *Flow) bool {
-	interrupt := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	life, end := outlive(ctx, handshakeGrace)
+	defer end()
+	interrupt := context.AfterFunc(life, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	passed, through, refusal := g.admit(ctx, newConn(raw, flow))
-	if !interrupt() && refusal == nil {
+	if (!interrupt() || ctx.Err() != nil) && refusal == nil {
 		refusal = &Refusal{Code: "closing", Hint: "the sidecar is stopping"}
 	}
 	if refusal == nil {

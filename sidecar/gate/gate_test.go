@@ -32,6 +32,7 @@ type world struct {
 	address string
 	refused chan *gate.Refusal
 	through chan gate.Passage
+	stop    context.CancelFunc // ends the gate
 
 	mu       sync.Mutex
 	upstream string // where every route leads
@@ -104,6 +105,7 @@ func newWorld(t *testing.T, port uint16) *world {
 		Log:         slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
+	w.stop = cancel
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := w.gate.Serve(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // newTLS is how TLS is ended.
@@ -56,6 +57,8 @@ func (g *Gate) secure(ctx context.Context, c *conn) (net.Conn, *Refusal) {
 		return c, nil
 	}
 	c.alert = new(alert)
+	ctx, cancel := outlive(ctx, handshakeGrace)
+	defer cancel()
 	secured := tls.Server(c, g.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, g.handshakeRefusal(c.flow, c.alert.or(err))
@@ -63,6 +66,23 @@ func (g *Gate) secure(ctx context.Context, c *conn) (net.Conn, *Refusal) {
 	c.alert = nil
 	c.flow.Protocol = secured.ConnectionState().NegotiatedProtocol
 	return secured, nil
+}
+
+// handshakeGrace is how long a handshake may go on when the gate ends. A client that
+// does not trust us often ends with its sandbox, and its last word says why.
+const handshakeGrace = 250 * time.Millisecond
+
+// outlive gives a context that ends some time after its parent.
+func outlive(parent context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	late := time.AfterFunc(time.Hour, cancel)
+	late.Stop()
+	stop := context.AfterFunc(parent, func() { late.Reset(grace) })
+	return ctx, func() {
+		stop()
+		late.Stop()
+		cancel()
+	}
 }
 
 // alert is the last bytes that a client sent. An OpenSSL that is not content with

@@ -2,7 +2,10 @@ package gate_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"net"
 	"testing"
+	"time"
 )
 
 // TestKeyExchange has clients that know both kinds, and each alone.
@@ -28,4 +31,33 @@ func TestKeyExchange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastWord has a client that does not trust us say so as its sandbox ends.
+func TestLastWord(t *testing.T) {
+	w := newWorld(t, 443)
+	c := tls.Client(&ending{Conn: w.dial(t), end: w.stop}, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "api.example.com"})
+	if err := c.Handshake(); err == nil {
+		t.Fatal("the client trusts whom it should not")
+	}
+	c.Close()
+	if r := <-w.refused; r.Code != "untrusted_ca" {
+		t.Errorf("refused with %s: %s", r.Code, r.Hint)
+	}
+}
+
+// ending has the gate end before the client says its second thing.
+type ending struct {
+	net.Conn
+	end   func()
+	wrote bool
+}
+
+func (e *ending) Write(p []byte) (int, error) {
+	if e.wrote {
+		e.end()
+		time.Sleep(20 * time.Millisecond)
+	}
+	e.wrote = true
+	return e.Conn.Write(p)
 }
