@@ -19,13 +19,17 @@ import (
 )
 
 // whole waits for a head's end and gives the head, which stays in the reader. It
-// is false where the head does not fit, or does not come.
-func whole(in *bufio.Reader) ([]byte, bool) {
+// is false where the head does not fit, does not come, or begins otherwise: then
+// its end may never come.
+func whole(in *bufio.Reader, begin string) ([]byte, bool) {
 	for n := 1; ; n = in.Buffered() + 1 {
 		if _, err := in.Peek(n); err != nil {
 			return nil, false
 		}
 		seen, _ := in.Peek(in.Buffered()) // that much is there
+		if n := min(len(seen), len(begin)); string(seen[:n]) != begin[:n] {
+			return nil, false
+		}
 		if end := bytes.Index(seen, []byte("\r\n\r\n")); end >= 0 {
 			return seen[:end+len("\r\n\r\n")], true
 		}

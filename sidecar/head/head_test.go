@@ -162,6 +162,17 @@ func compareResponses(t *testing.T, text, method string, from io.Reader) {
 	compareRest(t, text, wantIn, gotIn)
 }
 
+// TestNoHTTP has an upstream that speaks another protocol and waits to be spoken to.
+func TestNoHTTP(t *testing.T) {
+	waits := errors.New("the upstream waits")
+	for _, text := range []string{"220 smtp.test ESMTP\r\n", "SSH-2.0-x\r\n", "H\r\n", "\x16\x03\x01\x00\x05hello\r\n"} {
+		in := bufio.NewReader(io.MultiReader(strings.NewReader(text), iotest.ErrReader(waits)))
+		if _, err := head.ReadResponse(in, &http.Request{Method: "GET"}); err == nil || errors.Is(err, waits) {
+			t.Errorf("%q: %v, before more was read", text, err)
+		}
+	}
+}
+
 // TestTwoFramings wants a connection closed after what could be read in two ways.
 func TestTwoFramings(t *testing.T) {
 	for text, want := range map[string]bool{

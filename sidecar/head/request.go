@@ -15,7 +15,7 @@ import (
 
 // ReadRequest is http.ReadRequest.
 func ReadRequest(in *bufio.Reader) (*http.Request, error) {
-	if head, ok := whole(in); ok {
+	if head, ok := whole(in, ""); ok {
 		if r := request(head); r != nil {
 			if _, err := in.Discard(len(head)); err != nil {
 				return nil, err

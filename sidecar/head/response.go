@@ -12,7 +12,7 @@ import (
 // ends has Close set: what follows it may be anything.
 func ReadResponse(in *bufio.Reader, to *http.Request) (*http.Response, error) {
 	if to.Method != http.MethodHead && to.Method != http.MethodConnect {
-		if head, ok := whole(in); ok {
+		if head, ok := whole(in, "HTTP/"); ok {
 			if r := response(head); r != nil {
 				if _, err := in.Discard(len(head)); err != nil {
 					return nil, err
