@@ -88,6 +88,28 @@ func TestStolenIdentity(t *testing.T) {
 			t.Errorf("the holder of the stream: %v", err)
 		}
 	})
+	t.Run("that has the sandbox locked, and reports in its place", func(t *testing.T) {
+		team := plane.NewTeam(t)
+		team.Setup(t, "sk_live_1")
+		s := team.Join(t)
+		thief := s.Copy(t)
+		watch(t, s)
+		opened := thief.Client.Watch(t.Context())
+		_ = opened.Send(&api.WatchRequest{})
+		_, err := opened.Receive()
+		code(t, err, connect.CodePermissionDenied)
+		state(t, team, s, control.SandboxLocked)
+		report := func(by *controltest.Sidecar, request string) error {
+			_, err := by.Client.Report(t.Context(), connect.NewRequest(&api.ReportRequest{Events: []*api.Event{{Sequence: 1, RequestId: request}}}))
+			return err
+		}
+		if err := report(thief, "false"); err == nil {
+			t.Error("an event of the thief's is stored")
+		}
+		if err := report(s, "true"); err != nil {
+			t.Errorf("what the sandbox had done before: %v", err)
+		}
+	})
 	t.Run("whose session is stale", func(t *testing.T) {
 		team := plane.NewTeam(t)
 		c := team.Setup(t, "sk_live_1")

@@ -103,8 +103,9 @@ type reporter struct {
 }
 
 // reporterOf is CodeForbidden for a sandbox that may not report any more, and
-// CodeUnavailable for whoever does not hold its stream. One
-// that has ended is locked, so that no two batches share what is left to it.
+// CodeUnavailable for whoever does not hold its stream. Of one that has ended either
+// of the last two sessions may report, since the last may be what ended it. Its row
+// is locked, so that no two batches share what is left to it.
 func reporterOf(ctx context.Context, tx pgx.Tx, teamID, sandboxID, session string) (reporter, error) {
 	var who reporter
 	var tooLate bool
@@ -124,6 +125,9 @@ func reporterOf(ctx context.Context, tx pgx.Tx, teamID, sandboxID, session strin
 			_, err := who.Sessions.Check(session)
 			return who, err
 		}
+	}
+	if strange, _ := who.Sessions.Check(session); strange {
+		return who, errNotEnrolled
 	}
 	return who, nil
 }

@@ -33,6 +33,7 @@ func TestReportsEndWithTheSandbox(t *testing.T) {
 			f.agent("billing")
 			late, flood := f.sandbox("billing"), f.sandbox("billing")
 			for _, b := range []control.Sandbox{late, flood} {
+				got(f.AppendEvents(t.Context(), f.Team.ID, b.ID, nil))(t) // opens its stream
 				if err := end(f, b.ID); err != nil {
 					t.Fatal(err)
 				}
