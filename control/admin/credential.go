@@ -97,6 +97,9 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 }
 
 func (s *Server) updateCredential(ctx context.Context, in *CredentialPath, body *changes) (*answer[control.Credential], error) {
+	if body.Mints == nil { // and not "take all of them away", by an empty body
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none")
+	}
 	mints, err := checkMints(body.Mints)
 	if err != nil {
 		return nil, err

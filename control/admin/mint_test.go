@@ -44,6 +44,8 @@ func TestMints(t *testing.T) {
 		`{"mints": ["capture /x json:/a hosts=*.co.uk"]}`:                    "public suffix",
 		`{"mints": [` + strings.Repeat(`"refuse /x",`, 64) + `"refuse /x"]}`: "more than 64",
 		`{"mints": [], "secret": "x"}`:                                       "not known here",
+		`{}`:                                                                 "give mints",
+		`{"mints": null}`:                                                    "give mints",
 	} {
 		if r := team.Call(t, "PATCH", "vaults/v/credentials/x", body); r.Status != 422 || !strings.Contains(r.Body, want) {
 			t.Errorf("%s: %d %s, want %s", body, r.Status, r.Body, want)
