@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // MintAction is what becomes of the new secrets that a service hands out.
@@ -81,6 +82,9 @@ var (
 func ParseMint(text string) (Mint, error) {
 	m := Mint{}
 	rest := strings.TrimSpace(text)
+	if strings.ContainsFunc(rest, func(r rune) bool { return r != ' ' && (unicode.IsSpace(r) || unicode.IsControl(r)) }) {
+		return m, mintErrorf(text, "its fields are parted by spaces alone, and it has no control character")
+	}
 	next := func() (field string) {
 		field, rest, _ = strings.Cut(rest, " ")
 		rest = strings.TrimSpace(rest)

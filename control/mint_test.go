@@ -62,6 +62,9 @@ func TestParseMint(t *testing.T) {
 		"capture /x json:/a inject=basic":             "what is captured is injected by",
 		"capture /x json:/a inject=x":                 "is none of: bearer",
 		"capture /x json:/a inject=default:X-A: b":    "what is captured is injected by",
+		"capture /x ttl=/e\t json:/a":                 "spaces alone", // once written, ttl is last, where nobody sees it
+		"capture /x ttl=/\u00a0 json:/a":              "spaces alone",
+		"strip /x json:/a\x1b[2J json:/b":             "spaces alone",
 		"refuse /x" + strings.Repeat(" json:/a/b", 9): "twice",
 	} {
 		if _, err := control.ParseMint(text); control.CodeOf(err) != control.CodeInvalid || !strings.Contains(err.Error(), want) {
