@@ -106,18 +106,28 @@ func Run(ctx context.Context, config Config) error {
 }
 
 func open(ctx context.Context, config Config) (*worker, error) {
-	roots, err := upstreamRoots(config.UpstreamCAs)
+	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), changed: make(chan struct{}), failed: make(chan error, 1)}
+	w.served.Store(nothing(errStarting))
+	err := checkUpstreamCAs(config.UpstreamCAs) // before the join token is used up
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), changed: make(chan struct{}), failed: make(chan error, 1)}
-	w.served.Store(nothing(errStarting))
 	w.resolver, err = resolve.New(resolve.Config{ConnectTo: config.ConnectTo, Ask: w.mayAsk, Log: config.Log})
 	if err != nil {
 		return nil, err
 	}
+	// Hundreds of certificates are read while the control plane is waited for.
+	var reading errgroup.Group
+	var roots *x509.CertPool
+	reading.Go(func() (err error) {
+		roots, err = upstreamRoots(config.UpstreamCAs)
+		return err
+	})
 	id, ca, err := join(ctx, config)
-	if err != nil {
+	if err := errors.Join(err, reading.Wait()); err != nil {
+		if id != nil {
+			id.Close()
+		}
 		return nil, err
 	}
 	id.Log = config.Log
@@ -216,11 +226,18 @@ func upstreamRoots(extra [][]byte) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
 	}
 	for _, pem := range extra {
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("--upstream-ca: the file holds no PEM certificate")
-		}
+		roots.AppendCertsFromPEM(pem)
 	}
 	return roots, nil
+}
+
+func checkUpstreamCAs(files [][]byte) error {
+	for _, pem := range files {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return errors.New("--upstream-ca: the file holds no PEM certificate")
+		}
+	}
+	return nil
 }
 
 // strictListener puts the strict reader before every HTTP/1 connection that
