@@ -100,8 +100,16 @@ func Possible[T string | []byte](s *Set, text T) bool {
 
 // skip gives the first place from i on where a pattern may begin, or the end.
 func skip[T string | []byte](s *Set, p T, i int) int {
-	for w := s.window; i+w <= len(p); {
-		if n := int(s.shift[gram(p[i+w-2], p[i+w-1])]); n > 0 {
+	w, shift := s.window, s.shift
+	far := w - 1
+	for i+w <= len(p) {
+		switch n := int(shift[gram(p[i+w-2], p[i+w-1])]); n {
+		case far:
+			// Nearly always. A leap whose length is not read from the table need not wait for it.
+			i += far
+			continue
+		case 0:
+		default:
 			i += n
 			continue
 		}
