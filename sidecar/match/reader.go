@@ -25,13 +25,14 @@ type Reader struct {
 	silence  *time.Timer
 	pending  *reading // has not been taken yet
 
-	mu     sync.Mutex // guards what Close looks at
-	last   *reading
-	closed bool
+	mu       sync.Mutex // guards what Close looks at
+	asked    chan *reading
+	closed   bool
+	readings sync.WaitGroup // the goroutine that reads for asked
 }
 
-// reading is a Read of the source that goes on in a goroutine of its own, so
-// that its silence can be told.
+// reading is a Read of the source that goes on in another goroutine, so that
+// its silence can be told.
 type reading struct {
 	buf  []byte
 	n    int
@@ -117,18 +118,35 @@ func (r *Reader) start(buf []byte) *reading {
 	if r.closed {
 		return nil
 	}
+	if r.asked == nil { // one goroutine for all: each would have to grow its stack anew
+		asked := make(chan *reading, 1)
+		r.asked = asked
+		r.readings.Go(func() { r.readAsked(asked) })
+	}
 	rd := &reading{buf: buf, done: make(chan struct{})}
-	r.last = rd
-	go func() {
-		defer close(rd.done)
-		defer func() {
-			if p := recover(); p != nil { // it ends this stream, not the process
-				rd.n, rd.err = 0, fmt.Errorf("read panicked: %v", p)
-			}
-		}()
-		rd.n, rd.err = r.src.Read(rd.buf)
-	}()
+	r.asked <- rd // never waits: the one before was taken
 	return rd
+}
+
+// readAsked reads as it is asked to, until the source or the Reader ends.
+func (r *Reader) readAsked(asked <-chan *reading) {
+	for rd := range asked {
+		rd.read(r.src)
+		ended := rd.err != nil
+		close(rd.done)
+		if ended {
+			return
+		}
+	}
+}
+
+func (rd *reading) read(src io.Reader) {
+	defer func() {
+		if p := recover(); p != nil { // it ends this stream, not the process
+			rd.n, rd.err = 0, fmt.Errorf("read panicked: %v", p)
+		}
+	}()
+	rd.n, rd.err = src.Read(rd.buf)
 }
 
 // wait reports whether the reading ended before the source was silent too long.
@@ -191,12 +209,12 @@ func (r *Reader) scan(text []byte, from int, err error) []byte {
 // Close closes the source and waits for a Read of it that goes on.
 func (r *Reader) Close() error {
 	r.mu.Lock()
+	if r.asked != nil && !r.closed {
+		close(r.asked)
+	}
 	r.closed = true
-	last := r.last
 	r.mu.Unlock()
 	err := r.src.Close()
-	if last != nil {
-		<-last.done
-	}
+	r.readings.Wait()
 	return err
 }
