@@ -3,8 +3,11 @@
 package stage
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -21,10 +24,12 @@ type Stage struct {
 	Self string // a copy of this program that every user may run
 	API  string // URL of the sidecar API
 
-	ctx   context.Context
-	admin string // URL
-	token string // file
-	stops []func()
+	ctx     context.Context
+	listen  []string // addresses of the control plane: admin, sidecars, metrics
+	control *Process
+	admin   string // URL
+	token   string // file
+	stops   []func()
 }
 
 // New makes a folder, which name is part of. Close removes it.
@@ -71,21 +76,26 @@ func (s *Stage) Close() {
 // Path gives that of a file of the stage.
 func (s *Stage) Path(name string) string { return filepath.Join(s.Dir, name) }
 
-// StartControl starts the control plane on a core, -1 for any.
+// StartControl starts the control plane on a core, -1 for any. After StopControl
+// it is the same again.
 func (s *Stage) StartControl(core int) error {
-	var addresses [3]string
-	for i := range addresses {
-		var err error
-		if addresses[i], err = FreeAddress(); err != nil {
+	for len(s.listen) < 3 {
+		address, err := FreeAddress()
+		if err != nil {
 			return err
 		}
+		s.listen = append(s.listen, address)
 	}
-	s.admin, s.API, s.token = "http://"+addresses[0], "https://"+addresses[1], s.Path("data/admin-token")
-	control, err := s.Server(core, filepath.Join(s.Bin, "sallyport-control"), "serve", "--data-dir", s.Path("data"),
-		"--admin-listen", addresses[0], "--sidecar-listen", addresses[1], "--metrics-listen", addresses[2])
+	s.admin, s.API, s.token = "http://"+s.listen[0], "https://"+s.listen[1], s.Path("data/admin-token")
+	control, err := s.Launch(core, filepath.Join(s.Bin, "sallyport-control"), "serve", "--data-dir", s.Path("data"),
+		"--admin-listen", s.listen[0], "--sidecar-listen", s.listen[1], "--metrics-listen", s.listen[2])
 	if err != nil {
 		return err
 	}
+	if s.control == nil {
+		s.stops = append(s.stops, s.StopControl)
+	}
+	s.control = control
 	return s.Await(control, func() error {
 		response, err := http.Get(s.admin + "/readyz")
 		if err != nil {
@@ -97,6 +107,53 @@ func (s *Stage) StartControl(core int) error {
 		}
 		return nil
 	})
+}
+
+// StopControl stops the control plane, if it runs.
+func (s *Stage) StopControl() {
+	if s.control != nil && s.control.ProcessState == nil {
+		s.control.Stop()
+	}
+}
+
+// ControlPid is the process id of the control plane.
+func (s *Stage) ControlPid() int { return s.control.Process.Pid }
+
+// Admin calls the admin API, with in as JSON if it is not nil, and reads the answer into out
+// if that is not nil.
+func (s *Stage) Admin(method, path string, in, out any) error {
+	var body bytes.Buffer
+	if in != nil {
+		if err := json.NewEncoder(&body).Encode(in); err != nil {
+			return err
+		}
+	}
+	token, err := os.ReadFile(s.token)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(s.ctx, method, s.admin+path, &body)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, text)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(text, out)
 }
 
 // CLI runs sallyport as the admin, and gives what it prints.
