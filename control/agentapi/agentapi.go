@@ -60,6 +60,10 @@ type Server struct {
 	Config
 	api.UnimplementedSidecarServiceHandler
 	hub          *hub
+	fleets       *fleets
+	acknowledged *group[store.Applied, bool]
+	kept         *group[store.Held, bool]
+	closed       *group[store.Held, struct{}]
 	limits       *limits
 	replica      string // names this process among those that share the database
 	destinations []*api.Destination
@@ -76,6 +80,11 @@ func New(c Config) *Server {
 		Config: c, hub: newHub(), limits: newLimits(), replica: store.NewID(),
 		destinations: destinations(c.Services), grace: durationpb.New(outageGrace),
 	}
+	s.fleets = newFleets(c.Store, s.replica)
+	s.acknowledged, s.kept = newGroup(c.Store.Acknowledge), newGroup(c.Store.KeepStreams)
+	s.closed = newGroup(func(ctx context.Context, team string, held []store.Held) ([]struct{}, error) {
+		return make([]struct{}, len(held)), c.Store.CloseStreams(ctx, team, held)
+	})
 	c.Metrics.watch(s.hub)
 	return s
 }

@@ -16,9 +16,15 @@ type hub struct {
 // subscription is one stream's place in the hub.
 type subscription struct {
 	team, sandbox string
-	changed       chan time.Time // holds when the oldest change not yet seen was announced
-	ended         chan struct{}  // closed when the stream must end
+	changed       chan change   // holds what has not been seen yet
+	ended         chan struct{} // closed when the stream must end
 	why           ending
+}
+
+// change is one or several changes that a stream was told of.
+type change struct {
+	first, last time.Time // announced
+	alone       bool      // one of them concerns this sandbox only
 }
 
 // ending is why a hub ends a stream.
@@ -34,7 +40,7 @@ func newHub() *hub { return &hub{streams: make(map[string]*subscription)} }
 // join makes a stream known. The newest stream of a sandbox is the only one: an
 // older one, of a connection that died unseen perhaps, ends.
 func (h *hub) join(team, sandbox string) *subscription {
-	s := &subscription{team: team, sandbox: sandbox, changed: make(chan time.Time, 1), ended: make(chan struct{})}
+	s := &subscription{team: team, sandbox: sandbox, changed: make(chan change, 1), ended: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -64,22 +70,25 @@ func (h *hub) notify(team, sandbox string) {
 	defer h.mu.Unlock()
 	if sandbox != "" {
 		if s := h.streams[sandbox]; s != nil {
-			s.tell(now)
+			s.tell(change{now, now, true})
 		}
 		return
 	}
 	for _, s := range h.streams {
 		if team == "" || s.team == team {
-			s.tell(now)
+			s.tell(change{now, now, false})
 		}
 	}
 }
 
-func (s *subscription) tell(now time.Time) {
+// tell is called under the hub's lock. The newest snapshot serves all changes.
+func (s *subscription) tell(c change) {
 	select {
-	case s.changed <- now:
-	default: // not yet seen the one before; the newest snapshot serves both
+	case before := <-s.changed:
+		c.first, c.alone = before.first, c.alone || before.alone
+	default:
 	}
+	s.changed <- c
 }
 
 // close ends every stream, and those that come later.

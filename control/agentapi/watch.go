@@ -16,12 +16,8 @@ import (
 	"sallyport/control/store"
 )
 
-const (
-	// heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
-	heartbeat = store.ConnectedFor / 4
-	// statusTimeout bounds the word that a stream has ended.
-	statusTimeout = 5 * time.Second
-)
+// heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
+const heartbeat = store.ConnectedFor / 4
 
 // Watch sends the newest snapshot at once and after every change of the team. A
 // slow sidecar misses those in between, never the last.
@@ -61,7 +57,7 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
-	if err := w.push(ctx, time.Time{}); err != nil {
+	if err := w.push(ctx, change{alone: true}); err != nil {
 		return err
 	}
 	alive := time.NewTicker(heartbeat)
@@ -71,12 +67,12 @@ func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan err
 	for {
 		var err error
 		select {
-		case announced := <-w.subscription.changed:
-			err = w.push(ctx, announced)
+		case told := <-w.subscription.changed:
+			err = w.push(ctx, told)
 		case revision := <-applied:
 			err = w.acknowledge(ctx, revision)
 		case <-alive.C:
-			err = w.server.Store.KeepStream(ctx, w.team, w.sandbox, w.session)
+			err = w.keep(ctx)
 		case <-w.subscription.ended:
 			err = control.Errorf(control.CodeUnavailable, "%s", w.subscription.why)
 		case <-expiry.C:
@@ -117,8 +113,8 @@ func (w *watch) receive(ctx context.Context) (applied <-chan int64, failed <-cha
 }
 
 // push sends the newest snapshot, if it is newer than what was sent.
-func (w *watch) push(ctx context.Context, announced time.Time) error {
-	snapshot, err := w.server.Store.Snapshot(ctx, w.team, w.sandbox)
+func (w *watch) push(ctx context.Context, told change) error {
+	snapshot, err := w.snapshot(ctx, told)
 	if err != nil {
 		return gone(err)
 	}
@@ -144,8 +140,23 @@ func (w *watch) push(ctx context.Context, announced time.Time) error {
 		return fmt.Errorf("send a snapshot: %w", err)
 	}
 	w.server.Metrics.pushed()
-	w.remember(snapshot, announced)
+	w.remember(snapshot, told.first)
 	return nil
+}
+
+// snapshot reads the newest: with those of the others who were told the same, if
+// it concerns them.
+func (w *watch) snapshot(ctx context.Context, told change) (store.Snapshot, error) {
+	if !told.alone {
+		fleet, err := w.server.fleets.after(ctx, w.team, told.last)
+		if err != nil {
+			return store.Snapshot{}, err
+		}
+		if snapshot, found := fleet.Snapshot(w.sandbox); found {
+			return snapshot, nil
+		}
+	}
+	return w.server.Store.Snapshot(ctx, w.team, w.sandbox)
 }
 
 // remember notes what was sent, and whether it carries a rotation whose
@@ -170,8 +181,11 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	if revision <= w.acknowledged {
 		return nil
 	}
-	if err := w.server.Store.Acknowledge(ctx, w.team, w.sandbox, revision); err != nil {
+	switch known, err := w.server.acknowledged.call(ctx, w.team, store.Applied{Sandbox: w.sandbox, Revision: revision}); {
+	case err != nil:
 		return gone(err)
+	case !known:
+		return errGone
 	}
 	w.acknowledged = revision
 	if revision == w.sent && !w.rotated.IsZero() {
@@ -181,12 +195,19 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	return nil
 }
 
+// keep says that the stream is still there.
+func (w *watch) keep(ctx context.Context) error {
+	kept, err := w.server.kept.call(ctx, w.team, store.Held{Sandbox: w.sandbox, Session: w.session})
+	if err == nil && !kept {
+		err = control.Errorf(control.CodeUnavailable, "%s", endReplaced)
+	}
+	return err
+}
+
 // close says that the stream is no more.
 func (w *watch) close(ctx context.Context) {
 	w.server.hub.leave(w.subscription)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
-	defer cancel()
-	if err := w.server.Store.CloseStream(ctx, w.team, w.sandbox, w.session); err != nil {
+	if _, err := w.server.closed.call(ctx, w.team, store.Held{Sandbox: w.sandbox, Session: w.session}); err != nil {
 		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.sandbox, "error", err)
 	}
 }

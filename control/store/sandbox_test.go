@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -205,26 +206,39 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	acknowledge := func(sandboxID string, revision int64) {
+		t.Helper()
+		known := got(f.Acknowledge(ctx, f.Team.ID, []Applied{{NewID(), 1}, {sandboxID, 1}, {sandboxID, revision}}))(t)
+		if want := []bool{false, true, true}; !slices.Equal(known, want) {
+			t.Errorf("known: %v, want %v", known, want)
+		}
+	}
+	keeps := func(session Session, want bool) {
+		t.Helper()
+		if kept := got(f.KeepStreams(ctx, f.Team.ID, []Held{{NewID(), session}, {mine.ID, session}}))(t); kept[0] || kept[1] != want {
+			t.Errorf("kept: %v, want false and %v", kept, want)
+		}
+	}
 	counts("0 0")
 	var first Session
 	for _, b := range []control.Sandbox{other, second, mine} {
 		first = got(f.OpenStream(ctx, f.Team.ID, b.ID, api.Opening{Worker: 1, Stream: 1}, "one"))(t)
 	}
 	counts("2 0")
-	check(f.Acknowledge(ctx, f.Team.ID, mine.ID, f.revision()))
+	acknowledge(mine.ID, f.revision())
 	counts("2 1")
-	check(f.Acknowledge(ctx, f.Team.ID, second.ID, 1<<40)) // it can't run ahead of the team
+	acknowledge(second.ID, 1<<40) // it can't run ahead of the team
 	counts("2 2")
 	if _, _, err := f.RotateCredential(ctx, f.Team.ID, c.ID, 1, secret(), testAct()); err != nil {
 		t.Fatal(err)
 	}
 	counts("2 0")
 	again := got(f.OpenStream(ctx, f.Team.ID, mine.ID, api.Opening{Worker: 1, Stream: 2}, "two"))(t)
-	check(f.CloseStream(ctx, f.Team.ID, mine.ID, first)) // the old replica notices late
-	wantCode(t, f.KeepStream(ctx, f.Team.ID, mine.ID, first), control.CodeUnavailable)
-	check(f.KeepStream(ctx, f.Team.ID, mine.ID, again))
+	check(f.CloseStreams(ctx, f.Team.ID, []Held{{mine.ID, first}})) // the old replica notices late
+	keeps(first, false)
+	keeps(again, true)
 	counts("2 0")
-	check(f.CloseStream(ctx, f.Team.ID, mine.ID, again))
+	check(f.CloseStreams(ctx, f.Team.ID, []Held{{mine.ID, again}}))
 	counts("1 0")
 	if _, err := f.pool.Exec(ctx, `update sandboxes set last_seen_at = now() - $2::interval where id = $1`, second.ID, ConnectedFor); err != nil {
 		t.Fatal(err)

@@ -42,12 +42,42 @@ func (s *Store) Snapshot(ctx context.Context, teamID, sandboxID string) (Snapsho
 	return snap, err
 }
 
-// Acknowledge records that the sandbox has applied revision.
-func (s *Store) Acknowledge(ctx context.Context, teamID, sandboxID string, revision int64) error {
-	tag, err := s.in(teamID).Exec(ctx, `
-		update sandboxes s set applied_revision = greatest(s.applied_revision, least($3, t.revision)), last_seen_at = now()
-		from teams t where t.id = s.team_id and s.team_id = $1 and s.id = $2`, teamID, sandboxID, revision)
-	return must(tag, err, "record the sandbox's revision", "such sandbox")
+// Applied is the revision that a sandbox has applied.
+type Applied struct {
+	Sandbox  string
+	Revision int64
+}
+
+// Acknowledge records what sandboxes of a team have applied. It says of each whether
+// there is such a sandbox.
+func (s *Store) Acknowledge(ctx context.Context, teamID string, applied []Applied) (known []bool, err error) {
+	ids, revisions := make([]string, len(applied)), make([]int64, len(applied))
+	for i, a := range applied {
+		ids[i], revisions[i] = a.Sandbox, a.Revision
+	}
+	// Locked in one order, as others do that concern many.
+	found, err := all(ctx, s.in(teamID), "the sandboxes", pgx.RowTo[string], `
+		with given as (
+			select id, max(revision) as revision from unnest($2::uuid[], $3::bigint[]) as a (id, revision) group by id
+		), locked as (
+			select s.id from sandboxes s join given g on g.id = s.id where s.team_id = $1 order by s.id for no key update of s
+		)
+		update sandboxes s set applied_revision = greatest(s.applied_revision, least(g.revision, t.revision)), last_seen_at = now()
+		from given g, locked l, teams t where l.id = g.id and s.id = g.id and t.id = s.team_id returning s.id::text`, teamID, ids, revisions)
+	return foundAmong(ids, found), err
+}
+
+// foundAmong says of each id whether it was found.
+func foundAmong(ids, found []string) []bool {
+	known := make(map[string]bool, len(found))
+	for _, id := range found {
+		known[id] = true
+	}
+	all := make([]bool, len(ids))
+	for i, id := range ids {
+		all[i] = known[id]
+	}
+	return all
 }
 
 // Acknowledged counts the connected sandboxes that hold a binding of the

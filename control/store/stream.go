@@ -16,7 +16,7 @@ import (
 )
 
 // ConnectedFor is how long a sandbox counts as connected after OpenStream,
-// KeepStream or Acknowledge. Whoever holds its stream calls KeepStream well
+// KeepStreams or Acknowledge. Whoever holds its stream calls KeepStreams well
 // within it, so that a replica that died leaves no sandbox connected for ever.
 const ConnectedFor = 2 * time.Minute
 
@@ -81,20 +81,44 @@ func (s *Store) refuseOpening(ctx context.Context, teamID, sandboxID string, o a
 // errMoved is for what was overtaken: whoever holds the identity rightly tries again.
 var errMoved = control.Errorf(control.CodeUnavailable, "the sandbox has opened another stream")
 
-// KeepStream says that the session's stream is still there, CodeUnavailable if
-// there is a later one.
-func (s *Store) KeepStream(ctx context.Context, teamID, sandboxID string, session Session) error {
-	tag, err := s.in(teamID).Exec(ctx, `update sandboxes set last_seen_at = now() where team_id = $1 and id = $2 and session = $3`, teamID, sandboxID, session)
-	if err == nil && tag.RowsAffected() == 0 {
-		return errMoved
-	}
-	return interpret(err, "record the sandbox's connection", "such sandbox")
+// Held is a sandbox's stream, by its session.
+type Held struct {
+	Sandbox string
+	Session Session
 }
 
-// CloseStream records that the session's stream has ended, unless there is a later one.
-func (s *Store) CloseStream(ctx context.Context, teamID, sandboxID string, session Session) error {
-	_, err := s.in(teamID).Exec(ctx, `update sandboxes set replica = null, last_seen_at = now() where team_id = $1 and id = $2 and session = $3`, teamID, sandboxID, session)
-	return interpret(err, "record the sandbox's connection", "such sandbox")
+// heldStreams locks the sandboxes of a team whose sessions are still the given ones, in one
+// order, as others do that concern many.
+const heldStreams = `
+	with given as (
+		select * from unnest($2::uuid[], $3::bytea[]) as h (id, session)
+	), locked as (
+		select s.id from sandboxes s join given g on g.id = s.id and g.session = s.session
+		where s.team_id = $1 order by s.id for no key update of s
+	) `
+
+// KeepStreams says that the sessions' streams are still there. It says of each
+// whether there is none later.
+func (s *Store) KeepStreams(ctx context.Context, teamID string, held []Held) (kept []bool, err error) {
+	ids, sessions := split(held)
+	found, err := all(ctx, s.in(teamID), "the sandboxes' connections", pgx.RowTo[string], heldStreams+`
+		update sandboxes s set last_seen_at = now() from locked l where s.id = l.id returning s.id::text`, teamID, ids, sessions)
+	return foundAmong(ids, found), err
+}
+
+// CloseStreams records that the sessions' streams have ended, but for those with a later one.
+func (s *Store) CloseStreams(ctx context.Context, teamID string, held []Held) error {
+	ids, sessions := split(held)
+	_, err := s.in(teamID).Exec(ctx, heldStreams+`
+		update sandboxes s set replica = null, last_seen_at = now() from locked l where s.id = l.id`, teamID, ids, sessions)
+	return interpret(err, "record that sandboxes have left", "such sandbox")
+}
+
+func split(held []Held) (ids []string, sessions []Session) {
+	for _, h := range held {
+		ids, sessions = append(ids, h.Sandbox), append(sessions, h.Session)
+	}
+	return ids, sessions
 }
 
 // Sessions are those that a sandbox has been given last.
