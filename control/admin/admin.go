@@ -10,6 +10,7 @@ package admin
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -29,18 +30,30 @@ type Config struct {
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
+
+	TokenLifetime time.Duration // at most, of a new API token; 0: any
+	Calls         Pace          // with one token or session; usualPace if zero
+	Strangers     Pace          // of one address, without a token that is good; strangerPace if zero
 }
 
 // Server answers the admin API.
 type Server struct {
 	Config
-	openAPI []byte
-	handler http.Handler
+	openAPI   []byte
+	handler   http.Handler
+	callers   *paced // by the hash of a token that was good
+	strangers *paced // by address
 }
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
-	s := &Server{Config: c}
+	if c.Calls == (Pace{}) {
+		c.Calls = usualPace
+	}
+	if c.Strangers == (Pace{}) {
+		c.Strangers = strangerPace
+	}
+	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers)}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
 	s.routes(api)
@@ -51,8 +64,8 @@ func New(c Config) (*Server, error) {
 	mux.HandleFunc("GET /openapi.json", s.serveOpenAPI)
 	mux.HandleFunc("GET /healthz", serveHealth)
 	mux.HandleFunc("GET /readyz", s.serveReady)
-	mux.HandleFunc("/", s.serveNothing)
-	s.handler = s.record(mux)
+	mux.HandleFunc("/", unrouted(mux))
+	s.handler = s.record(plainPaths(mux))
 	return s, nil
 }
 

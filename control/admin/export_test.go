@@ -13,6 +13,9 @@ import (
 func LeastRoles() map[string]control.Role { return leastRoles }
 func EveryTeam() map[string]bool          { return everyTeam }
 
+// Cursor is cursor.
+func Cursor(operation, from string) string { return cursor(operation, from) }
+
 // DecodeCredential reads the body of a new credential, and gives its secret and all
 // of it as it prints.
 func DecodeCredential(body []byte, mediaType string) (secret, printed string, err error) {

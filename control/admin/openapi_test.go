@@ -87,7 +87,8 @@ func TestDocumentShowsNoSecret(t *testing.T) {
 		t.Errorf("version %v", v)
 	}
 	bearing := regexp.MustCompile(`(?i)secret|password|private|ciphertext|join_token|^value$|hash`)
-	handedOut := map[string]bool{"create-sandbox join_token": true, "create-token value": true, "create-global-token value": true}
+	handedOut := map[string]bool{"create-sandbox join_token": true, "create-token value": true, "create-global-token value": true,
+		"rotate-token value": true, "rotate-global-token value": true}
 	seen := make(map[string]bool)
 	for _, methods := range doc["paths"].(map[string]any) {
 		for _, op := range methods.(map[string]any) {

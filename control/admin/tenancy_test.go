@@ -63,9 +63,11 @@ var meetings = map[string]meeting{
 	"list-tokens":         {nil, 200},
 	"create-token":        {map[string]any{"name": canary + "token", "role": "viewer"}, 201},
 	"delete-token":        {nil, 404},
+	"rotate-token":        {map[string]any{}, 404},
 	"list-global-tokens":  {nil, 403},
 	"create-global-token": {map[string]any{"name": canary + "token", "role": "viewer"}, 403},
 	"delete-global-token": {nil, 403},
+	"rotate-global-token": {map[string]any{}, 403},
 }
 
 // victim is a team with something of every kind, by names that are easy to find again.

@@ -125,6 +125,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	p.Admin, err = admin.New(admin.Config{
 		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
 		Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
+		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
 	if err != nil {
 		return nil, err

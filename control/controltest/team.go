@@ -45,6 +45,9 @@ func (p *Plane) Do(t *testing.T, token, method, path string, body any) Response 
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	if method == http.MethodPut || method == http.MethodPatch {
+		r.Header.Set("If-Match", "*")
+	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

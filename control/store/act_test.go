@@ -61,7 +61,7 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			return err
 		},
 		"SetPolicy": func(ctx context.Context, act control.Event) error {
-			_, err := f.SetPolicy(ctx, id, "billing", control.Policy{Default: control.ActionDeny}, act)
+			_, err := f.SetPolicy(ctx, id, "billing", control.Policy{Default: control.ActionDeny}, nil, act)
 			return err
 		},
 		"RevokeSandbox": func(ctx context.Context, act control.Event) error {

@@ -174,6 +174,9 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 	req.Header.Set("User-Agent", c.agent)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+		if method == http.MethodPut || method == http.MethodPatch {
+			req.Header.Set("If-Match", "*") // what is sent is all that is wanted, whatever was there
+		}
 	}
 	return req, body, nil
 }
