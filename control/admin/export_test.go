@@ -16,6 +16,16 @@ func EveryTeam() map[string]bool          { return everyTeam }
 // Cursor is cursor.
 func Cursor(operation, from string) string { return cursor(operation, from) }
 
+// FillPaces lets n strangers take one turn each; it gives how many limiters there are
+// then, and whether the last was let through.
+func FillPaces(pace Pace, n int) (limiters int, last bool) {
+	p := newPaced(pace)
+	for i := range n {
+		last = p.of(fmt.Sprint(i)).Allow()
+	}
+	return len(p.by), last
+}
+
 // DecodeCredential reads the body of a new credential, and gives its secret and all
 // of it as it prints.
 func DecodeCredential(body []byte, mediaType string) (secret, printed string, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -26,8 +27,12 @@ var (
 	strangerPace = Pace{1, 60}
 )
 
-// maxPaced bounds how many are told apart: a limiter takes about 150 bytes.
-const maxPaced = 20_000
+const (
+	// maxPaced bounds how many are told apart: a limiter takes about 150 bytes.
+	maxPaced = 20_000
+	// sweepPause keeps a crowd from having it swept for each of them.
+	sweepPause = time.Second
+)
 
 // paced holds a limiter for each of many.
 type paced struct {
@@ -35,6 +40,7 @@ type paced struct {
 	mu   sync.Mutex
 	by   map[string]*rate.Limiter
 	rest *rate.Limiter // shared by those there is no room for
+	tidy time.Time     // when it was swept
 }
 
 func newPaced(p Pace) *paced {
@@ -48,7 +54,7 @@ func (p *paced) of(who string) *rate.Limiter {
 	if l := p.by[who]; l != nil {
 		return l
 	}
-	if len(p.by) >= maxPaced {
+	if len(p.by) >= maxPaced && time.Since(p.tidy) > sweepPause {
 		p.sweep()
 	}
 	if len(p.by) >= maxPaced {
@@ -68,6 +74,7 @@ func (p *paced) knows(who string) bool {
 
 // sweep forgets those that are full again: a new one would be the same.
 func (p *paced) sweep() {
+	p.tidy = time.Now()
 	for who, l := range p.by {
 		if l.Tokens() >= float64(l.Burst()) {
 			delete(p.by, who)

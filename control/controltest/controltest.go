@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,9 +38,12 @@ type Plane struct {
 	Admin     *admin.Server
 	Log       *Log
 
+	// Check, if it is set, looks at every answer of the admin API that Do gets.
+	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
+
 	AdminURL, SidecarURL string
 	Owner                string // a token that may do everything
-	databaseURL          string
+	DatabaseURL          string // as a superuser
 	metrics              *metrics
 	ahead                atomic.Int64 // of the real time, in nanoseconds
 }
@@ -69,7 +73,7 @@ func runMain(m *testing.M, p **Plane) (status int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop(context.Background())) }()
-	plane := &Plane{Log: log, databaseURL: cluster.URL()}
+	plane := &Plane{Log: log, DatabaseURL: cluster.URL()}
 	stop, err := plane.start(ctx, dir, logger)
 	if err != nil {
 		return 1, err
@@ -81,7 +85,7 @@ func runMain(m *testing.M, p **Plane) (status int, err error) {
 
 // start opens the parts and serves. stop ends all that.
 func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop func() error, err error) {
-	if p.Store, err = store.Open(ctx, p.databaseURL, log); err != nil {
+	if p.Store, err = store.Open(ctx, p.DatabaseURL, log); err != nil {
 		return nil, err
 	}
 	kek, err := seal.OpenFileKEK(ctx, filepath.Join(dir, "kek"), p.Store)
