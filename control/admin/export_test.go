@@ -9,9 +9,10 @@ import (
 	"sallyport/control"
 )
 
-// LeastRoles and EveryTeam are the tables of role.go.
+// LeastRoles, EveryTeam and OpenToAll are the tables of role.go.
 func LeastRoles() map[string]control.Role { return leastRoles }
 func EveryTeam() map[string]bool          { return everyTeam }
+func OpenToAll() map[string]bool          { return openToAll }
 
 // Cursor is cursor.
 func Cursor(operation, from string) string { return cursor(operation, from) }

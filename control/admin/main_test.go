@@ -12,7 +12,7 @@ import (
 
 var plane *controltest.Plane
 
-func TestMain(m *testing.M) { controltest.Main(m, &plane) }
+func TestMain(m *testing.M) { controltest.Main(m, &plane, validateAnswers) }
 
 // token makes an API token with a role, for a team or with "" for every team.
 func token(t *testing.T, team *controltest.Team, role control.Role) string {

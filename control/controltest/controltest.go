@@ -48,9 +48,9 @@ type Plane struct {
 	ahead                atomic.Int64 // of the real time, in nanoseconds
 }
 
-// Main is TestMain for packages that need a control plane: it fills *p.
-func Main(m *testing.M, p **Plane) {
-	status, err := runMain(m, p)
+// Main is TestMain for packages that need a control plane: it fills *p, and prepares it.
+func Main(m *testing.M, p **Plane, prepare ...func(*Plane) error) {
+	status, err := runMain(m, p, prepare)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "controltest:", err)
 		status = 1
@@ -58,7 +58,7 @@ func Main(m *testing.M, p **Plane) {
 	os.Exit(status)
 }
 
-func runMain(m *testing.M, p **Plane) (status int, err error) {
+func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int, err error) {
 	dir, err := os.MkdirTemp("", "sallyport")
 	if err != nil {
 		return 1, err
@@ -79,6 +79,11 @@ func runMain(m *testing.M, p **Plane) (status int, err error) {
 		return 1, err
 	}
 	*p = plane
+	for _, f := range prepare {
+		if err := f(plane); err != nil {
+			return 1, errors.Join(err, stop())
+		}
+	}
 	status = m.Run()
 	return status, stop()
 }
