@@ -8,6 +8,7 @@
 package admin
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control/identity"
+	"sallyport/control/login"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
 	"sallyport/control/store"
@@ -30,6 +32,10 @@ type Config struct {
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
+
+	People          *login.Issuer // nil: nobody logs in
+	SessionIdle     time.Duration // how long a session lasts unused; SessionIdle if zero
+	SessionLifetime time.Duration // how long it lasts; SessionLifetime if zero
 
 	TokenLifetime time.Duration // at most, of a new API token; 0: any
 	Calls         Pace          // with one token or session; usualPace if zero
@@ -53,6 +59,8 @@ func New(c Config) (*Server, error) {
 	if c.Strangers == (Pace{}) {
 		c.Strangers = strangerPace
 	}
+	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
+	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
 	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers)}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
@@ -82,4 +90,5 @@ func (s *Server) routes(api huma.API) {
 	s.sandboxRoutes(api)
 	s.auditRoutes(api)
 	s.tokenRoutes(api)
+	s.sessionRoutes(api)
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -106,12 +107,12 @@ func (s *Server) caller(ctx huma.Context) (caller, error) {
 			return caller{}, tooMany(l, "too many requests from your address had no good token: wait, or find out which program sends them")
 		}
 	}
-	token, err := s.Store.TokenByHash(ctx.Context(), hash)
+	found, err := s.find(ctx.Context(), text, hash)
 	if code := control.CodeOf(err); code == control.CodeUnauthorized || code == control.CodeNotFound {
-		if err := s.strange(r); err != nil {
-			return caller{}, err
+		if tooOften := s.strange(r); tooOften != nil {
+			err = tooOften
 		}
-		return caller{}, control.Errorf(control.CodeUnauthorized, "the API token is unknown, or has expired")
+		return caller{}, err
 	}
 	if err != nil {
 		return caller{}, err
@@ -119,7 +120,17 @@ func (s *Server) caller(ctx huma.Context) (caller, error) {
 	if l := s.callers.of(string(hash)); !l.Allow() {
 		return caller{}, tooMany(l, "too many requests with this token: at most %v a second over time, and %d at once", l.Limit(), l.Burst())
 	}
-	return callerOf(token, hash), nil
+	return found, nil
+}
+
+// find gives whose token or session it is.
+func (s *Server) find(ctx context.Context, text string, hash []byte) (caller, error) {
+	if strings.HasPrefix(text, sessionPrefix) {
+		l, err := s.Store.SessionByHash(ctx, hash)
+		return callerOfSession(l, hash), err
+	}
+	t, err := s.Store.TokenByHash(ctx, hash)
+	return callerOf(t, hash), err
 }
 
 // strange counts a request that has no good token.

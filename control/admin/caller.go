@@ -17,6 +17,7 @@ type caller struct {
 	grants  []control.Grant
 	expires *time.Time
 	token   string // the API token's name, if it is one
+	session *control.Session
 
 	role control.Role // for this request
 	team control.Team // of the path, if it has one

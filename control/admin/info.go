@@ -26,6 +26,7 @@ type info struct {
 	Token      string       `json:"token" doc:"The token's name; empty for a person"`
 
 	Grants    []control.Grant `json:"grants" doc:"The caller's roles"`
+	Person    *control.Person `json:"person,omitempty" doc:"Who you are, if you have logged in"`
 	ExpiresAt *time.Time      `json:"expires_at,omitempty" doc:"When the token ends"`
 }
 
@@ -35,6 +36,9 @@ func (s *Server) infoRoutes(api huma.API) {
 	}, func(ctx context.Context, _ *struct{}) (*answer[info], error) {
 		c := recordOf(ctx).caller
 		said := info{Version: s.Version, SidecarURL: s.SidecarURL, Role: c.role, Token: c.token, Grants: c.grants, ExpiresAt: c.expires}
+		if c.session != nil {
+			said.Person = &c.session.Person
+		}
 		if !c.every() {
 			said.Team = c.grants[0].Team
 		}

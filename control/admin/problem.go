@@ -23,7 +23,7 @@ type problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail"`
-	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, changed, unconditional, quota_exceeded, too_many_requests, unavailable or internal"`
+	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, changed, unconditional, quota_exceeded, too_many_requests, pending, unavailable or internal"`
 
 	header http.Header // of the answer, beside the usual
 }
@@ -39,6 +39,7 @@ const (
 	codeInternal      control.Code = "internal"
 	codeUnconditional control.Code = "unconditional"
 	codeTooMany       control.Code = "too_many_requests"
+	codePending       control.Code = "pending"
 )
 
 func newProblem(status int, code control.Code, format string, args ...any) *problem {

@@ -39,6 +39,12 @@ var leastRoles = map[string]control.Role{
 
 	"list-events": control.RoleViewer,
 
+	"get-login":          control.RoleViewer, // open to all
+	"start-device-login": control.RoleViewer, // open to all
+	"create-session":     control.RoleViewer, // open to all
+	"list-sessions":      control.RoleViewer, // one's own; everybody's for an owner of every team
+	"delete-session":     control.RoleViewer, // the same
+
 	"list-tokens":         control.RoleOwner,
 	"create-token":        control.RoleOwner,
 	"delete-token":        control.RoleOwner,
@@ -55,7 +61,7 @@ var everyTeam = map[string]bool{
 }
 
 // openToAll are the operations that no token is needed for: they are how people get one.
-var openToAll = map[string]bool{}
+var openToAll = map[string]bool{"get-login": true, "start-device-login": true, "create-session": true}
 
 // rank orders the roles; 0 is none of them.
 func rank(r control.Role) int {

@@ -30,3 +30,21 @@ create policy presented on idempotency_keys using (token_hash = sallyport_token(
 create policy expired on idempotency_keys for select using (created_at < now() - interval '24 hours');
 create policy forgotten on idempotency_keys for delete using (created_at < now() - interval '24 hours');
 grant select, insert, update, delete on idempotency_keys to sallyport_app;
+
+-- Logins of people. They are the installation's, since a person may be of several teams.
+create table sessions (
+    id           uuid primary key,
+    hash         digest not null unique,
+    issuer       text not null,
+    subject      text not null,
+    email        text not null,
+    grants       jsonb not null check (jsonb_typeof(grants) = 'array'), -- control.Grant
+    idle         interval not null, -- how long it lasts without being used
+    created_at   timestamptz not null default now(),
+    last_used_at timestamptz not null default now(),
+    expires_at   timestamptz not null
+);
+create index on sessions (issuer, subject);
+alter table sessions enable row level security, force row level security;
+create policy installation on sessions using (sallyport_team() = '00000000-0000-0000-0000-000000000000');
+grant select, insert, update, delete on sessions to sallyport_app;
