@@ -14,6 +14,9 @@ func LeastRoles() map[string]control.Role { return leastRoles }
 func EveryTeam() map[string]bool          { return everyTeam }
 func OpenToAll() map[string]bool          { return openToAll }
 
+// NewSessionValue is newSessionValue.
+func NewSessionValue() string { return newSessionValue() }
+
 // Cursor is cursor.
 func Cursor(operation, from string) string { return cursor(operation, from) }
 
