@@ -124,6 +124,12 @@ const (
 	RoleViewer Role = "viewer" // read
 )
 
+// Grant is a role in a team, or in every team.
+type Grant struct {
+	Team string `json:"team,omitempty"` // empty: every team
+	Role Role   `json:"role"`
+}
+
 // Token is an API token without its value, of which only a hash is kept.
 type Token struct {
 	ID        string     `json:"id"`
@@ -132,6 +138,10 @@ type Token struct {
 	Role      Role       `json:"role"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	LastUsedAt    *time.Time `json:"last_used_at,omitempty"`   // within some minutes
+	RotatedAt     *time.Time `json:"rotated_at,omitempty"`     // when it was given its value, if not at first
+	PreviousUntil *time.Time `json:"previous_until,omitempty"` // how long the value before that is good
 }
 
 // Event is one request, or one act of an admin, as audit keeps it. It never

@@ -15,6 +15,8 @@ const (
 	CodeUnauthorized Code = "unauthenticated" // no or wrong credentials of the caller
 	CodeForbidden    Code = "forbidden"       // the caller may not do this
 	CodeUnavailable  Code = "unavailable"     // a dependency is away; try again
+	CodeChanged      Code = "changed"         // it is not what the caller last saw
+	CodeQuota        Code = "quota_exceeded"  // the team has as many as it may have
 )
 
 // Error is an error whose message is meant for the caller: what was wrong and

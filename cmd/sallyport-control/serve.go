@@ -36,7 +36,8 @@ type serveCmd struct {
 	SidecarListen string  `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
 	SidecarURL    string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
 	MetricsListen string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
-	LogLevel      string  `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
+	peopleFlags   `embed:""`
+	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
 
 // Run serves until ctx ends. What it opens it closes, in the reverse order.
@@ -147,9 +148,14 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
+	people, err := cmd.issuer(log)
+	if err != nil {
+		return err
+	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
 		Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
+		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
 		return err

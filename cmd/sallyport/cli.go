@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -29,6 +30,7 @@ type grammar struct {
 	Audit      auditCmd      `cmd:"" help:"What was done, by whom, with which credential."`
 	Service    serviceCmd    `cmd:"" help:"Services whose hosts and inject rules are known."`
 	Token      tokenCmd      `cmd:"" help:"API tokens of people and machines."`
+	Session    sessionCmd    `cmd:"" help:"Logins of people."`
 	Login      loginCmd      `cmd:"" help:"Keep a server and token for the commands to come."`
 	Logout     logoutCmd     `cmd:"" help:"Forget them."`
 	Status     statusCmd     `cmd:"" help:"Ask the control plane who it is and who you are."`
@@ -42,6 +44,8 @@ type cli struct {
 	stdout, stderr io.Writer
 	flags          *grammar
 	model          *kong.Application
+	session        bool            // the token is that of a person's login
+	warned         bool            // that it ends
 	interrupted    <-chan struct{} // closed when the user wants the program to end
 }
 
@@ -124,10 +128,20 @@ func (c *cli) connectTeam() (*client.Client, string, error) {
 	return api, s.Team, err
 }
 
+// warnOfExpiry says once when the token ends. A login is a matter of hours, and its
+// end no news.
+func (c *cli) warnOfExpiry(at time.Time) {
+	if left := time.Until(at); !c.warned && !c.session {
+		c.warned = true
+		c.warn("the API token ends in %s, at %s: sallyport token rotate gives it a new value", left.Round(time.Minute), stamp(at))
+	}
+}
+
 func (c *cli) dial(s settings) (*client.Client, error) {
 	if len(s.Token) == 0 {
 		return nil, withHint(fmt.Errorf("no API token for %s", s.Server),
 			"sallyport login --token-file FILE, or set SALLYPORT_TOKEN; the first token is in the file admin-token of the control plane's data directory")
 	}
-	return client.New(client.Config{Server: s.Server, Token: s.Token, CA: []byte(s.CA), UserAgent: "sallyport/" + version()})
+	c.session = isSession(string(s.Token))
+	return client.New(client.Config{Server: s.Server, Token: s.Token, CA: []byte(s.CA), UserAgent: "sallyport/" + version(), Expires: c.warnOfExpiry})
 }

@@ -81,7 +81,7 @@ func isJSON(ts *testscript.TestScript, neg bool, args []string) {
 
 // startControl builds and starts a control plane on its embedded database. It
 // gives its address and data directory, and stops it with the test.
-func startControl(t *testing.T) (server, data string) {
+func startControl(t *testing.T, flags ...string) (server, data string) {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "sallyport-control")
@@ -91,8 +91,8 @@ func startControl(t *testing.T) (server, data string) {
 	data = filepath.Join(dir, "data")
 	admin := freeAddress(t)
 	var log bytes.Buffer
-	cmd := exec.Command(binary, "serve", "--data-dir", data, "--admin-listen", admin,
-		"--sidecar-listen", freeAddress(t), "--metrics-listen", freeAddress(t))
+	cmd := exec.Command(binary, append([]string{"serve", "--data-dir", data, "--admin-listen", admin,
+		"--sidecar-listen", freeAddress(t), "--metrics-listen", freeAddress(t)}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 type tokenCmd struct {
 	Create tokenCreateCmd `cmd:"" help:"Make an API token and print it, alone. It is shown this once."`
 	List   tokenListCmd   `cmd:"" help:"List tokens, never their values."`
+	Rotate tokenRotateCmd `cmd:"" help:"Give a token a new value and print it, alone. It is shown this once."`
 	Rm     tokenRmCmd     `cmd:"" help:"Remove a token; it is refused from then on."`
 }
 
@@ -69,8 +70,41 @@ func (cmd *tokenListCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return printList(c, tokens, "NAME TEAM ROLE CREATED EXPIRES", func(t control.Token) []string {
-		return []string{t.Name, t.Team, string(t.Role), stamp(t.CreatedAt), stampOf(t.ExpiresAt)}
+	return printList(c, tokens, "NAME TEAM ROLE CREATED EXPIRES USED", func(t control.Token) []string {
+		return []string{t.Name, t.Team, string(t.Role), stamp(t.CreatedAt), stampOf(t.ExpiresAt), stampOf(t.LastUsedAt)}
+	})
+}
+
+type tokenRotateCmd struct {
+	Name     string        `arg:"" help:"The token's name."`
+	Overlap  time.Duration `placeholder:"DURATION" help:"How long the value it has is good yet, 168h at most (default: no longer)."`
+	Expires  time.Duration `placeholder:"DURATION" help:"How long it is good from now on (default: as long as it was made for)."`
+	AllTeams bool          `help:"A token for every team instead of one's."`
+}
+
+func (cmd *tokenRotateCmd) Run(ctx context.Context, c *cli) error {
+	if cmd.Expires < 0 || cmd.Overlap < 0 {
+		return usagef("--expires and --overlap are times above 0, as in --overlap=1h")
+	}
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	var wanted client.TokenRotation
+	if cmd.Overlap > 0 {
+		wanted.Overlap = cmd.Overlap.String()
+	}
+	if cmd.Expires > 0 {
+		end := time.Now().Add(cmd.Expires).UTC()
+		wanted.ExpiresAt = &end
+	}
+	rotated, err := api.RotateToken(ctx, tokenTeam(team, cmd.AllTeams), cmd.Name, wanted)
+	if err != nil {
+		return err
+	}
+	return c.emit(rotated, func() error {
+		_, err := fmt.Fprintln(c.stdout, string(rotated.Value))
+		return err
 	})
 }
 

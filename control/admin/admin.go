@@ -8,12 +8,15 @@
 package admin
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control/identity"
+	"sallyport/control/login"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
 	"sallyport/control/store"
@@ -29,18 +32,36 @@ type Config struct {
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
+
+	People          *login.Issuer // nil: nobody logs in
+	SessionIdle     time.Duration // how long a session lasts unused; SessionIdle if zero
+	SessionLifetime time.Duration // how long it lasts; SessionLifetime if zero
+
+	TokenLifetime time.Duration // at most, of a new API token; 0: any
+	Calls         Pace          // with one token or session; usualPace if zero
+	Strangers     Pace          // of one address, without a token that is good; strangerPace if zero
 }
 
 // Server answers the admin API.
 type Server struct {
 	Config
-	openAPI []byte
-	handler http.Handler
+	openAPI   []byte
+	handler   http.Handler
+	callers   *paced // by the hash of a token that was good
+	strangers *paced // by address
 }
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
-	s := &Server{Config: c}
+	if c.Calls == (Pace{}) {
+		c.Calls = usualPace
+	}
+	if c.Strangers == (Pace{}) {
+		c.Strangers = strangerPace
+	}
+	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
+	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
+	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers)}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
 	s.routes(api)
@@ -51,8 +72,8 @@ func New(c Config) (*Server, error) {
 	mux.HandleFunc("GET /openapi.json", s.serveOpenAPI)
 	mux.HandleFunc("GET /healthz", serveHealth)
 	mux.HandleFunc("GET /readyz", s.serveReady)
-	mux.HandleFunc("/", s.serveNothing)
-	s.handler = s.record(mux)
+	mux.HandleFunc("/", unrouted(mux))
+	s.handler = s.record(plainPaths(mux))
 	return s, nil
 }
 
@@ -69,4 +90,5 @@ func (s *Server) routes(api huma.API) {
 	s.sandboxRoutes(api)
 	s.auditRoutes(api)
 	s.tokenRoutes(api)
+	s.sessionRoutes(api)
 }

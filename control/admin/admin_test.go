@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sallyport/control"
+	"sallyport/control/admin"
 	"sallyport/control/registry"
 )
 
@@ -145,8 +146,8 @@ func TestPages(t *testing.T) {
 		Items []registry.Service
 		Next  string
 	}
-	plane.Do(t, plane.Owner, "GET", "/v1/services?limit=3&after=github", nil).Into(t, 200, &services)
-	if len(services.Items) != 3 || services.Items[0].Name != "github-git" || services.Next != services.Items[2].Name {
+	plane.Do(t, plane.Owner, "GET", "/v1/services?limit=3&after="+admin.Cursor("list-services", "github"), nil).Into(t, 200, &services)
+	if len(services.Items) != 3 || services.Items[0].Name != "github-git" || services.Next != admin.Cursor("list-services", services.Items[2].Name) {
 		t.Errorf("services %+v, next %s", services.Items, services.Next)
 	}
 }

@@ -22,5 +22,5 @@ func (s *Server) auditRoutes(api huma.API) {
 // what is done, or does neither.
 func act(ctx context.Context, kind, detail string) control.Event {
 	r := recordOf(ctx)
-	return control.Event{Kind: kind, Actor: "token:" + r.caller.Name, RequestID: r.id, Detail: detail}
+	return control.Event{Kind: kind, Actor: r.caller.actor, RequestID: r.id, Detail: detail}
 }

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,14 +37,8 @@ func HashToken(text string) []byte {
 	return hash[:]
 }
 
-// caller is whose token it is, and what it is about.
-type caller struct {
-	control.Token
-	team control.Team // of the path, if it has one
-}
-
-// authorize lets a request through if its token may do what it asks for. A team
-// that the token is not for does not exist.
+// authorize lets a request through if whoever asks may do it. A team that a caller
+// has no role in does not exist.
 func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 	if err := s.admit(ctx); err != nil {
 		_, w := humago.Unwrap(ctx)
@@ -53,47 +49,102 @@ func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 }
 
 func (s *Server) admit(ctx huma.Context) error {
-	c := &recordOf(ctx.Context()).caller
+	rec, op := recordOf(ctx.Context()), ctx.Operation()
+	if openToAll[op.OperationID] {
+		return s.strange(rec.request)
+	}
+	c := &rec.caller
 	var err error
-	if c.Token, err = s.token(ctx); err != nil {
+	if *c, err = s.caller(ctx); err != nil {
 		return err
 	}
-	op := ctx.Operation()
-	inTeam := strings.HasPrefix(op.Path, "/v1/teams/{team}")
-	if inTeam {
-		if c.team, err = s.team(ctx, c.Token); err != nil {
+	warnOfExpiry(rec.writer.Header(), *c)
+	if strings.HasPrefix(op.Path, "/v1/teams/{team}") {
+		if c.team, err = s.team(ctx, *c); err != nil {
 			return err
 		}
+		c.role = c.in(c.team.Name)
+	} else {
+		c.role = c.highest()
 	}
 	if err := checkNames(ctx); err != nil {
 		return err
 	}
 	least, known := leastRoles[op.OperationID]
-	if !known || rank(c.Role) < rank(least) {
-		return control.Errorf(control.CodeForbidden, "the token %q has the role %s; this needs %s", c.Name, c.Role, least)
+	if !known || rank(c.role) < rank(least) {
+		return control.Errorf(control.CodeForbidden, "%s has the role %s; this needs %s", c.who, c.role, least)
 	}
-	if everyTeam[op.OperationID] && c.Team != "" {
-		return control.Errorf(control.CodeForbidden, "the token %q is for the team %s; this needs one for every team", c.Name, c.Team)
+	if everyTeam[op.OperationID] && rank(c.in("")) < rank(least) {
+		return control.Errorf(control.CodeForbidden, "%s is for the team %s; this needs the role %s of every team", c.who, c.teams(), least)
 	}
 	return nil
 }
 
-func (s *Server) token(ctx huma.Context) (control.Token, error) {
+// bearer is the token of a request, "" if it has none.
+func bearer(ctx huma.Context) string {
 	scheme, text, _ := strings.Cut(ctx.Header("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(text, tokenPrefix) {
-		return control.Token{}, control.Errorf(control.CodeUnauthorized, "send an API token as Authorization: Bearer sp_…")
+		return ""
 	}
-	token, err := s.Store.TokenByHash(ctx.Context(), HashToken(text))
-	if code := control.CodeOf(err); code == control.CodeUnauthorized || code == control.CodeNotFound {
-		return control.Token{}, control.Errorf(control.CodeUnauthorized, "the API token is unknown, or has expired")
-	}
-	return token, err
+	return text
 }
 
-func (s *Server) team(ctx huma.Context, token control.Token) (control.Team, error) {
+// caller finds out whose token a request has. Tries with others are paced by where
+// they come from; a token that was good not long ago is looked at whatever else
+// comes from there.
+func (s *Server) caller(ctx huma.Context) (caller, error) {
+	text := bearer(ctx)
+	r := recordOf(ctx.Context()).request
+	if text == "" {
+		if err := s.strange(r); err != nil {
+			return caller{}, err
+		}
+		return caller{}, control.Errorf(control.CodeUnauthorized, "send an API token as Authorization: Bearer sp_…")
+	}
+	hash := HashToken(text)
+	if !s.callers.knows(string(hash)) {
+		if l := s.strangers.of(addressOf(r)); l.Tokens() < 1 {
+			return caller{}, tooMany(l, "too many requests from your address had no good token: wait, or find out which program sends them")
+		}
+	}
+	found, err := s.find(ctx.Context(), text, hash)
+	if code := control.CodeOf(err); code == control.CodeUnauthorized || code == control.CodeNotFound {
+		if tooOften := s.strange(r); tooOften != nil {
+			err = tooOften
+		}
+		return caller{}, err
+	}
+	if err != nil {
+		return caller{}, err
+	}
+	if l := s.callers.of(string(hash)); !l.Allow() {
+		return caller{}, tooMany(l, "too many requests with this token: at most %v a second over time, and %d at once", l.Limit(), l.Burst())
+	}
+	return found, nil
+}
+
+// find gives whose token or session it is.
+func (s *Server) find(ctx context.Context, text string, hash []byte) (caller, error) {
+	if strings.HasPrefix(text, sessionPrefix) {
+		l, err := s.Store.SessionByHash(ctx, hash)
+		return callerOfSession(l, hash), err
+	}
+	t, err := s.Store.TokenByHash(ctx, hash)
+	return callerOf(t, hash), err
+}
+
+// strange counts a request that has no good token.
+func (s *Server) strange(r *http.Request) error {
+	if l := s.strangers.of(addressOf(r)); !l.Allow() {
+		return tooMany(l, "too many requests from your address had no good token: wait, or find out which program sends them")
+	}
+	return nil
+}
+
+func (s *Server) team(ctx huma.Context, c caller) (control.Team, error) {
 	name := ctx.Param("team")
 	missing := control.Errorf(control.CodeNotFound, "there is no team %q", name)
-	if token.Team != "" && token.Team != name || control.CheckName("team", name) != nil {
+	if control.CheckName("team", name) != nil || rank(c.in(name)) == 0 {
 		return control.Team{}, missing
 	}
 	team, err := s.Store.Team(ctx.Context(), name)

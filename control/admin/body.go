@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,18 +72,21 @@ func hasLoneSurrogate(text []byte) bool {
 	return slices.ContainsFunc(escapes.FindAllSubmatchIndex(text, -1), func(found []int) bool { return found[2] >= 0 })
 }
 
+// errTooLong is that of a body of more than maxBody.
+var errTooLong = newProblem(http.StatusRequestEntityTooLarge, control.CodeInvalid, "the body is longer than %d bytes", maxBody)
+
 // decode reads a request's body strictly. Its errors never quote the body.
 func decode[B any](ctx context.Context) (*B, error) {
 	r := recordOf(ctx).request
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return nil, control.Errorf(control.CodeInvalid, "send the body as application/json")
+		return nil, newProblem(http.StatusUnsupportedMediaType, control.CodeInvalid, "send the body as application/json")
 	}
 	raw := make([]byte, maxBody+1)
 	n, err := io.ReadFull(r.Body, raw)
 	defer clear(raw[:n])
 	switch {
 	case err == nil:
-		return nil, control.Errorf(control.CodeInvalid, "the body is longer than %d bytes", maxBody)
+		return nil, errTooLong
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, control.Errorf(control.CodeInvalid, "the body could not be read to its end")
 	}

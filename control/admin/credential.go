@@ -53,8 +53,9 @@ func (s *Server) credentialRoutes(api huma.API) {
 	}, s.createCredential)
 	route(s, api, huma.Operation{
 		OperationID: "get-credential", Method: http.MethodGet, Path: credentials + "/{credential}", Summary: "One credential, without its secret",
-	}, func(ctx context.Context, in *CredentialPath) (*answer[control.Credential], error) {
-		return one(s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential))
+	}, func(ctx context.Context, in *CredentialPath) (*tagged[control.Credential], error) {
+		c, err := s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential)
+		return versioned(c, credentialTag(c), err)
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
@@ -72,7 +73,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 }
 
-func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newCredential) (*answer[control.Credential], error) {
+func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newCredential) (*tagged[control.Credential], error) {
 	defer body.Wipe()
 	c, err := s.credential(body)
 	if err != nil {
@@ -92,11 +93,24 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 		return nil, err
 	}
 	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
+	tag := credentialTag(c)
 	c.Warning = control.Weakness(body.Secret.Secret)
-	return one(c, err)
+	return versioned(c, tag, err)
 }
 
-func (s *Server) updateCredential(ctx context.Context, in *CredentialPath, body *changes) (*answer[control.Credential], error) {
+// credentialPatch is what a change of a credential names.
+type credentialPatch struct {
+	CredentialPath
+	IfMatch
+}
+
+// credentialTag is the entity tag of a credential.
+func credentialTag(c control.Credential) string { return etag(c) }
+
+func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body *changes) (*tagged[control.Credential], error) {
+	if err := in.required(); err != nil {
+		return nil, err
+	}
 	if body.Mints == nil { // and not "take all of them away", by an empty body
 		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none")
 	}
@@ -109,8 +123,9 @@ func (s *Server) updateCredential(ctx context.Context, in *CredentialPath, body 
 		texts[i] = m.String()
 	}
 	detail := in.Vault + "/" + in.Credential + ": mints " + strings.Join(texts, "; ")
-	c, _, err := s.Store.SetMints(ctx, teamOf(ctx).ID, in.Vault, in.Credential, mints, act(ctx, "credential.update", detail))
-	return one(c, err)
+	unchanged := func(c control.Credential) error { return in.check(credentialTag(c)) }
+	c, _, err := s.Store.SetMints(ctx, teamOf(ctx).ID, in.Vault, in.Credential, mints, unchanged, act(ctx, "credential.update", detail))
+	return versioned(c, credentialTag(c), err)
 }
 
 // seal encrypts one version of a secret of the caller's team.

@@ -9,9 +9,26 @@ import (
 	"sallyport/control"
 )
 
-// LeastRoles and EveryTeam are the tables of role.go.
+// LeastRoles, EveryTeam and OpenToAll are the tables of role.go.
 func LeastRoles() map[string]control.Role { return leastRoles }
 func EveryTeam() map[string]bool          { return everyTeam }
+func OpenToAll() map[string]bool          { return openToAll }
+
+// NewSessionValue is newSessionValue.
+func NewSessionValue() string { return newSessionValue() }
+
+// Cursor is cursor.
+func Cursor(operation, from string) string { return cursor(operation, from) }
+
+// FillPaces lets n strangers take one turn each; it gives how many limiters there are
+// then, and whether the last was let through.
+func FillPaces(pace Pace, n int) (limiters int, last bool) {
+	p := newPaced(pace)
+	for i := range n {
+		last = p.of(fmt.Sprint(i)).Allow()
+	}
+	return len(p.by), last
+}
 
 // DecodeCredential reads the body of a new credential, and gives its secret and all
 // of it as it prints.

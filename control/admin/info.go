@@ -21,9 +21,13 @@ const readyTimeout = 2 * time.Second
 type info struct {
 	Version    string       `json:"version"`
 	SidecarURL string       `json:"sidecar_url"`
-	Team       string       `json:"team" doc:"The token's; empty: every team"`
-	Role       control.Role `json:"role" doc:"The token's"`
-	Token      string       `json:"token" doc:"The token's name"`
+	Team       string       `json:"team" doc:"The caller's, of several the first; empty: every team"`
+	Role       control.Role `json:"role" doc:"The caller's, of several the highest"`
+	Token      string       `json:"token" doc:"The token's name; empty for a person"`
+
+	Grants    []control.Grant `json:"grants" doc:"The caller's roles"`
+	Person    *control.Person `json:"person,omitempty" doc:"Who you are, if you have logged in"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty" doc:"When the token ends"`
 }
 
 func (s *Server) infoRoutes(api huma.API) {
@@ -31,12 +35,19 @@ func (s *Server) infoRoutes(api huma.API) {
 		OperationID: "get-info", Method: http.MethodGet, Path: "/v1/info", Summary: "What this is, and who the token says you are",
 	}, func(ctx context.Context, _ *struct{}) (*answer[info], error) {
 		c := recordOf(ctx).caller
-		return &answer[info]{info{Version: s.Version, SidecarURL: s.SidecarURL, Team: c.Team, Role: c.Role, Token: c.Name}}, nil
+		said := info{Version: s.Version, SidecarURL: s.SidecarURL, Role: c.role, Token: c.token, Grants: c.grants, ExpiresAt: c.expires}
+		if c.session != nil {
+			said.Person = &c.session.Person
+		}
+		if !c.every() {
+			said.Team = c.grants[0].Team
+		}
+		return &answer[info]{said}, nil
 	})
 	route(s, api, huma.Operation{
 		OperationID: "list-services", Method: http.MethodGet, Path: "/v1/services", Summary: "Services whose hosts and rules are known",
 	}, func(_ context.Context, in *PageQuery) (*answer[list[registry.Service]], error) {
-		page, next := s.services(in.Limit, in.After)
+		page, next := s.services(in.Limit, in.from)
 		return items(page, next, nil)
 	})
 }

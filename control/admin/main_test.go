@@ -2,6 +2,8 @@ package admin_test
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -12,7 +14,7 @@ import (
 
 var plane *controltest.Plane
 
-func TestMain(m *testing.M) { controltest.Main(m, &plane) }
+func TestMain(m *testing.M) { controltest.Main(m, &plane, validateAnswers) }
 
 // token makes an API token with a role, for a team or with "" for every team.
 func token(t *testing.T, team *controltest.Team, role control.Role) string {
@@ -27,6 +29,25 @@ func token(t *testing.T, team *controltest.Team, role control.Role) string {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// answered is what a Server that serves no address has answered.
+type answered struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// serving asks s, past any network.
+func serving(s *admin.Server) func(token, method, path, body string) answered {
+	return func(token, method, path, body string) answered {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		s.ServeHTTP(w, r)
+		return answered{w.Code, w.Header(), w.Body.String()}
+	}
 }
 
 // problem checks that an answer is a problem and gives its detail.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/control"
+	"sallyport/control/admin"
 )
 
 func TestMints(t *testing.T) {
@@ -57,7 +58,7 @@ func TestMints(t *testing.T) {
 	if r := plane.Do(t, token(t, team, control.RoleMember), "PATCH", team.Path("vaults/v/credentials/x"), `{"mints": []}`); r.Status != 403 {
 		t.Errorf("a member: %d", r.Status)
 	}
-	if r := plane.Do(t, token(t, team, control.RoleViewer), "GET", "/v1/services?after=sentry&limit=2", nil); !strings.Contains(r.Body, "refuse POST /v1/ephemeral_keys json:/secret") {
+	if r := plane.Do(t, token(t, team, control.RoleViewer), "GET", "/v1/services?limit=2&after="+admin.Cursor("list-services", "sentry"), nil); !strings.Contains(r.Body, "refuse POST /v1/ephemeral_keys json:/secret") {
 		t.Errorf("the services' own: %d %s", r.Status, r.Body)
 	}
 }

@@ -35,7 +35,7 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{withoutValues},
 	})
-	api.UseMiddleware(s.authorize)
+	api.UseMiddleware(s.authorize, s.once)
 	return api
 }
 
@@ -59,23 +59,6 @@ func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 // answer is the body of a response.
 type answer[T any] struct{ Body T }
 
-// list is one page of many things.
-type list[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty" doc:"Give it as after to get the next page; absent on the last one."`
-}
-
-// items makes a page; one without items is [], never null.
-func items[T any](all []T, next string, err error) (*answer[list[T]], error) {
-	if err != nil {
-		return nil, err
-	}
-	if all == nil {
-		all = []T{}
-	}
-	return &answer[list[T]]{list[T]{Items: all, Next: next}}, nil
-}
-
 // one makes an answer of one thing.
 func one[T any](thing T, err error) (*answer[T], error) {
 	if err != nil {
@@ -89,6 +72,9 @@ func route[I, O any](s *Server, api huma.API, op huma.Operation, handler func(co
 	if op.Method == http.MethodPost && op.DefaultStatus == 0 {
 		op.DefaultStatus = http.StatusCreated
 	}
+	if op.Method == http.MethodPost && !openToAll[op.OperationID] {
+		documentOnce(&op)
+	}
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "Problem")
 	wrong := &huma.Response{
 		Description: "What was wrong (RFC 9457)",
@@ -99,6 +85,9 @@ func route[I, O any](s *Server, api huma.API, op huma.Operation, handler func(co
 		out, err := handler(ctx, in)
 		if err != nil {
 			return nil, s.problem(ctx, err)
+		}
+		if a, ok := any(out).(interface{ finish(string) }); ok {
+			a.finish(op.OperationID)
 		}
 		return out, nil
 	})

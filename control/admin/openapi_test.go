@@ -58,6 +58,9 @@ func TestRoles(t *testing.T) {
 	team := plane.NewTeam(t)
 	roles := []control.Role{control.RoleViewer, control.RoleMember, control.RoleAdmin, control.RoleOwner}
 	for _, op := range operations(t) {
+		if admin.OpenToAll()[op.id] {
+			continue
+		}
 		path := parameter.ReplaceAllString(strings.ReplaceAll(op.path, "{team}", team.Name), "none")
 		if r := plane.Do(t, "", op.method, path, nil); r.Status != 401 {
 			t.Errorf("%s without a token: %d %s", op.id, r.Status, r.Body)
@@ -87,7 +90,8 @@ func TestDocumentShowsNoSecret(t *testing.T) {
 		t.Errorf("version %v", v)
 	}
 	bearing := regexp.MustCompile(`(?i)secret|password|private|ciphertext|join_token|^value$|hash`)
-	handedOut := map[string]bool{"create-sandbox join_token": true, "create-token value": true, "create-global-token value": true}
+	handedOut := map[string]bool{"create-sandbox join_token": true, "create-token value": true, "create-global-token value": true,
+		"rotate-token value": true, "create-session value": true, "rotate-global-token value": true}
 	seen := make(map[string]bool)
 	for _, methods := range doc["paths"].(map[string]any) {
 		for _, op := range methods.(map[string]any) {

@@ -38,7 +38,7 @@ func (s *Server) policyRoutes(api huma.API) {
 	const path = "/v1/teams/{team}/agents/{agent}/policy"
 	route(s, api, huma.Operation{
 		OperationID: "get-policy", Method: http.MethodGet, Path: path, Summary: "What an agent may reach beside its credentials' hosts",
-	}, func(ctx context.Context, in *AgentPath) (*answer[agentPolicy], error) {
+	}, func(ctx context.Context, in *AgentPath) (*tagged[agentPolicy], error) {
 		return policyAnswer(s.Store.Policy(ctx, teamOf(ctx).ID, in.Agent))
 	})
 	routeBody(s, api, huma.Operation{
@@ -47,7 +47,16 @@ func (s *Server) policyRoutes(api huma.API) {
 	}, s.setPolicy)
 }
 
-func (s *Server) setPolicy(ctx context.Context, in *AgentPath, body *newPolicy) (*answer[agentPolicy], error) {
+// policyPut is what a change of a policy names.
+type policyPut struct {
+	AgentPath
+	IfMatch
+}
+
+func (s *Server) setPolicy(ctx context.Context, in *policyPut, body *newPolicy) (*tagged[agentPolicy], error) {
+	if err := in.required(); err != nil {
+		return nil, err
+	}
 	wanted := control.Policy{Default: body.Default}
 	for _, r := range body.Rules {
 		wanted.Rules = append(wanted.Rules, control.PolicyRule(r))
@@ -57,10 +66,11 @@ func (s *Server) setPolicy(ctx context.Context, in *AgentPath, body *newPolicy) 
 		return nil, err
 	}
 	detail := in.Agent + ": " + policy.Format(wanted)
-	return policyAnswer(s.Store.SetPolicy(ctx, teamOf(ctx).ID, in.Agent, wanted, act(ctx, "agent.policy", detail)))
+	unchanged := func(p control.Policy) error { return in.check(etag(p)) }
+	return policyAnswer(s.Store.SetPolicy(ctx, teamOf(ctx).ID, in.Agent, wanted, unchanged, act(ctx, "agent.policy", detail)))
 }
 
-func policyAnswer(p store.AgentPolicy, err error) (*answer[agentPolicy], error) {
+func policyAnswer(p store.AgentPolicy, err error) (*tagged[agentPolicy], error) {
 	if err != nil {
 		return nil, err
 	}
@@ -68,5 +78,5 @@ func policyAnswer(p store.AgentPolicy, err error) (*answer[agentPolicy], error) 
 	for _, r := range p.Rules {
 		said.Rules = append(said.Rules, policyRule(r))
 	}
-	return &answer[agentPolicy]{said}, nil
+	return versioned(said, etag(p.Policy), nil)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -21,17 +23,27 @@ type problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail"`
-	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, unavailable or internal"`
+	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, changed, unconditional, quota_exceeded, too_many_requests, pending, unavailable or internal"`
+
+	header http.Header // of the answer, beside the usual
 }
 
 func (p *problem) Error() string             { return p.Detail }
 func (p *problem) GetStatus() int            { return p.Status }
 func (p *problem) ContentType(string) string { return problemType }
+func (p *problem) Unwrap() error             { return &control.Error{Code: p.Code, Message: p.Detail} }
+func (p *problem) GetHeaders() http.Header   { return p.header }
 
-const codeInternal control.Code = "internal"
+// Codes of what only HTTP knows.
+const (
+	codeInternal      control.Code = "internal"
+	codeUnconditional control.Code = "unconditional"
+	codeTooMany       control.Code = "too_many_requests"
+	codePending       control.Code = "pending"
+)
 
-func newProblem(status int, code control.Code, detail string) *problem {
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+func newProblem(status int, code control.Code, format string, args ...any) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...), Code: code}
 }
 
 func statusOf(code control.Code) int {
@@ -40,8 +52,10 @@ func statusOf(code control.Code) int {
 		return http.StatusUnprocessableEntity
 	case control.CodeNotFound:
 		return http.StatusNotFound
-	case control.CodeConflict:
+	case control.CodeConflict, control.CodeQuota:
 		return http.StatusConflict
+	case control.CodeChanged:
+		return http.StatusPreconditionFailed
 	case control.CodeUnauthorized:
 		return http.StatusUnauthorized
 	case control.CodeForbidden:
@@ -55,20 +69,25 @@ func statusOf(code control.Code) int {
 // problem is the one place where an error becomes an answer. An error that is
 // not meant for the caller is logged, and the answer names only the request.
 func (s *Server) problem(ctx context.Context, err error) *problem {
+	var ready *problem
+	if errors.As(err, &ready) {
+		return ready
+	}
 	var known *control.Error
 	if errors.As(err, &known) {
-		return newProblem(statusOf(known.Code), known.Code, known.Message)
+		return newProblem(statusOf(known.Code), known.Code, "%s", known.Message)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newProblem(http.StatusServiceUnavailable, control.CodeUnavailable, "the request took too long; try again")
 	}
 	id := recordOf(ctx).id
 	s.Log.Error("request failed", "request_id", id, "error", err)
-	return newProblem(http.StatusInternalServerError, codeInternal, "internal error; the log of the control plane has it as request "+id)
+	return newProblem(http.StatusInternalServerError, codeInternal, "internal error; the log of the control plane has it as request %s", id)
 }
 
 // writeProblem answers where huma is not there to do it.
 func writeProblem(w http.ResponseWriter, p *problem) {
+	maps.Copy(w.Header(), p.header)
 	w.Header().Set("Content-Type", problemType)
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -96,9 +115,5 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 	if len(details) > 0 {
 		detail = strings.Join(details, "; ")
 	}
-	return newProblem(theirs.Status, code, detail), nil
-}
-
-func (s *Server) serveNothing(w http.ResponseWriter, r *http.Request) {
-	writeProblem(w, newProblem(http.StatusNotFound, control.CodeNotFound, "there is no such path, or it has no such method; /openapi.json lists them"))
+	return newProblem(theirs.Status, code, "%s", detail), nil
 }

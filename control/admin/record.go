@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -19,6 +20,7 @@ type requestRecord struct {
 	request *http.Request
 	status  int
 	caller  caller
+	writer  *statusWriter
 }
 
 type recordKey struct{}
@@ -43,15 +45,16 @@ func (s *Server) record(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		writer := &statusWriter{ResponseWriter: w, record: rec}
+		rec.writer = writer
 		defer func() {
 			if p := recover(); p != nil {
 				s.Log.Error("request panicked", "request_id", rec.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				if rec.status == 0 {
-					writeProblem(writer, newProblem(http.StatusInternalServerError, codeInternal, "internal error; the log of the control plane has it as request "+rec.id))
+					writeProblem(writer, newProblem(http.StatusInternalServerError, codeInternal, "internal error; the log of the control plane has it as request %s", rec.id))
 				}
 			}
 			s.Metrics.requested(r.Pattern, rec.status, time.Since(start))
-			s.Log.Debug("request", "request_id", rec.id, "route", r.Pattern, "status", rec.status, "token", rec.caller.Name, "duration", time.Since(start))
+			s.Log.Debug("request", "request_id", rec.id, "route", r.Pattern, "status", rec.status, "caller", rec.caller.actor, "duration", time.Since(start))
 		}()
 		next.ServeHTTP(writer, r)
 	})
@@ -61,11 +64,29 @@ func (s *Server) record(next http.Handler) http.Handler {
 type statusWriter struct {
 	http.ResponseWriter
 	record *requestRecord
+	held   *bytes.Buffer // what is written while the answer is held back
+}
+
+// hold holds the answer back, until held is nil again.
+func (w *statusWriter) hold() *bytes.Buffer {
+	w.held = new(bytes.Buffer)
+	return w.held
+}
+
+// abandon forgets an answer that is still held back.
+func (w *statusWriter) abandon() {
+	if w.held != nil {
+		clear(w.held.Bytes())
+		w.held, w.record.status = nil, 0
+	}
 }
 
 func (w *statusWriter) WriteHeader(status int) {
 	if w.record.status == 0 {
 		w.record.status = status
+	}
+	if w.held != nil {
+		return
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -73,6 +94,9 @@ func (w *statusWriter) WriteHeader(status int) {
 func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.record.status == 0 {
 		w.record.status = http.StatusOK
+	}
+	if w.held != nil {
+		return w.held.Write(b)
 	}
 	return w.ResponseWriter.Write(b)
 }

@@ -39,18 +39,29 @@ var leastRoles = map[string]control.Role{
 
 	"list-events": control.RoleViewer,
 
+	"get-login":          control.RoleViewer, // open to all
+	"start-device-login": control.RoleViewer, // open to all
+	"create-session":     control.RoleViewer, // open to all
+	"list-sessions":      control.RoleViewer, // one's own; everybody's for an owner of every team
+	"delete-session":     control.RoleViewer, // the same
+
 	"list-tokens":         control.RoleOwner,
 	"create-token":        control.RoleOwner,
 	"delete-token":        control.RoleOwner,
+	"rotate-token":        control.RoleOwner,
 	"list-global-tokens":  control.RoleOwner,
 	"create-global-token": control.RoleOwner,
 	"delete-global-token": control.RoleOwner,
+	"rotate-global-token": control.RoleOwner,
 }
 
 // everyTeam are the operations that no token of one team may do.
 var everyTeam = map[string]bool{
-	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true,
+	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true, "rotate-global-token": true,
 }
+
+// openToAll are the operations that no token is needed for: they are how people get one.
+var openToAll = map[string]bool{"get-login": true, "start-device-login": true, "create-session": true}
 
 // rank orders the roles; 0 is none of them.
 func rank(r control.Role) int {

@@ -88,12 +88,14 @@ func TestStrictBodies(t *testing.T) {
 	team := plane.NewTeam(t)
 	for what, body := range map[string]string{
 		"nothing": "", "an unknown field": `{"name":"x","nmae":"y"}`, "another type": `{"name":1}`, "two values": `{"name":"x"}{"name":"y"}`,
-		"null": "null", "a list": "[]", "a long one": `{"name":"` + strings.Repeat("x", 200_000) + `"}`,
+		"null": "null", "a list": "[]",
 		"half of it": `{"name":`, "another case": `{"NAME":"UP"}`,
 	} {
-		problem(t, team.Call(t, "POST", "vaults", body), 422)
-		_ = what
+		if r := team.Call(t, "POST", "vaults", body); r.Status != 422 {
+			t.Errorf("%s: %d %s", what, r.Status, r.Body)
+		}
 	}
+	problem(t, team.Call(t, "POST", "vaults", `{"name":"`+strings.Repeat("x", 200_000)+`"}`), 413)
 	r, err := http.NewRequestWithContext(t.Context(), "POST", plane.AdminURL+team.Path("vaults"), strings.NewReader(`{"name":"x"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestStrictBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	response.Body.Close()
-	if response.StatusCode != 422 {
+	if response.StatusCode != 415 {
 		t.Errorf("a body of another type: %d", response.StatusCode)
 	}
 	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "unknown=1", "after=" + strings.Repeat("x", 300)} {
@@ -123,7 +125,7 @@ func TestStrictBodies(t *testing.T) {
 		problem(t, team.Call(t, "GET", path, nil), 404)
 	}
 	problem(t, plane.Do(t, plane.Owner, "GET", "/v2/teams", nil), 404)
-	problem(t, plane.Do(t, plane.Owner, "PATCH", "/v1/teams", nil), 404)
+	problem(t, plane.Do(t, plane.Owner, "PATCH", "/v1/teams", nil), 405)
 }
 
 func TestTokens(t *testing.T) {

@@ -7,19 +7,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control"
-	"sallyport/control/store"
 )
 
-// PageQuery asks for a part of a list. Like the paths below it is exported since
-// huma fills only exported fields, embedded ones too.
-type PageQuery struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most"`
-	After string `query:"after" maxLength:"256" doc:"The next of the page before"`
-}
-
-func (q PageQuery) page() store.Page { return store.Page{Limit: q.Limit, After: q.After} }
-
-// TeamPath names a team.
+// TeamPath names a team. Like the other paths it is exported since huma fills only
+// exported fields, embedded ones too.
 type TeamPath struct {
 	Team string `path:"team" doc:"The team's name"`
 }
@@ -47,12 +38,15 @@ func (s *Server) teamRoutes(api huma.API) {
 }
 
 func (s *Server) listTeams(ctx context.Context, in *PageQuery) (*answer[list[control.Team]], error) {
-	only := recordOf(ctx).caller.Team
-	if only == "" {
+	c := recordOf(ctx).caller
+	if c.every() {
 		return items(s.Store.Teams(ctx, in.page()))
 	}
-	team, err := s.Store.Team(ctx, only)
-	return items([]control.Team{team}, "", err)
+	names := make([]string, len(c.grants))
+	for i, g := range c.grants {
+		names[i] = g.Team
+	}
+	return items(s.Store.TeamsNamed(ctx, names, in.page()))
 }
 
 func (s *Server) createTeam(ctx context.Context, _ *struct{}, body *named) (*answer[control.Team], error) {

@@ -60,12 +60,17 @@ var meetings = map[string]meeting{
 
 	"list-events": {nil, 200},
 
+	"list-sessions":  {nil, 200},
+	"delete-session": {nil, 404},
+
 	"list-tokens":         {nil, 200},
 	"create-token":        {map[string]any{"name": canary + "token", "role": "viewer"}, 201},
 	"delete-token":        {nil, 404},
+	"rotate-token":        {map[string]any{}, 404},
 	"list-global-tokens":  {nil, 403},
 	"create-global-token": {map[string]any{"name": canary + "token", "role": "viewer"}, 403},
 	"delete-global-token": {nil, 403},
+	"rotate-global-token": {map[string]any{}, 403},
 }
 
 // victim is a team with something of every kind, by names that are easy to find again.
@@ -125,7 +130,9 @@ func TestTeamsNeverMeet(t *testing.T) {
 	before := theirs.all(t)
 	var ids []string
 	for _, op := range operations(t) {
-		ids = append(ids, op.id)
+		if !admin.OpenToAll()[op.id] {
+			ids = append(ids, op.id)
+		}
 	}
 	slices.Sort(ids)
 	if table := slices.Sorted(maps.Keys(meetings)); !slices.Equal(ids, table) {
@@ -137,6 +144,9 @@ func TestTeamsNeverMeet(t *testing.T) {
 	}
 	nothing["{sandbox}"] = store.NewID()
 	for _, op := range operations(t) {
+		if admin.OpenToAll()[op.id] {
+			continue
+		}
 		for _, role := range []control.Role{control.RoleViewer, control.RoleMember, control.RoleAdmin, control.RoleOwner} {
 			m := meetings[op.id]
 			mine := plane.NewTeam(t)

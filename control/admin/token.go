@@ -26,6 +26,15 @@ type wantedToken struct {
 	ExpiresAt *time.Time   `json:"expires_at,omitempty"`
 }
 
+// maxOverlap bounds how long two values of a token are good.
+const maxOverlap = 7 * 24 * time.Hour
+
+// tokenRotation is the body of a token's rotation.
+type tokenRotation struct {
+	Overlap   string     `json:"overlap,omitempty" maxLength:"16" doc:"How long the value it has is good yet, as in 1h, 168h at most; no longer, if that is left out"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When the token ends; left out, after as long as it had before"`
+}
+
 // newToken is a token with its value.
 type newToken struct {
 	control.Token
@@ -64,6 +73,18 @@ func (s *Server) tokenRoutes(api huma.API) {
 	}, func(ctx context.Context, in *globalTokenPath) (*struct{}, error) {
 		return nil, s.deleteToken(ctx, in.Token)
 	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "rotate-token", Method: http.MethodPost, Path: ofTeam + "/{token}/rotate", DefaultStatus: http.StatusOK,
+		Summary: "Give an API token of the team a new value",
+	}, func(ctx context.Context, in *tokenPath, body *tokenRotation) (*answer[newToken], error) {
+		return s.rotateToken(ctx, in.Token, body)
+	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "rotate-global-token", Method: http.MethodPost, Path: global + "/{token}/rotate", DefaultStatus: http.StatusOK,
+		Summary: "Give an API token for every team a new value",
+	}, func(ctx context.Context, in *globalTokenPath, body *tokenRotation) (*answer[newToken], error) {
+		return s.rotateToken(ctx, in.Token, body)
+	})
 }
 
 // createToken makes a token for the team of the path, or without one for every team.
@@ -74,13 +95,62 @@ func (s *Server) createToken(ctx context.Context, body *wantedToken) (*answer[ne
 	if rank(body.Role) == 0 {
 		return nil, control.Errorf(control.CodeInvalid, "the role must be owner, admin, member or viewer")
 	}
-	if body.ExpiresAt != nil && !body.ExpiresAt.After(time.Now()) {
-		return nil, control.Errorf(control.CodeInvalid, "the token would have expired already")
+	expires, err := s.tokenEnd(body.ExpiresAt)
+	if err != nil {
+		return nil, err
 	}
 	team, value := teamOf(ctx), NewToken()
 	token, err := s.Store.CreateToken(ctx, team.ID, control.Token{
-		Name: body.Name, Team: team.Name, Role: body.Role, ExpiresAt: body.ExpiresAt,
+		Name: body.Name, Team: team.Name, Role: body.Role, ExpiresAt: expires,
 	}, HashToken(value), act(ctx, "token.create", string(body.Role)+" "+body.Name))
+	if err != nil {
+		return nil, err
+	}
+	return one(newToken{Token: token, Value: value}, nil)
+}
+
+// tokenEnd is when a token ends that is wanted to end at wanted: at the longest, and by
+// itself, after the installation's maximum.
+func (s *Server) tokenEnd(wanted *time.Time) (*time.Time, error) {
+	now := time.Now()
+	if wanted == nil && s.TokenLifetime > 0 {
+		end := now.Add(s.TokenLifetime).UTC()
+		return &end, nil
+	}
+	switch {
+	case wanted != nil && !wanted.After(now):
+		return nil, control.Errorf(control.CodeInvalid, "the token would have expired already")
+	case wanted != nil && s.TokenLifetime > 0 && wanted.After(now.Add(s.TokenLifetime+time.Minute)):
+		return nil, control.Errorf(control.CodeInvalid, "API tokens live for %s at most here: give an earlier expires_at, or none", s.TokenLifetime)
+	}
+	return wanted, nil
+}
+
+func (s *Server) rotateToken(ctx context.Context, name string, body *tokenRotation) (*answer[newToken], error) {
+	var overlap time.Duration
+	if body.Overlap != "" {
+		var err error
+		if overlap, err = time.ParseDuration(body.Overlap); err != nil || overlap < 0 || overlap > maxOverlap {
+			return nil, control.Errorf(control.CodeInvalid, "overlap must be a duration from 0s to %s, as in 1h", maxOverlap)
+		}
+	}
+	end := func(t control.Token) (*time.Time, error) {
+		if body.ExpiresAt != nil || t.ExpiresAt == nil {
+			return s.tokenEnd(body.ExpiresAt)
+		}
+		since := t.CreatedAt
+		if t.RotatedAt != nil {
+			since = *t.RotatedAt
+		}
+		lifetime := t.ExpiresAt.Sub(since)
+		if s.TokenLifetime > 0 {
+			lifetime = min(lifetime, s.TokenLifetime)
+		}
+		again := time.Now().Add(lifetime).UTC()
+		return s.tokenEnd(&again)
+	}
+	value := NewToken()
+	token, err := s.Store.RotateToken(ctx, teamOf(ctx).ID, name, HashToken(value), overlap, end, act(ctx, "token.rotate", name))
 	if err != nil {
 		return nil, err
 	}

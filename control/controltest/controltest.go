@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,16 +38,19 @@ type Plane struct {
 	Admin     *admin.Server
 	Log       *Log
 
+	// Check, if it is set, looks at every answer of the admin API that Do gets.
+	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
+
 	AdminURL, SidecarURL string
 	Owner                string // a token that may do everything
-	databaseURL          string
+	DatabaseURL          string // as a superuser
 	metrics              *metrics
 	ahead                atomic.Int64 // of the real time, in nanoseconds
 }
 
-// Main is TestMain for packages that need a control plane: it fills *p.
-func Main(m *testing.M, p **Plane) {
-	status, err := runMain(m, p)
+// Main is TestMain for packages that need a control plane: it fills *p, and prepares it.
+func Main(m *testing.M, p **Plane, prepare ...func(*Plane) error) {
+	status, err := runMain(m, p, prepare)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "controltest:", err)
 		status = 1
@@ -54,7 +58,7 @@ func Main(m *testing.M, p **Plane) {
 	os.Exit(status)
 }
 
-func runMain(m *testing.M, p **Plane) (status int, err error) {
+func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int, err error) {
 	dir, err := os.MkdirTemp("", "sallyport")
 	if err != nil {
 		return 1, err
@@ -69,19 +73,24 @@ func runMain(m *testing.M, p **Plane) (status int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop(context.Background())) }()
-	plane := &Plane{Log: log, databaseURL: cluster.URL()}
+	plane := &Plane{Log: log, DatabaseURL: cluster.URL()}
 	stop, err := plane.start(ctx, dir, logger)
 	if err != nil {
 		return 1, err
 	}
 	*p = plane
+	for _, f := range prepare {
+		if err := f(plane); err != nil {
+			return 1, errors.Join(err, stop())
+		}
+	}
 	status = m.Run()
 	return status, stop()
 }
 
 // start opens the parts and serves. stop ends all that.
 func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop func() error, err error) {
-	if p.Store, err = store.Open(ctx, p.databaseURL, log); err != nil {
+	if p.Store, err = store.Open(ctx, p.DatabaseURL, log); err != nil {
 		return nil, err
 	}
 	kek, err := seal.OpenFileKEK(ctx, filepath.Join(dir, "kek"), p.Store)
@@ -125,6 +134,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	p.Admin, err = admin.New(admin.Config{
 		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
 		Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
+		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,8 +22,18 @@ type Response struct {
 }
 
 // Do asks the admin API with a token. A body that is a string is sent as it is,
-// anything else as JSON, nil not at all.
+// anything else as JSON, nil not at all. An update is of whatever is there.
 func (p *Plane) Do(t *testing.T, token, method, path string, body any) Response {
+	t.Helper()
+	header := http.Header{}
+	if method == http.MethodPut || method == http.MethodPatch {
+		header.Set("If-Match", "*")
+	}
+	return p.DoWith(t, token, method, path, body, header)
+}
+
+// DoWith is Do with headers.
+func (p *Plane) DoWith(t *testing.T, token, method, path string, body any, header http.Header) Response {
 	t.Helper()
 	var raw []byte
 	switch b := body.(type) {
@@ -45,6 +56,7 @@ func (p *Plane) Do(t *testing.T, token, method, path string, body any) Response 
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	maps.Copy(r.Header, header)
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +65,9 @@ func (p *Plane) Do(t *testing.T, token, method, path string, body any) Response 
 	content, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.Check != nil {
+		p.Check(t, r, resp, content)
 	}
 	return Response{resp.StatusCode, resp.Header, string(content)}
 }

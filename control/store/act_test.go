@@ -61,7 +61,7 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			return err
 		},
 		"SetPolicy": func(ctx context.Context, act control.Event) error {
-			_, err := f.SetPolicy(ctx, id, "billing", control.Policy{Default: control.ActionDeny}, act)
+			_, err := f.SetPolicy(ctx, id, "billing", control.Policy{Default: control.ActionDeny}, nil, act)
 			return err
 		},
 		"RevokeSandbox": func(ctx context.Context, act control.Event) error {
@@ -74,6 +74,15 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 		},
 		"CreateToken": func(ctx context.Context, act control.Event) error {
 			_, err := f.CreateToken(ctx, id, control.Token{Name: "x", Role: control.RoleViewer}, hash("y"), act)
+			return err
+		},
+		"RotateToken": func(ctx context.Context, act control.Event) error {
+			never := func(control.Token) (*time.Time, error) { return nil, nil }
+			_, err := f.RotateToken(ctx, id, "ci", hash("z"), time.Hour, never, act)
+			return err
+		},
+		"SetMints": func(ctx context.Context, act control.Event) error {
+			_, _, err := f.SetMints(ctx, id, "prod", "stripe", nil, nil, act)
 			return err
 		},
 		"DeleteToken": func(ctx context.Context, act control.Event) error { return f.DeleteToken(ctx, id, "ci", act) },

@@ -61,6 +61,9 @@ func appendEvent(ctx context.Context, tx pgx.Tx, teamID string, r record) error 
 	if err != nil {
 		return err
 	}
+	if err := claim(ctx, tx); err != nil {
+		return err
+	}
 	return h.append(ctx, tx, []record{r})
 }
 

@@ -93,7 +93,7 @@ func TestCapture(t *testing.T) {
 	if p := got(f.Policy(t.Context(), f.Team.ID, "billing"))(t); len(p.Credentials) != 1 {
 		t.Errorf("the policy goes beside %d credentials", len(p.Credentials))
 	}
-	if _, _, err := f.SetMints(t.Context(), f.Team.ID, "prod", first.Name, nil, testAct()); control.CodeOf(err) != control.CodeNotFound {
+	if _, _, err := f.SetMints(t.Context(), f.Team.ID, "prod", first.Name, nil, nil, testAct()); control.CodeOf(err) != control.CodeNotFound {
 		t.Errorf("its rules can be set: %v", err)
 	}
 	events, _, err := f.Events(t.Context(), f.Team.ID, Page{})

@@ -162,18 +162,25 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 }
 
 // SetMints gives a credential other rules for new secrets, in running sandboxes
-// too. Those of a captured one are its origin's.
-func (s *Store) SetMints(ctx context.Context, teamID, vault, name string, mints []control.Mint, act control.Event) (set control.Credential, revision int64, err error) {
+// too, unless may refuses what it is until then; nil allows all. Those of a
+// captured one are its origin's.
+func (s *Store) SetMints(ctx context.Context, teamID, vault, name string, mints []control.Mint, may func(control.Credential) error, act control.Event) (set control.Credential, revision int64, err error) {
 	what := fmt.Sprintf("credential %q in vault %q that was not captured", name, vault)
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
-		id, err := one(ctx, tx, what, pgx.RowTo[string], `
-			update credentials c set mints = $4 from vaults v
-			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3 and c.origin_id is null
-			returning c.id`, teamID, vault, name, texts(mints))
+		// The team's row is locked: nobody changes it in between.
+		current, err := one(ctx, tx, what, scanCredential, credentialRows+`where c.team_id = $1 and v.name = $2 and c.name = $3 and c.origin_id is null`, teamID, vault, name)
 		if err != nil {
 			return err
 		}
-		set, err = one(ctx, tx, what, scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, id)
+		if may != nil {
+			if err := may(current); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `update credentials set mints = $3 where team_id = $1 and id = $2`, teamID, current.ID, texts(mints)); err != nil {
+			return interpret(err, "change the credential", what)
+		}
+		set, err = one(ctx, tx, what, scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, current.ID)
 		return err
 	})
 	return set, revision, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -70,10 +71,12 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 		team.populate()
 	}
 	got(f.CreateToken(t.Context(), "", control.Token{Name: "root", Role: control.RoleOwner}, hash("root"), testAct()))(t)
+	got(f.CreateSession(t.Context(), control.Person{Issuer: "i", Subject: "s", Email: "e", Grants: []control.Grant{}}, hash("session"), time.Hour, time.Hour, testAct()))(t)
 	got(f.SetMetaIfAbsent(t.Context(), "ca", []byte("value")))(t)
 
 	// Tables that no team may see a row of, and who may.
-	others := map[string]string{"meta": installation, "goose_db_version": "", "audit_events": ""}
+	others := map[string]string{"meta": installation, "sessions": installation, "goose_db_version": "", "audit_events": "",
+		"idempotency_keys": ""} // but by the token that they were used with: TestOnce
 	for _, relation := range f.relations() {
 		t.Run(relation, func(t *testing.T) {
 			if rows := f.seen("", relation); len(rows) > 0 {

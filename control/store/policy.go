@@ -33,15 +33,26 @@ func (s *Store) Policy(ctx context.Context, teamID, agent string) (AgentPolicy, 
 	return p, err
 }
 
-// SetPolicy gives the agent another policy, in the normal form of package policy.
-func (s *Store) SetPolicy(ctx context.Context, teamID, agent string, policy control.Policy, act control.Event) (AgentPolicy, error) {
+// SetPolicy gives the agent another policy, in the normal form of package policy,
+// unless may refuses the one it has until then; nil allows all.
+func (s *Store) SetPolicy(ctx context.Context, teamID, agent string, policy control.Policy, may func(control.Policy) error, act control.Event) (AgentPolicy, error) {
 	p := AgentPolicy{Policy: policy}
 	var err error
 	p.Revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
-		agentID, err := one(ctx, tx, fmt.Sprintf("agent %q", agent), pgx.RowTo[string],
-			`update agents set policy = $3 where team_id = $1 and name = $2 returning id`, teamID, agent, policy)
+		var agentID string
+		var current control.Policy
+		// The team's row is locked: nobody changes it in between.
+		err := tx.QueryRow(ctx, `select id, policy from agents where team_id = $1 and name = $2`, teamID, agent).Scan(&agentID, &current)
 		if err != nil {
-			return err
+			return interpret(err, "read the policy", fmt.Sprintf("agent %q", agent))
+		}
+		if may != nil {
+			if err := may(current); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `update agents set policy = $3 where team_id = $1 and id = $2`, teamID, agentID, policy); err != nil {
+			return interpret(err, "set the policy", "such agent")
 		}
 		p.Credentials, err = pinnedCredentials(ctx, tx, teamID, agentID)
 		return err

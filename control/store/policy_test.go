@@ -26,7 +26,7 @@ func TestPolicy(t *testing.T) {
 		{Action: control.ActionPassthrough, Hosts: []string{"10.0.0.0/8"}, Ports: []uint32{5432}},
 		{Action: control.ActionDeny},
 	}}
-	set := got(f.SetPolicy(t.Context(), f.Team.ID, "billing", policy, testAct()))(t)
+	set := got(f.SetPolicy(t.Context(), f.Team.ID, "billing", policy, nil, testAct()))(t)
 	if set.Revision != first.Revision+1 || set.Revision != f.revision() {
 		t.Errorf("revision %d after %d; the team's is %d", set.Revision, first.Revision, f.revision())
 	}
@@ -47,7 +47,7 @@ func TestPolicyIsOfOneTeam(t *testing.T) {
 	other := f.another("other")
 	_, err := other.Policy(t.Context(), other.Team.ID, "billing")
 	wantCode(t, err, control.CodeNotFound, `agent "billing"`)
-	_, err = other.SetPolicy(t.Context(), other.Team.ID, "billing", control.DefaultPolicy(), testAct())
+	_, err = other.SetPolicy(t.Context(), other.Team.ID, "billing", control.DefaultPolicy(), nil, testAct())
 	wantCode(t, err, control.CodeNotFound, `agent "billing"`)
 }
 
@@ -75,7 +75,7 @@ func TestPolicyIsAnnounced(t *testing.T) {
 		}
 	}
 	next() // it listens
-	got(f.SetPolicy(t.Context(), f.Team.ID, "billing", control.DefaultPolicy(), testAct()))(t)
+	got(f.SetPolicy(t.Context(), f.Team.ID, "billing", control.DefaultPolicy(), nil, testAct()))(t)
 	if team := next(); team != f.Team.ID {
 		t.Errorf("heard of %q", team)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"sallyport/control"
@@ -47,14 +46,12 @@ func (s *Store) Sandbox(ctx context.Context, teamID, sandboxID string) (control.
 
 // Sandboxes lists newest first.
 func (s *Store) Sandboxes(ctx context.Context, teamID string, page Page) (sandboxes []control.Sandbox, next string, err error) {
-	after := uuid.Max
-	if page.After != "" {
-		if after, err = uuid.Parse(page.After); err != nil {
-			return nil, "", errCursor
-		}
+	after, err := newest(page)
+	if err != nil {
+		return nil, "", err
 	}
 	sandboxes, err = all(ctx, s.in(teamID), "sandboxes", pgx.RowToStructByPos[control.Sandbox],
-		sandboxRows+`where s.team_id = $1 and s.id < $2 order by s.id desc limit $3`, teamID, after.String(), page.limit())
+		sandboxRows+`where s.team_id = $1 and s.id < $2 order by s.id desc limit $3`, teamID, after, page.limit())
 	sandboxes, next = cut(page, sandboxes, func(b control.Sandbox) string { return b.ID })
 	return sandboxes, next, err
 }

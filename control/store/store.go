@@ -128,4 +128,16 @@ func cut[T any](p Page, rows []T, cursor func(T) string) ([]T, string) {
 	return rows, cursor(rows[len(rows)-1])
 }
 
+// newest is the id that a list of the newest first goes on below.
+func newest(p Page) (string, error) {
+	if p.After == "" {
+		return uuid.Max.String(), nil
+	}
+	after, err := uuid.Parse(p.After)
+	if err != nil {
+		return "", errCursor
+	}
+	return after.String(), nil
+}
+
 var errCursor = control.Errorf(control.CodeInvalid, "the cursor is not one that this list gave: use the value of \"next\" as it is")

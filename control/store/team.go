@@ -33,6 +33,14 @@ func (s *Store) Team(ctx context.Context, name string) (control.Team, error) {
 		`select id, name, created_at from teams where name = $1`, name)
 }
 
+// TeamsNamed lists those of the names that there are, by name.
+func (s *Store) TeamsNamed(ctx context.Context, names []string, page Page) (teams []control.Team, next string, err error) {
+	teams, err = all(ctx, s.in(installation), "teams", pgx.RowToStructByPos[control.Team],
+		`select id, name, created_at from teams where name = any($1) and name > $2 order by name limit $3`, names, page.After, page.limit())
+	teams, next = cut(page, teams, func(t control.Team) string { return t.Name })
+	return teams, next, err
+}
+
 // Teams lists by name.
 func (s *Store) Teams(ctx context.Context, page Page) (teams []control.Team, next string, err error) {
 	teams, err = all(ctx, s.in(installation), "teams", pgx.RowToStructByPos[control.Team],

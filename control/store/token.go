@@ -3,15 +3,22 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"sallyport/control"
 )
 
-const tokenRows = `
-	select k.id, k.name, coalesce(t.name, ''), k.role, k.created_at, k.expires_at
-	from tokens k left join teams t on t.id = k.team_id `
+const (
+	tokenColumns = `k.id, k.name, coalesce(t.name, ''), k.role, k.created_at, k.expires_at, k.last_used_at, k.rotated_at,
+		case when k.previous_until > now() then k.previous_until end`
+	tokenRows = `select ` + tokenColumns + ` from tokens k left join teams t on t.id = k.team_id `
+)
+
+// usedWithin is how exactly the last use of a token is known: to write it down at
+// every use would cost more than the use.
+const usedWithin = 5 * time.Minute
 
 // CreateToken makes an API token with t's name, role and expiry; hash is the
 // SHA-256 of its value. teamID "" makes one for every team.
@@ -30,14 +37,58 @@ func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token,
 	return created, err
 }
 
-// TokenByHash is CodeUnauthorized for a token that is unknown or expired.
+// presented is a token that somebody has sent.
+type presented struct {
+	control.Token
+	TeamID string
+	Unseen bool // for so long that its last use is to be written down
+}
+
+// TokenByHash gives the token with that value, or with that value until it was rotated
+// not long ago, and notes that it was used. It is CodeUnauthorized for one that is
+// unknown or expired.
 func (s *Store) TokenByHash(ctx context.Context, hash []byte) (control.Token, error) {
-	t, err := one(ctx, s.byToken(hash), "such token", pgx.RowToStructByPos[control.Token],
-		tokenRows+`where k.hash = $1 and (k.expires_at is null or k.expires_at > now())`, hash)
+	t, err := one(ctx, s.byToken(hash), "such token", pgx.RowToStructByPos[presented], `
+		select `+tokenColumns+`, coalesce(k.team_id::text, ''), k.last_used_at is null or k.last_used_at < now() - $2::interval
+		from tokens k left join teams t on t.id = k.team_id
+		where (k.hash = $1 or k.previous_hash = $1 and k.previous_until > now()) and (k.expires_at is null or k.expires_at > now())`, hash, usedWithin)
 	if control.CodeOf(err) == control.CodeNotFound {
 		err = control.Errorf(control.CodeUnauthorized, "the API token is unknown or has expired: use another, or ask an owner for one")
 	}
-	return t, err
+	if err != nil || !t.Unseen {
+		return t.Token, err
+	}
+	_, err = s.in(orInstallation(t.TeamID)).Exec(ctx, `update tokens set last_used_at = now() where id = $1`, t.ID)
+	return t.Token, interpret(err, "note the token's use", "such token")
+}
+
+// RotateToken gives a token another value, whose SHA-256 is hash, and an end at
+// expires, nil for none. The value it has is good for overlap more, and that before it
+// no longer.
+func (s *Store) RotateToken(ctx context.Context, teamID, name string, hash []byte, overlap time.Duration, expires func(control.Token) (*time.Time, error), act control.Event) (control.Token, error) {
+	what := fmt.Sprintf("token %q", name)
+	var rotated control.Token
+	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		current, err := one(ctx, tx, what, pgx.RowToStructByPos[control.Token],
+			tokenRows+`where k.team_id is not distinct from nullif($1, '')::uuid and k.name = $2 for update of k`, teamID, name)
+		if err != nil {
+			return err
+		}
+		end, err := expires(current)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			update tokens set hash = $2, expires_at = $3, rotated_at = now(),
+				previous_hash = case when $4::interval > '0' then hash end, previous_until = case when $4::interval > '0' then now() + $4::interval end
+			where id = $1`, current.ID, hash, end, overlap)
+		if err != nil {
+			return interpret(err, "rotate the "+what, what)
+		}
+		rotated, err = one(ctx, tx, what, pgx.RowToStructByPos[control.Token], tokenRows+`where k.id = $1`, current.ID)
+		return err
+	})
+	return rotated, err
 }
 
 // Tokens lists by name. teamID "" lists those for every team.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -70,5 +71,65 @@ func TestLastOwnerStays(t *testing.T) {
 	}
 	if err := f.DeleteToken(ctx, f.Team.ID, "team", testAct()); err != nil {
 		t.Errorf("a team's only owner: %v", err)
+	}
+}
+
+// TestTokenRotation: the value before is good for the overlap, and only that.
+func TestTokenRotation(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	got(f.CreateToken(ctx, f.Team.ID, control.Token{Name: "ci", Role: control.RoleMember}, hash("1"), testAct()))(t)
+	never := func(control.Token) (*time.Time, error) { return nil, nil }
+	rotate := func(value string, overlap time.Duration) control.Token {
+		t.Helper()
+		return got(f.RotateToken(ctx, f.Team.ID, "ci", hash(value), overlap, never, testAct()))(t)
+	}
+	good := func(values ...string) {
+		t.Helper()
+		for _, value := range []string{"1", "2", "3"} {
+			_, err := f.TokenByHash(ctx, hash(value))
+			if want := slices.Contains(values, value); (err == nil) != want {
+				t.Errorf("the value %s: %v", value, err)
+			}
+		}
+	}
+	good("1")
+	if r := rotate("2", time.Hour); r.RotatedAt == nil || r.PreviousUntil == nil || time.Until(*r.PreviousUntil) > time.Hour {
+		t.Errorf("the token is %+v", r)
+	}
+	good("1", "2")
+	rotate("3", time.Hour)
+	good("2", "3")
+	got(f.pool.Exec(ctx, `update tokens set previous_until = now()`))(t)
+	good("3")
+	rotate("1", time.Hour)
+	if r := rotate("2", 0); r.PreviousUntil != nil {
+		t.Errorf("the token is %+v", r)
+	}
+	good("2")
+	_, err := f.RotateToken(ctx, f.Team.ID, "none", hash("4"), 0, never, testAct())
+	wantCode(t, err, control.CodeNotFound, "none")
+}
+
+// TestLastUse is known, and not written down at every use.
+func TestLastUse(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	got(f.CreateToken(ctx, f.Team.ID, control.Token{Name: "ci", Role: control.RoleMember}, hash("1"), testAct()))(t)
+	used := func() *time.Time {
+		got(f.TokenByHash(ctx, hash("1")))(t)
+		tokens, _, err := f.Tokens(ctx, f.Team.ID, Page{})
+		if err != nil || len(tokens) != 1 || tokens[0].LastUsedAt == nil {
+			t.Fatalf("%+v, %v", tokens, err)
+		}
+		return tokens[0].LastUsedAt
+	}
+	first := used()
+	if again := used(); !again.Equal(*first) {
+		t.Errorf("written down again after %s", again.Sub(*first))
+	}
+	got(f.pool.Exec(ctx, `update tokens set last_used_at = now() - interval '6 minutes'`))(t)
+	if later := used(); later.Before(*first) {
+		t.Errorf("its last use is %s, before %s", later, first)
 	}
 }

@@ -35,14 +35,16 @@ type Config struct {
 	Token     control.Secret // an API token
 	CA        []byte         // PEM certificates trusted beside the system's; may be empty
 	UserAgent string
+	Expires   func(time.Time) // called with when the token ends, once that is near; may be nil
 }
 
 // Client is safe for concurrent use.
 type Client struct {
-	base  *url.URL
-	token control.Secret
-	agent string
-	http  *http.Client
+	base    *url.URL
+	token   control.Secret
+	agent   string
+	expires func(time.Time)
+	http    *http.Client
 }
 
 // New checks the configuration; it connects to nothing.
@@ -66,7 +68,7 @@ func New(config Config) (*Client, error) {
 		}
 	}
 	return &Client{
-		base: base, token: config.Token, agent: config.UserAgent,
+		base: base, token: config.Token, agent: config.UserAgent, expires: config.Expires,
 		http: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -145,6 +147,9 @@ func (c *Client) call(ctx context.Context, timeout time.Duration, method, path s
 	if len(answer) > maxAnswer {
 		return fmt.Errorf("%s %s: the answer is longer than %d bytes", method, path, maxAnswer)
 	}
+	if at, err := time.Parse(time.RFC3339, resp.Header.Get("Sallyport-Token-Expires")); err == nil && c.expires != nil {
+		c.expires(at)
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return problem(resp, answer)
 	}
@@ -169,11 +174,16 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	req.Header.Set("Authorization", "Bearer "+string(c.token))
+	if len(c.token) > 0 {
+		req.Header.Set("Authorization", "Bearer "+string(c.token))
+	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	req.Header.Set("User-Agent", c.agent)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+		if method == http.MethodPut || method == http.MethodPatch {
+			req.Header.Set("If-Match", "*") // what is sent is all that is wanted, whatever was there
+		}
 	}
 	return req, body, nil
 }

@@ -18,7 +18,11 @@ type Info struct {
 	SidecarURL string       `json:"sidecar_url"`
 	Team       string       `json:"team"` // of the token; empty: every team
 	Role       control.Role `json:"role"`
-	Token      string       `json:"token"` // its name
+	Token      string       `json:"token"` // its name; empty for a person
+
+	Grants    []control.Grant `json:"grants"`
+	Person    *control.Person `json:"person,omitempty"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
 }
 
 // NewCredential is a credential to be stored.

@@ -1,0 +1,158 @@
+package admin_test
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/control"
+	"sallyport/control/admin"
+	"sallyport/control/controltest"
+	"sallyport/control/store"
+)
+
+// deed is an operation that changes something, once as it should be and once on what
+// is not there, or is there already.
+type deed struct {
+	op, kind string
+	path     string // from the operation's: {x} is filled in
+	body     any
+	wrong    string // the path to fail at; "" is the same again
+}
+
+// deeds are in an order in which each finds what it needs.
+func deeds() []deed {
+	return []deed{
+		{"create-vault", "vault.create", "", map[string]any{"name": "v"}, ""},
+		{"create-vault", "vault.create", "", map[string]any{"name": "w"}, ""},
+		{"create-credential", "credential.create", "vault=v", map[string]any{"name": "c", "service": "stripe", "secret": "sk_live_0123456789"}, ""},
+		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"mints": []string{"allow /**"}}, "vault=v credential=none"},
+		{"rotate-credential", "credential.rotate", "vault=v credential=c", map[string]any{"secret": "sk_live_9876543210"}, "vault=v credential=none"},
+		{"create-agent", "agent.create", "", map[string]any{"name": "a"}, ""},
+		{"pin-vault", "agent.pin", "agent=a vault=v", nil, "agent=a vault=none"},
+		{"set-policy", "agent.policy", "agent=a", map[string]any{"default": "deny"}, "agent=none"},
+		{"create-sandbox", "sandbox.create", "agent=a", nil, "agent=none"},
+		{"delete-sandbox", "sandbox.revoke", "sandbox=it", nil, "sandbox=" + store.NewID()},
+		{"create-token", "token.create", "", map[string]any{"name": "t", "role": "viewer"}, ""},
+		{"rotate-token", "token.rotate", "token=t", map[string]any{"overlap": "1h"}, "token=none"},
+		{"delete-token", "token.delete", "token=t", nil, ""},
+		{"create-global-token", "token.create", "", map[string]any{"name": "TEAM", "role": "viewer"}, ""},
+		{"rotate-global-token", "token.rotate", "token=TEAM", map[string]any{}, "token=none"},
+		{"delete-global-token", "token.delete", "token=TEAM", nil, ""},
+		{"unpin-vault", "agent.unpin", "agent=a vault=v", nil, ""},
+		{"delete-agent", "agent.delete", "agent=a", nil, ""},
+		{"delete-credential", "credential.delete", "vault=v credential=c", nil, ""},
+		{"delete-vault", "vault.delete", "vault=v", nil, ""},
+		{"delete-session", "session.revoke", "session=theirs", nil, ""},
+		{"create-team", "team.create", "", map[string]any{"name": "TEAM-2"}, ""},
+	}
+}
+
+// TestEveryActIsAudited does everything that the API can: each leaves one event, with
+// who did it and in which request; what was refused leaves none, whoever tried.
+func TestEveryActIsAudited(t *testing.T) {
+	var changing []string
+	paths := map[string]operation{}
+	for _, op := range operations(t) {
+		paths[op.id] = op
+		if op.method != http.MethodGet && !admin.OpenToAll()[op.id] {
+			changing = append(changing, op.id)
+		}
+	}
+	team := plane.NewTeam(t)
+	login, err := plane.Store.CreateSession(t.Context(), control.Person{Issuer: "https://issuer.example.com", Subject: "s", Email: "a@example.com", Grants: []control.Grant{}},
+		admin.HashToken(team.Name), time.Hour, time.Hour, control.Event{Kind: "session.create", Actor: "system"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]string{"theirs": login.ID}
+	var done []string
+	for _, d := range deeds() {
+		op := paths[d.op]
+		before := ledger(t, team)
+		for _, caller := range []string{token(t, team, control.RoleViewer), admin.NewToken()} {
+			if r := d.do(t, caller, op, team, d.path, made); r.Status != 403 && r.Status != 401 && r.Status != 404 {
+				t.Errorf("%s: %d %s", d.op, r.Status, r.Body)
+			}
+		}
+		before = append(before, fresh(t, team, before, "token.create")...) // the viewer's
+		r := d.do(t, plane.Owner, op, team, d.path, made)
+		if r.Status/100 != 2 {
+			t.Fatalf("%s: %d %s", d.op, r.Status, r.Body)
+		}
+		if d.op == "create-sandbox" {
+			var answer struct{ Sandbox control.Sandbox }
+			r.Into(t, 201, &answer)
+			made["it"] = answer.Sandbox.ID
+		}
+		events := fresh(t, team, before, "")
+		if d.op == "create-team" {
+			events = append(events, (&controltest.Team{Plane: plane, Name: team.Name + "-2"}).Events(t)...)
+		}
+		if len(events) != 1 || events[0].Kind != d.kind || events[0].Actor != "token:owner" || events[0].RequestID != r.Header.Get("X-Request-Id") {
+			t.Errorf("%s left %+v", d.op, events)
+		}
+		before = append(before, events...)
+		wrong := d.wrong
+		if wrong == "" {
+			wrong = d.path
+		}
+		if r := d.do(t, plane.Owner, op, team, wrong, made); r.Status != 404 && r.Status != 409 {
+			t.Errorf("%s that can't be: %d %s", d.op, r.Status, r.Body)
+		}
+		if events := fresh(t, team, before, ""); len(events) > 0 && d.op != "create-team" {
+			t.Errorf("%s was refused, and left %+v", d.op, events)
+		}
+		done = append(done, d.op)
+	}
+	slices.Sort(changing)
+	slices.Sort(done)
+	if done = slices.Compact(done); !slices.Equal(done, changing) {
+		t.Errorf("done: %q\nthere is: %q", done, changing)
+	}
+	if err := plane.Store.VerifyChain(t.Context(), team.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+func (d deed) do(t *testing.T, caller string, op operation, team *controltest.Team, names string, made map[string]string) controltest.Response {
+	t.Helper()
+	path := strings.ReplaceAll(op.path, "{team}", team.Name)
+	for _, pair := range strings.Fields(names) {
+		key, value, _ := strings.Cut(pair, "=")
+		if id, found := made[value]; found {
+			value = id
+		}
+		path = strings.ReplaceAll(path, "{"+key+"}", strings.ReplaceAll(value, "TEAM", team.Name))
+	}
+	body, ok := d.body.(map[string]any)
+	if !ok {
+		return plane.Do(t, caller, op.method, path, nil)
+	}
+	body = maps.Clone(body)
+	if name, ok := body["name"].(string); ok {
+		body["name"] = strings.ReplaceAll(name, "TEAM", team.Name)
+	}
+	return plane.Do(t, caller, op.method, path, body)
+}
+
+// ledger is the events of the team, and of the installation.
+func ledger(t *testing.T, team *controltest.Team) []control.Event {
+	t.Helper()
+	global, _, err := plane.Store.Events(t.Context(), "", store.Page{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(team.Events(t), global...)
+}
+
+// fresh are the events that are not in before, of a kind if one is given.
+func fresh(t *testing.T, team *controltest.Team, before []control.Event, kind string) []control.Event {
+	t.Helper()
+	return slices.DeleteFunc(ledger(t, team), func(e control.Event) bool {
+		return slices.Contains(before, e) || kind != "" && e.Kind != kind
+	})
+}
