@@ -10,6 +10,8 @@ var leastRoles = map[string]control.Role{
 
 	"list-teams":  control.RoleViewer, // of a token that is for one team, only that
 	"create-team": control.RoleOwner,
+	"get-team":    control.RoleViewer,
+	"update-team": control.RoleAdmin,
 
 	"list-vaults":  control.RoleViewer,
 	"create-vault": control.RoleAdmin,

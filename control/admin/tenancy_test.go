@@ -31,6 +31,8 @@ var meetings = map[string]meeting{
 
 	"list-teams":  {nil, 200},
 	"create-team": {map[string]any{"name": canary + "team"}, 403},
+	"get-team":    {nil, 200},
+	"update-team": {map[string]any{"audit": "durable"}, 200},
 
 	"list-vaults":  {nil, 200},
 	"create-vault": {map[string]any{"name": canary + "vault"}, 201}, // no conflict, or one could ask for names
