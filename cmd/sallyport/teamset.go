@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"sallyport/control"
 )
@@ -17,7 +18,10 @@ func (cmd *teamShowCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return c.say(t, "name     %s\ncreated  %s\naudit    %s", t.Name, stamp(t.CreatedAt), t.Audit)
+	return c.emit(t, func() error {
+		_, err := fmt.Fprintf(c.stdout, "name     %s\naudit    %s\ncreated  %s\n", visible(t.Name), visible(string(t.Audit)), stamp(t.CreatedAt))
+		return err
+	})
 }
 
 type teamSetCmd struct {

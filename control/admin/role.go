@@ -39,7 +39,9 @@ var leastRoles = map[string]control.Role{
 	"get-sandbox":    control.RoleViewer,
 	"delete-sandbox": control.RoleMember,
 
-	"list-events": control.RoleViewer,
+	"list-events":   control.RoleViewer,
+	"follow-events": control.RoleViewer,
+	"verify-events": control.RoleViewer,
 
 	"list-tokens":         control.RoleOwner,
 	"create-token":        control.RoleOwner,

@@ -60,7 +60,9 @@ var meetings = map[string]meeting{
 	"get-sandbox":    {nil, 404},
 	"delete-sandbox": {nil, 404},
 
-	"list-events": {nil, 200},
+	"list-events":   {nil, 200},
+	"follow-events": {nil, 200},
+	"verify-events": {nil, 200},
 
 	"list-tokens":         {nil, 200},
 	"create-token":        {map[string]any{"name": canary + "token", "role": "viewer"}, 201},

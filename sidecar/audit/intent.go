@@ -84,9 +84,10 @@ func (q *Queue) tell(ctx context.Context, e *api.Event) error {
 	}
 }
 
-// Complete queues the event of an intent. It never blocks.
+// Complete queues the event of an intent, in which only what came of it has changed.
+// It never blocks.
 func (q *Queue) Complete(i *Intent) {
-	clean(i.Event)
+	i.Event.Reason = cleanText(i.Event.Reason, maxField)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i.Event.Sequence = q.next
