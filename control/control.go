@@ -13,7 +13,17 @@ type Team struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"`
+	Audit     AuditMode `json:"audit"`
 }
+
+// AuditMode is where the intent to use a credential must be before a request goes out.
+type AuditMode string
+
+const (
+	AuditBestEffort AuditMode = "best_effort" // in memory that outlives the worker
+	AuditDurable    AuditMode = "durable"     // on the sidecar's disk
+	AuditStrict     AuditMode = "strict"      // with the control plane
+)
 
 // Vault is a team's container of credentials.
 type Vault struct {
@@ -160,7 +170,7 @@ type Event struct {
 	Path       string    `json:"path,omitempty"`
 	Protocol   string    `json:"protocol,omitempty"`
 	Decision   string    `json:"decision,omitempty"` // inject, inspect, passthrough or refuse
-	Reason     string    `json:"reason,omitempty"`
+	Reason     string    `json:"reason,omitempty"`   // error code of a refusal; "opened", "intent", "outcome_unknown"
 	Status     int       `json:"status,omitempty"`
 	Credential string    `json:"credential,omitempty"` // VAULT/NAME
 	Version    int64     `json:"version,omitempty"`

@@ -1,104 +1,147 @@
 package e2e_test
 
 import (
-	"encoding/json"
-	"io"
-	"net/http"
-	"os/exec"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
-	"sallyport/control"
+	"golang.org/x/sys/unix"
+
 	"sallyport/e2e"
 )
 
-// TestAudit: an event for each request, in the database when the sandbox is gone,
-// with neither material nor query.
-func TestAudit(t *testing.T) {
-	w := e2e.NewWorld(t, e2e.Race)
-	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
-	w.Run("agent", "curl", "-sS", "-o", "/dev/null", "https://"+e2e.EchoHost+"/injected?q=private-query",
-		"https://"+e2e.PublicHost+"/inspected", "https://"+e2e.EchoHost+"/stray?q=vault:agent")
+// asking asks echo.example.test for each path it is told, and says the status and
+// the sidecar's error code.
+const asking = `while read -r path; do
+	curl -sS -o /dev/null -D /tmp/head -w '%{http_code}' "https://` + e2e.EchoHost + `$path" || echo -n failed
+	echo " $(sed -n 's/^Sallyport-Error: *\([a-z_]*\).*/\1/Ip' /tmp/head)"
+done`
 
-	text := w.CLI("-o", "json", "audit", "list")
-	var events []control.Event
-	if err := json.Unmarshal([]byte(text), &events); err != nil {
+// TestAuditIsDurable: what a sandbox has used is on its disk when nobody could be told,
+// and it is cut down.
+func TestAuditIsDurable(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
+	w.CLI("team", "set", "--audit", "durable")
+	if show := w.CLI("team", "show"); !strings.Contains(show, "durable") {
+		t.Errorf("team show says\n%s", show)
+	}
+	dir := t.TempDir()
+	agent := w.StartSidecar("agent", []string{"init", "--audit-dir", dir}, "bash", "-c", asking)
+	if got := agent.Ask("/told"); got != "200 " {
+		t.Fatalf("curl got %s", got)
+	}
+	w.KillControl()
+	if got := agent.Ask("/untold"); got != "200 " {
+		t.Errorf("without the control plane curl got %s", got)
+	}
+	if err := syscall.Kill(e2e.Parent(agent.Worker()), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{oldKey, "private-query", "vault:agent"} {
-		if strings.Contains(text, secret) {
-			t.Errorf("audit holds %q", secret)
+	agent.Wait()
+	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("there are %v, %v", files, err)
+	}
+	left := w.Sidecar("audit-log", files[0])
+	if left.Status != 0 || !strings.Contains(left.Stdout, `"/untold"`) || !strings.Contains(left.Stderr, "agent agent") {
+		t.Errorf("the file holds, %d\n%s%s", left.Status, left.Stdout, left.Stderr)
+	}
+	if strings.Contains(left.Stdout, oldKey) {
+		t.Error("the file holds the secret")
+	}
+	w.StartControl()
+}
+
+// TestAuditRefuses: where the intent can't be where the team wants it, nothing is
+// sent, and the client hears why.
+func TestAuditRefuses(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
 		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 12<<10), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	find := func(path string) control.Event {
-		i := slices.IndexFunc(events, func(e control.Event) bool { return e.Kind == "request" && e.Path == path })
-		if i < 0 {
-			t.Fatalf("there is no event of %s in\n%s", path, text)
-		}
-		return events[i]
+	agent := w.StartSidecar("agent", []string{"init", "--audit-dir", dir}, "bash", "-c", asking)
+	if got := agent.Ask("/best-effort"); got != "200 " {
+		t.Fatalf("curl got %s", got)
 	}
-	if e := find("/injected"); e.Decision != "inject" || e.Credential != "agent/agent" || e.Version != 1 || e.Status != 200 ||
-		e.Host != e2e.EchoHost || e.Method != "GET" || e.Agent != "agent" || e.Sandbox == "" || e.Lease == "" || e.DurationUS <= 0 {
-		t.Errorf("the injected request: %+v", e)
+	w.CLI("team", "set", "--audit", "durable") // in a sandbox that runs
+	var got string
+	w.Eventually("a full disk refuses", func() bool { got = agent.Ask("/full"); return got != "200 " })
+	if got != "503 audit_log_failed" {
+		t.Errorf("with a full disk curl got %s", got)
 	}
-	if e := find("/inspected"); e.Decision != "inspect" || e.Credential != "" || e.Status != 200 {
-		t.Errorf("the inspected request: %+v", e)
+	if got := agent.Ask("/full-again"); got != "503 audit_log_failed" {
+		t.Errorf("with a full disk curl got %s", got)
 	}
-	if e := find("/stray"); e.Decision != "refuse" || e.Reason != "stray_placeholder" || e.Status != 400 {
-		t.Errorf("the refused request: %+v", e)
+	w.CLI("team", "set", "--audit", "strict")
+	w.Eventually("a strict intent is with the control plane", func() bool { return agent.Ask("/strict") == "200 " })
+	if list := w.CLI("audit", "list"); !strings.Contains(list, "intent") {
+		t.Errorf("no intent is in\n%s", list)
 	}
-	if !slices.ContainsFunc(events, func(e control.Event) bool { return e.Kind == "grant" && e.Lease == find("/injected").Lease }) {
-		t.Errorf("there is no grant of the lease in\n%s", text)
+	w.KillControl()
+	if got := agent.Ask("/away"); got != "503 audit_unacknowledged" {
+		t.Errorf("without the control plane curl got %s", got)
 	}
-	acts := []string{"vault.create", "credential.create", "agent.create", "agent.pin"}
-	for _, act := range acts {
-		if !strings.Contains(text, `"`+act+`"`) {
-			t.Errorf("there is no %s in\n%s", act, text)
-		}
+	w.StartControl()
+	w.Eventually("it goes on", func() bool { return agent.Ask("/back") == "200 " })
+	for _, path := range []string{"/full-again", "/away"} {
+		w.Nginx.SeenNone(path)
 	}
 }
 
-// TestMetrics asks both processes, and Prometheus' own checker what it thinks.
-func TestMetrics(t *testing.T) {
-	w := e2e.NewWorld(t, e2e.Race)
+// TestAuditLogIsOutOfReach: an agent can neither see nor change where intents are
+// kept, by any path, descriptor or mount.
+func TestAuditLogIsOutOfReach(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
-	sidecar := w.StartWithMetrics("agent", "bash", "-c", `curl -sS https://`+e2e.EchoHost+`/counted https://`+e2e.PublicHost+`/counted >/dev/null; echo ready; read -r`)
-	if line := sidecar.Line(); line != "ready" {
-		t.Fatalf("the agent said %q", line)
+	w.CLI("team", "set", "--audit", "durable")
+	dir, err := os.MkdirTemp("/var/lib", "sallyport-audit-test-") // which the agent sees, unlike /tmp
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, url := range map[string]string{"control": w.Metrics, "sidecar": sidecar.Metrics} {
-		t.Run(name, func(t *testing.T) {
-			response, err := http.Get(url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer response.Body.Close()
-			text, err := io.ReadAll(response.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			check := exec.Command("promtool", "check", "metrics")
-			check.Stdin = strings.NewReader(string(text))
-			if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("promtool check metrics: %v\n%s", err, out)
-			}
-			own := 0
-			for line := range strings.Lines(string(text)) {
-				if strings.HasPrefix(line, "sallyport_") {
-					own++
-				}
-				if strings.Contains(line, e2e.EchoHost) || strings.Contains(line, e2e.PublicHost) || strings.Contains(line, oldKey) {
-					t.Errorf("a label that grows with use: %s", line)
-				}
-			}
-			if own < 3 {
-				t.Errorf("only %d metrics of our own:\n%s", own, text)
-			}
-		})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil { // at its easiest
+		t.Fatal(err)
 	}
-	sidecar.Say("")
-	if status := sidecar.Wait(); status != 0 {
-		t.Errorf("the sandbox ended with status %d", status)
+	agent := w.StartSidecar("agent", []string{"init", "--audit-dir", dir}, "bash", "-c", `
+		dir=$1
+		umount -l "$dir" 2>/dev/null; umount "$dir" 2>/dev/null
+		ls -A "$dir"
+		echo forged 2>/dev/null >"$dir/forged.log" && echo "wrote into it"
+		mv "$dir" "$dir.moved" 2>/dev/null && echo "moved it"
+		rm -rf "$dir" 2>/dev/null && echo "removed it"
+		mkdir -p /tmp/under && mount --bind /var/lib /tmp/under 2>/dev/null && ls -A "/tmp/under/${dir##*/}"
+		unshare -Urm sh -c "umount -l '$dir'; ls -A '$dir'" 2>/dev/null
+		for fd in /proc/[0-9]*/fd/*; do
+			case $(readlink "$fd" 2>/dev/null) in *"${dir##*/}"*|*memfd:sallyport*) echo "holds $fd";; esac
+		done
+		find / -xdev -name '*.log' -path "*${dir##*/}*" 2>/dev/null
+		echo tried
+		`+asking, "bash", dir)
+	for line := agent.Line(); line != "tried"; line = agent.Line() {
+		t.Errorf("the agent: %s", line)
+	}
+	if got := agent.Ask("/used"); got != "200 " {
+		t.Errorf("curl got %s", got)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 || files[0].Name() == "forged.log" {
+		t.Errorf("the directory holds %v, %v", files, err)
+	}
+	agent.Stop()
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
+		t.Errorf("when all was reported it holds %v, %v", files, err)
 	}
 }

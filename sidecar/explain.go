@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"sallyport/sidecar/audit"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/capture"
 	"sallyport/sidecar/inject"
@@ -21,6 +22,13 @@ import (
 var errAuditFull = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
 	Message: "too many events wait for the control plane, so no credential is used; try again when it is back"}
 
+// later refuses what can't be recorded now as the team's audit wants it.
+func later(code string, err error) *proxy.Error {
+	refusal := proxy.Errorf(http.StatusServiceUnavailable, code, "no credential is used: %v; try again", err)
+	refusal.RetryAfter = 5 * time.Second
+	return refusal
+}
+
 // explain gives the answer for an error of one of the parts.
 func explain(x *proxy.Exchange, err error) *proxy.Error {
 	var (
@@ -32,6 +40,12 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		unread  *capture.UnreadableError
 	)
 	switch {
+	case errors.Is(err, audit.ErrNoDisk):
+		return proxy.Errorf(http.StatusServiceUnavailable, "audit_log_missing", "no credential is used: %v; an operator gives the sidecar one with --audit-dir", err)
+	case errors.Is(err, audit.ErrDisk):
+		return later("audit_log_failed", err)
+	case errors.Is(err, audit.ErrUnacknowledged):
+		return later("audit_unacknowledged", err)
 	case errors.As(err, &refused):
 		return proxy.Errorf(http.StatusForbidden, "mint_refused",
 			"%s %s makes a new secret, which the rule '%s' refuses; an admin can have it captured, so that you get a placeholder for it: sallyport credential set --vault %s %s --mint %s",

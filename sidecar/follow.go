@@ -21,6 +21,7 @@ type served struct {
 	revision uint64
 	bindings int
 	table    *bind.Table
+	audit    api.AuditMode
 	scanner  *scan.Scanner
 	captured *scan.Scanner // for placeholders of captured credentials alone
 	refusal  *proxy.Error
@@ -64,7 +65,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 	for _, b := range bindings {
 		versions[b.GetCredentialId()] = b.GetVersion()
 	}
-	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
+	next := &served{revision: revision, bindings: len(bindings), table: table, audit: m.GetAuditMode(), scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
 	w.serve(versions, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {

@@ -75,7 +75,7 @@ func newDoor(t *testing.T) *door {
 	if d.trust, err = mint.New(); err != nil {
 		t.Fatal(err)
 	}
-	d.worker = &worker{log: log, heard: make(chan struct{}), leases: material.NewCache(leasing{key}, key, log), events: audit.New(nil, 100, log)}
+	d.worker = &worker{log: log, heard: make(chan struct{}), leases: material.NewCache(leasing{key}, key, log), events: audit.New(audit.Config{Capacity: 100, Journal: make([]byte, audit.JournalSize(100)), Log: log})}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.trust.CertificatePEM())
 	server := proxy.New(proxy.Config{

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/control/api"
+	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/proxy"
 	"sallyport/sidecar/strict"
@@ -124,9 +125,21 @@ func (w *worker) opened(x *proxy.Exchange) error {
 	return nil
 }
 
+// intend records that a request goes out with a credential, before it does.
+func (w *worker) intend(ctx context.Context, x *proxy.Exchange) error {
+	intent, err := w.events.Intend(ctx, w.served.Load().audit, eventOf(x))
+	x.Intent = intent
+	return err
+}
+
 // record puts a request's event in the place that the plan reserved, if a
 // credential was to be used. Others find one or are dropped.
 func (w *worker) record(x *proxy.Exchange) {
+	if intent, ok := x.Intent.(*audit.Intent); ok {
+		setOutcome(intent.Event, x)
+		w.events.Complete(intent)
+		return
+	}
 	if x.Credential != "" {
 		w.events.Record(eventOf(x))
 		return
@@ -142,17 +155,22 @@ func eventOf(x *proxy.Exchange) *api.Event {
 		duration, upstream durationpb.Duration
 	}{}
 	setTime(&e.time, x.Start)
-	setDuration(&e.duration, x.Duration)
-	setDuration(&e.upstream, x.Upstream)
 	e.Time, e.Event.Duration, e.Event.Upstream = &e.time, &e.duration, &e.upstream
 	e.RequestId = x.ID
 	e.Host, e.Port = x.Host, uint32(x.Port)
 	e.Method, e.Path, e.Protocol = x.Method, x.Path, x.Protocol
-	e.Decision, e.Reason, e.Status = x.Decision, x.Reason, uint32(x.Status)
 	e.CredentialId, e.Version, e.LeaseId = x.Credential, x.Version, x.Lease
+	setOutcome(&e.Event, x)
+	return &e.Event
+}
+
+// setOutcome fills in what is known when a request is over.
+func setOutcome(e *api.Event, x *proxy.Exchange) {
+	setDuration(e.Duration, x.Duration)
+	setDuration(e.Upstream, x.Upstream)
+	e.Decision, e.Reason, e.Status = x.Decision, x.Reason, uint32(x.Status)
 	e.RequestBytes, e.ResponseBytes = x.RequestBytes, x.ResponseBytes
 	e.Redactions = uint32(x.Redactions)
-	return &e.Event
 }
 
 func setTime(to *timestamppb.Timestamp, t time.Time) {

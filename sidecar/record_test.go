@@ -20,7 +20,7 @@ import (
 func TestFloodHidesNothing(t *testing.T) {
 	w := &worker{log: slog.New(slog.DiscardHandler)}
 	w.served.Store(nothing(nil))
-	w.events = audit.New(nil, auditCapacity, w.log)
+	w.events = audit.New(audit.Config{Capacity: auditCapacity, Journal: make([]byte, audit.JournalSize(auditCapacity)), Log: w.log})
 	w.metrics = newMetrics(w)
 	flow := &gate.Flow{Name: "pinned.example.com", Accepted: time.Now()}
 	for range 2 * auditCapacity {

@@ -56,6 +56,9 @@ type Config struct {
 	DNSPacket net.PacketConn
 	DNSStream net.Listener
 
+	AuditJournal []byte     // of AuditJournalSize; survives the worker
+	AuditLog     audit.File // survives the sidecar; nil for none
+
 	UpstreamCAs [][]byte     // PEM; trusted for upstreams beside the system's roots
 	ConnectTo   []string     // HOST1:PORT1:HOST2:PORT2, as curl's --connect-to
 	Metrics     net.Listener // nil for none
@@ -69,6 +72,9 @@ type Config struct {
 
 // auditCapacity bounds the events that wait for the control plane.
 const auditCapacity = 10_000
+
+// AuditJournalSize is the bytes of Config.AuditJournal.
+func AuditJournalSize() int { return audit.JournalSize(auditCapacity) }
 
 // worker is the parts, joined.
 type worker struct {
@@ -133,7 +139,10 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	id.Log = config.Log
 	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
-	w.events = audit.New(id.Client(), auditCapacity, config.Log)
+	w.events = audit.New(audit.Config{
+		Client: id.Client(), Capacity: auditCapacity, Journal: config.AuditJournal, Disk: config.AuditLog,
+		Owner: fmt.Sprintf("sallyport audit log v1: team %s, agent %s, sandbox %s\n", id.Team(), id.Agent(), id.Sandbox()), Log: config.Log,
+	})
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
 		OriginalDst: netsetup.OriginalDst,
@@ -151,6 +160,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Facts:     facts,
 		Plan:      w.plan,
 		Explain:   explain,
+		Intend:    w.intend,
 		Opened:    w.opened,
 		Malformed: w.malformedHTTP2,
 		Finish:    w.finish,

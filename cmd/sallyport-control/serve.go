@@ -27,17 +27,18 @@ import (
 const stopTimeout = 30 * time.Second
 
 type serveCmd struct {
-	DataDir       string  `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
-	Database      *string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
-	KEK           string  `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
-	AdminListen   string  `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
-	AdminCert     string  `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
-	AdminKey      string  `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
-	SidecarListen string  `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
-	SidecarURL    string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
-	MetricsListen string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
-	peopleFlags   `embed:""`
-	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
+	DataDir        string  `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
+	Database       *string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
+	KEK            string  `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
+	AdminListen    string  `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
+	AdminCert      string  `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
+	AdminKey       string  `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
+	SidecarListen  string  `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
+	SidecarURL     string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
+	MetricsListen  string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
+	peopleFlags    `embed:""`
+	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
+	LogLevel       string    `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
 
 // Run serves until ctx ends. What it opens it closes, in the reverse order.
@@ -173,6 +174,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
+	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, log) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })
 	cmd.announce(env.stdout, dir, l, sidecarURL, knownToken(ctx, p.store, dir), adminTLS != nil)
 	notifyReady(env.getenv, log)

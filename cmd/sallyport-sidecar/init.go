@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport/netsetup"
+	"sallyport/sidecar"
 	"sallyport/sidecar/supervise"
 )
 
@@ -22,6 +23,7 @@ type sandboxFlags struct {
 	UpstreamCA    []string `name:"upstream-ca" sep:"none" placeholder:"FILE" help:"PEM certificates to trust for upstreams, beside the system's. May be repeated."`
 	ConnectTo     []string `sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2" help:"Connect to HOST2:PORT2 for HOST1:PORT1, as in curl; the address may be a private one. May be repeated."`
 	MetricsListen string   `placeholder:"ADDRESS" help:"Serve Prometheus metrics here, outside the sandbox."`
+	AuditDir      string   `placeholder:"DIR" help:"Where the uses of credentials are written before they happen, for teams whose audit is durable. The agent never sees it. Give a disk that outlives the sandbox (/var/lib/sallyport/audit, or ~/.local/state/sallyport/audit where that can't be)."`
 	Hide          []string `sep:"none" placeholder:"PATH" help:"A file or directory that the agent must not see. May be repeated."`
 	Share         []string `sep:"none" placeholder:"PATH" help:"A file or directory in /tmp, /var/tmp or /run that the agent needs: the sandbox has its own, and sees only the working directory of the machine's. May be repeated."`
 	User          uint32   `default:"0" placeholder:"UID" help:"The agent's uid and gid inside its user namespace."`
@@ -83,6 +85,11 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 	if err != nil {
 		return err
 	}
+	record, err := openAuditLog(f.AuditDir, env.getenv, env.log)
+	if err != nil {
+		return err
+	}
+	defer record.close()
 	start := time.Now()
 	namespace, err := seal()
 	if err != nil {
@@ -114,6 +121,10 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 		return fmt.Errorf("tell the agent where its proxy is: %w", err)
 	}
 	config.Environ, config.Dir, config.User, config.Hide = os.Environ(), dir, f.User, f.Hide
+	config.Memory, config.Record = sidecar.AuditJournalSize(), record.file
+	if record.file != nil {
+		config.RecordDir, config.Hide = record.dir, append(config.Hide, record.dir)
+	}
 	config.Share = share
 	config.Log = env.log
 	return ended(supervise.Run(ctx, config))

@@ -47,10 +47,11 @@ type environment struct {
 type commands struct {
 	LogLevel slog.Level `default:"info" placeholder:"LEVEL" help:"Log from this level on: debug, info, warn or error."`
 
-	Init    initCmd    `cmd:"" help:"Run a command in a new sandbox, as process 1 of an image or as any program."`
-	Attach  attachCmd  `cmd:"" help:"Seal a network namespace that a runtime made, and serve it."`
-	Doctor  doctorCmd  `cmd:"" help:"Say what this machine allows, what is missing and which mode would be used."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Init     initCmd     `cmd:"" help:"Run a command in a new sandbox, as process 1 of an image or as any program."`
+	Attach   attachCmd   `cmd:"" help:"Seal a network namespace that a runtime made, and serve it."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what this machine allows, what is missing and which mode would be used."`
+	AuditLog auditLogCmd `cmd:"" help:"Print the uses of credentials that a sandbox could not report, from its file of --audit-dir."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 
 	Worker workerCmd `cmd:"" hidden:""`
 	Stage  stageCmd  `cmd:"" hidden:""`

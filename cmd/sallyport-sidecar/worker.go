@@ -45,14 +45,18 @@ func (*workerCmd) Run(ctx context.Context, env *environment) error {
 			return fmt.Errorf("read the worker's settings: %w", err)
 		}
 		config := sidecar.Config{
-			Control:     s.Control,
-			JoinToken:   w.Token,
-			State:       w.State,
-			UpstreamCAs: s.UpstreamCAs,
-			ConnectTo:   s.ConnectTo,
-			Version:     version(),
-			Log:         slog.New(slog.NewTextHandler(env.logs, &slog.HandlerOptions{Level: s.LogLevel})),
-			Ready:       w.Ready,
+			Control:      s.Control,
+			JoinToken:    w.Token,
+			State:        w.State,
+			UpstreamCAs:  s.UpstreamCAs,
+			ConnectTo:    s.ConnectTo,
+			AuditJournal: w.Memory,
+			Version:      version(),
+			Log:          slog.New(slog.NewTextHandler(env.logs, &slog.HandlerOptions{Level: s.LogLevel})),
+			Ready:        w.Ready,
+		}
+		if w.Record != nil {
+			config.AuditLog = auditFile{w.Record}
 		}
 		if err := listeners(w.Files, &config); err != nil {
 			return err

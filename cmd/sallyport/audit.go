@@ -12,7 +12,10 @@ import (
 )
 
 type auditCmd struct {
-	List auditListCmd `cmd:"" help:"List events, the newest first."`
+	List   auditListCmd   `cmd:"" help:"List events, the newest first."`
+	Tail   auditTailCmd   `cmd:"" help:"Print events as they are recorded."`
+	Export auditExportCmd `cmd:"" help:"Print events as lines of JSON, the oldest first."`
+	Verify auditVerifyCmd `cmd:"" help:"Verify that no event was changed, removed or moved."`
 }
 
 type auditListCmd struct {

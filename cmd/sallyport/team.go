@@ -9,6 +9,8 @@ import (
 type teamCmd struct {
 	Create teamCreateCmd `cmd:"" help:"Make a team."`
 	List   teamListCmd   `cmd:"" help:"List the teams your token may see."`
+	Show   teamShowCmd   `cmd:"" help:"Show the team and its settings."`
+	Set    teamSetCmd    `cmd:"" help:"Change the team's settings, in running sandboxes too."`
 }
 
 type teamCreateCmd struct {

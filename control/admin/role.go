@@ -10,6 +10,8 @@ var leastRoles = map[string]control.Role{
 
 	"list-teams":  control.RoleViewer, // of a token that is for one team, only that
 	"create-team": control.RoleOwner,
+	"get-team":    control.RoleViewer,
+	"update-team": control.RoleAdmin,
 
 	"list-vaults":  control.RoleViewer,
 	"create-vault": control.RoleAdmin,
@@ -37,7 +39,9 @@ var leastRoles = map[string]control.Role{
 	"get-sandbox":    control.RoleViewer,
 	"delete-sandbox": control.RoleMember,
 
-	"list-events": control.RoleViewer,
+	"list-events":   control.RoleViewer,
+	"follow-events": control.RoleViewer,
+	"verify-events": control.RoleViewer,
 
 	"get-login":          control.RoleViewer, // open to all
 	"start-device-login": control.RoleViewer, // open to all

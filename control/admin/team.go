@@ -35,6 +35,15 @@ func (s *Server) teamRoutes(api huma.API) {
 	routeBody(s, api, huma.Operation{
 		OperationID: "create-team", Method: http.MethodPost, Path: "/v1/teams", Summary: "Make a team",
 	}, s.createTeam)
+	route(s, api, huma.Operation{
+		OperationID: "get-team", Method: http.MethodGet, Path: "/v1/teams/{team}", Summary: "A team",
+	}, func(ctx context.Context, _ *TeamPath) (*answer[control.Team], error) {
+		return one(teamOf(ctx), nil)
+	})
+	routeBody(s, api, huma.Operation{
+		OperationID: "update-team", Method: http.MethodPatch, Path: "/v1/teams/{team}",
+		Summary: "Change a team's settings, in running sandboxes too",
+	}, s.updateTeam)
 }
 
 func (s *Server) listTeams(ctx context.Context, in *PageQuery) (*answer[list[control.Team]], error) {
@@ -54,4 +63,18 @@ func (s *Server) createTeam(ctx context.Context, _ *struct{}, body *named) (*ans
 		return nil, err
 	}
 	return one(s.Store.CreateTeam(ctx, body.Name, act(ctx, "team.create", body.Name)))
+}
+
+// teamSettings are what of a team can be changed.
+type teamSettings struct {
+	Audit control.AuditMode `json:"audit" enum:"best_effort,durable,strict" doc:"Where the intent to use a credential must be before a request goes out"`
+}
+
+func (s *Server) updateTeam(ctx context.Context, _ *TeamPath, body *teamSettings) (*answer[control.Team], error) {
+	team := teamOf(ctx)
+	if _, err := s.Store.SetTeamAudit(ctx, team.ID, body.Audit, act(ctx, "team.audit", string(body.Audit))); err != nil {
+		return nil, err
+	}
+	team.Audit = body.Audit
+	return one(team, nil)
 }

@@ -31,6 +31,8 @@ var meetings = map[string]meeting{
 
 	"list-teams":  {nil, 200},
 	"create-team": {map[string]any{"name": canary + "team"}, 403},
+	"get-team":    {nil, 200},
+	"update-team": {map[string]any{"audit": "durable"}, 200},
 
 	"list-vaults":  {nil, 200},
 	"create-vault": {map[string]any{"name": canary + "vault"}, 201}, // no conflict, or one could ask for names
@@ -58,7 +60,9 @@ var meetings = map[string]meeting{
 	"get-sandbox":    {nil, 404},
 	"delete-sandbox": {nil, 404},
 
-	"list-events": {nil, 200},
+	"list-events":   {nil, 200},
+	"follow-events": {nil, 200},
+	"verify-events": {nil, 200},
 
 	"list-sessions":  {nil, 200},
 	"delete-session": {nil, 404},

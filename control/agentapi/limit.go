@@ -34,8 +34,9 @@ var paces = map[string]pace{
 	api.SidecarServiceRenewProcedure: {0.1, 10},
 	// Once, and again with a growing pause when the connection is lost.
 	api.SidecarServiceWatchProcedure: {1, 20},
-	// Once a second, or as often as a batch of 500 events is full.
-	api.SidecarServiceReportProcedure: {50, 100},
+	// Once a second, or as often as a batch of 500 events is full; of a team whose
+	// audit is strict one after another, as long as there are requests.
+	api.SidecarServiceReportProcedure: {1000, 2000},
 }
 
 // eventPace is twice what a worker does on one core (10,000 requests a second), and at

@@ -42,6 +42,12 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	return w.run(ctx, applied, failed, time.Until(p.cert.NotAfter))
 }
 
+var auditModes = map[control.AuditMode]api.AuditMode{
+	control.AuditBestEffort: api.AuditMode_AUDIT_MODE_BEST_EFFORT,
+	control.AuditDurable:    api.AuditMode_AUDIT_MODE_DURABLE,
+	control.AuditStrict:     api.AuditMode_AUDIT_MODE_STRICT,
+}
+
 // watch is one stream.
 type watch struct {
 	server       *Server
@@ -132,6 +138,7 @@ func (w *watch) push(ctx context.Context, told change) error {
 		Destinations: w.server.destinations,
 		OutageGrace:  w.server.grace,
 		Policy:       policy.Wire(snapshot.Policy),
+		AuditMode:    auditModes[snapshot.Audit],
 	}
 	for _, c := range snapshot.Credentials {
 		message.Bindings = append(message.Bindings, w.server.binding(c))

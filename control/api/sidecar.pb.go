@@ -28,6 +28,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AuditMode is where the intent to use a credential must be before bytes leave.
+type AuditMode int32
+
+const (
+	AuditMode_AUDIT_MODE_UNSPECIFIED AuditMode = 0 // as best_effort
+	AuditMode_AUDIT_MODE_BEST_EFFORT AuditMode = 1 // in memory that outlives the worker
+	AuditMode_AUDIT_MODE_DURABLE     AuditMode = 2 // on a disk
+	AuditMode_AUDIT_MODE_STRICT      AuditMode = 3 // with the control plane
+)
+
+// Enum value maps for AuditMode.
+var (
+	AuditMode_name = map[int32]string{
+		0: "AUDIT_MODE_UNSPECIFIED",
+		1: "AUDIT_MODE_BEST_EFFORT",
+		2: "AUDIT_MODE_DURABLE",
+		3: "AUDIT_MODE_STRICT",
+	}
+	AuditMode_value = map[string]int32{
+		"AUDIT_MODE_UNSPECIFIED": 0,
+		"AUDIT_MODE_BEST_EFFORT": 1,
+		"AUDIT_MODE_DURABLE":     2,
+		"AUDIT_MODE_STRICT":      3,
+	}
+)
+
+func (x AuditMode) Enum() *AuditMode {
+	p := new(AuditMode)
+	*p = x
+	return p
+}
+
+func (x AuditMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuditMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_proto_enumTypes[0].Descriptor()
+}
+
+func (AuditMode) Type() protoreflect.EnumType {
+	return &file_sidecar_proto_enumTypes[0]
+}
+
+func (x AuditMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuditMode.Descriptor instead.
+func (AuditMode) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{0}
+}
+
 // What happens where no credential is bound.
 type Action int32
 
@@ -65,11 +118,11 @@ func (x Action) String() string {
 }
 
 func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_proto_enumTypes[0].Descriptor()
+	return file_sidecar_proto_enumTypes[1].Descriptor()
 }
 
 func (Action) Type() protoreflect.EnumType {
-	return &file_sidecar_proto_enumTypes[0]
+	return &file_sidecar_proto_enumTypes[1]
 }
 
 func (x Action) Number() protoreflect.EnumNumber {
@@ -78,7 +131,7 @@ func (x Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Action.Descriptor instead.
 func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{0}
+	return file_sidecar_proto_rawDescGZIP(), []int{1}
 }
 
 // What happens to a placeholder found where no credential is injected.
@@ -118,11 +171,11 @@ func (x Stray) String() string {
 }
 
 func (Stray) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_proto_enumTypes[1].Descriptor()
+	return file_sidecar_proto_enumTypes[2].Descriptor()
 }
 
 func (Stray) Type() protoreflect.EnumType {
-	return &file_sidecar_proto_enumTypes[1]
+	return &file_sidecar_proto_enumTypes[2]
 }
 
 func (x Stray) Number() protoreflect.EnumNumber {
@@ -131,7 +184,7 @@ func (x Stray) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Stray.Descriptor instead.
 func (Stray) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{1}
+	return file_sidecar_proto_rawDescGZIP(), []int{2}
 }
 
 // What becomes of the new secrets that a service hands out.
@@ -174,11 +227,11 @@ func (x MintAction) String() string {
 }
 
 func (MintAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_proto_enumTypes[2].Descriptor()
+	return file_sidecar_proto_enumTypes[3].Descriptor()
 }
 
 func (MintAction) Type() protoreflect.EnumType {
-	return &file_sidecar_proto_enumTypes[2]
+	return &file_sidecar_proto_enumTypes[3]
 }
 
 func (x MintAction) Number() protoreflect.EnumNumber {
@@ -187,7 +240,7 @@ func (x MintAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MintAction.Descriptor instead.
 func (MintAction) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{2}
+	return file_sidecar_proto_rawDescGZIP(), []int{3}
 }
 
 type EnrollRequest struct {
@@ -534,6 +587,7 @@ type WatchResponse struct {
 	// How long bindings may serve while the control plane can't be reached.
 	OutageGrace   *durationpb.Duration `protobuf:"bytes,4,opt,name=outage_grace,json=outageGrace,proto3" json:"outage_grace,omitempty"`
 	Policy        *Policy              `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	AuditMode     AuditMode            `protobuf:"varint,20,opt,name=audit_mode,json=auditMode,proto3,enum=sallyport.sidecar.v1.AuditMode" json:"audit_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -601,6 +655,13 @@ func (x *WatchResponse) GetPolicy() *Policy {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *WatchResponse) GetAuditMode() AuditMode {
+	if x != nil {
+		return x.AuditMode
+	}
+	return AuditMode_AUDIT_MODE_UNSPECIFIED
 }
 
 // Policy is what an agent may reach beside its credentials' hosts. The first
@@ -1684,7 +1745,7 @@ type Event struct {
 	Method        string                 `protobuf:"bytes,6,opt,name=method,proto3" json:"method,omitempty"`
 	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`         // without its query; masked where a path rule injected into it
 	Decision      string                 `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"` // inject | inspect | passthrough | refuse
-	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`     // error code of a refusal
+	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`     // error code of a refusal; "intent", "outcome_unknown"
 	Status        uint32                 `protobuf:"varint,10,opt,name=status,proto3" json:"status,omitempty"`
 	CredentialId  string                 `protobuf:"bytes,11,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
 	Version       uint64                 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
@@ -2125,13 +2186,15 @@ const file_sidecar_proto_rawDesc = "" +
 	"\rRenewResponse\x12C\n" +
 	"\vcertificate\x18\x01 \x01(\v2!.sallyport.sidecar.v1.CertificateR\vcertificate\"9\n" +
 	"\fWatchRequest\x12)\n" +
-	"\x10applied_revision\x18\x01 \x01(\x04R\x0fappliedRevision\"\xa1\x02\n" +
+	"\x10applied_revision\x18\x01 \x01(\x04R\x0fappliedRevision\"\xe1\x02\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x129\n" +
 	"\bbindings\x18\x02 \x03(\v2\x1d.sallyport.sidecar.v1.BindingR\bbindings\x12E\n" +
 	"\fdestinations\x18\x03 \x03(\v2!.sallyport.sidecar.v1.DestinationR\fdestinations\x12<\n" +
 	"\foutage_grace\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\voutageGrace\x124\n" +
-	"\x06policy\x18\x05 \x01(\v2\x1c.sallyport.sidecar.v1.PolicyR\x06policy\"x\n" +
+	"\x06policy\x18\x05 \x01(\v2\x1c.sallyport.sidecar.v1.PolicyR\x06policy\x12>\n" +
+	"\n" +
+	"audit_mode\x18\x14 \x01(\x0e2\x1f.sallyport.sidecar.v1.AuditModeR\tauditMode\"x\n" +
 	"\x06Policy\x126\n" +
 	"\adefault\x18\x01 \x01(\x0e2\x1c.sallyport.sidecar.v1.ActionR\adefault\x126\n" +
 	"\x05rules\x18\x02 \x03(\v2 .sallyport.sidecar.v1.PolicyRuleR\x05rules\"\x9e\x01\n" +
@@ -2247,7 +2310,12 @@ const file_sidecar_proto_rawDesc = "" +
 	"\n" +
 	"redactions\x18\x12 \x01(\rR\n" +
 	"redactions\x12\x1a\n" +
-	"\bprotocol\x18\x13 \x01(\tR\bprotocol*]\n" +
+	"\bprotocol\x18\x13 \x01(\tR\bprotocol*r\n" +
+	"\tAuditMode\x12\x1a\n" +
+	"\x16AUDIT_MODE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16AUDIT_MODE_BEST_EFFORT\x10\x01\x12\x16\n" +
+	"\x12AUDIT_MODE_DURABLE\x10\x02\x12\x15\n" +
+	"\x11AUDIT_MODE_STRICT\x10\x03*]\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eACTION_INSPECT\x10\x01\x12\x16\n" +
@@ -2285,88 +2353,90 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 	return file_sidecar_proto_rawDescData
 }
 
-var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_sidecar_proto_goTypes = []any{
-	(Action)(0),                   // 0: sallyport.sidecar.v1.Action
-	(Stray)(0),                    // 1: sallyport.sidecar.v1.Stray
-	(MintAction)(0),               // 2: sallyport.sidecar.v1.MintAction
-	(*EnrollRequest)(nil),         // 3: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 4: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 5: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 6: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 7: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 8: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 9: sallyport.sidecar.v1.WatchResponse
-	(*Policy)(nil),                // 10: sallyport.sidecar.v1.Policy
-	(*PolicyRule)(nil),            // 11: sallyport.sidecar.v1.PolicyRule
-	(*Destination)(nil),           // 12: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 13: sallyport.sidecar.v1.Binding
-	(*Mint)(nil),                  // 14: sallyport.sidecar.v1.Mint
-	(*MintPlace)(nil),             // 15: sallyport.sidecar.v1.MintPlace
-	(*Rule)(nil),                  // 16: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 17: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 18: sallyport.sidecar.v1.FetchResponse
-	(*CaptureRequest)(nil),        // 19: sallyport.sidecar.v1.CaptureRequest
-	(*NewSecret)(nil),             // 20: sallyport.sidecar.v1.NewSecret
-	(*CaptureResponse)(nil),       // 21: sallyport.sidecar.v1.CaptureResponse
-	(*ReportRequest)(nil),         // 22: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 23: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 24: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 25: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 26: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 27: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Cookie)(nil),           // 28: sallyport.sidecar.v1.Rule.Cookie
-	(*Rule_Basic)(nil),            // 29: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(AuditMode)(0),                // 0: sallyport.sidecar.v1.AuditMode
+	(Action)(0),                   // 1: sallyport.sidecar.v1.Action
+	(Stray)(0),                    // 2: sallyport.sidecar.v1.Stray
+	(MintAction)(0),               // 3: sallyport.sidecar.v1.MintAction
+	(*EnrollRequest)(nil),         // 4: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),           // 5: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),        // 6: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),          // 7: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),         // 8: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),          // 9: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),         // 10: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                // 11: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),            // 12: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),           // 13: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),               // 14: sallyport.sidecar.v1.Binding
+	(*Mint)(nil),                  // 15: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),             // 16: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                  // 17: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),          // 18: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),         // 19: sallyport.sidecar.v1.FetchResponse
+	(*CaptureRequest)(nil),        // 20: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),             // 21: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),       // 22: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),         // 23: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),        // 24: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                 // 25: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),           // 26: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),            // 27: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),             // 28: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),           // 29: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),            // 30: sallyport.sidecar.v1.Rule.Basic
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
-	4,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	4,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	13, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
-	12, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	30, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
-	10, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
-	0,  // 6: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
-	11, // 7: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
-	0,  // 8: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
-	1,  // 9: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
-	16, // 10: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
-	1,  // 11: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
-	14, // 12: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
-	2,  // 13: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
-	15, // 14: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
-	25, // 15: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
-	26, // 16: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
-	27, // 17: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
-	29, // 18: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
-	28, // 19: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
-	31, // 20: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	31, // 21: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	20, // 22: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
-	30, // 23: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
-	24, // 24: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	31, // 25: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	30, // 26: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	30, // 27: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	3,  // 28: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	6,  // 29: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	8,  // 30: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	17, // 31: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	19, // 32: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
-	22, // 33: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	5,  // 34: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	7,  // 35: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	9,  // 36: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	18, // 37: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	21, // 38: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
-	23, // 39: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	34, // [34:40] is the sub-list for method output_type
-	28, // [28:34] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	5,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	5,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	14, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
+	13, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
+	31, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	11, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
+	0,  // 6: sallyport.sidecar.v1.WatchResponse.audit_mode:type_name -> sallyport.sidecar.v1.AuditMode
+	1,  // 7: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
+	12, // 8: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
+	1,  // 9: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
+	2,  // 10: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
+	17, // 11: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
+	2,  // 12: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
+	15, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
+	3,  // 14: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
+	16, // 15: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
+	26, // 16: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
+	27, // 17: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
+	28, // 18: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
+	30, // 19: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
+	29, // 20: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
+	32, // 21: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	32, // 22: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	21, // 23: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	31, // 24: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	25, // 25: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	32, // 26: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	31, // 27: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	31, // 28: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	4,  // 29: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	7,  // 30: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	9,  // 31: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	18, // 32: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	20, // 33: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	23, // 34: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	6,  // 35: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	8,  // 36: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	10, // 37: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	19, // 38: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	22, // 39: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	24, // 40: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	35, // [35:41] is the sub-list for method output_type
+	29, // [29:35] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -2391,7 +2461,7 @@ func file_sidecar_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,

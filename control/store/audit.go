@@ -2,15 +2,12 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"sallyport/control"
 )
@@ -80,9 +77,6 @@ func lockHead(ctx context.Context, tx pgx.Tx, teamID string) (head, error) {
 		`select team_id, position, hash, clock_timestamp() from audit_heads where team_id = $1 for update`, teamID)
 }
 
-// errStored is that of an event whose sandbox reported its sequence number before.
-var errStored = errors.New("an event with this sequence number is stored")
-
 // append puts records at the end of the chain, which tx has locked. It fills in
 // what places them there.
 func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
@@ -102,50 +96,10 @@ func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
 		h.Position, h.Hash = r.ID, r.Hash
 		rows.add(r)
 	}
-	var pg *pgconn.PgError
 	_, err := tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
-	if errors.As(err, &pg) && pg.Code == uniqueViolation && pg.ConstraintName == "audit_events_sequence" {
-		return errStored
-	}
 	if err != nil {
 		return interpret(err, "store events", "such team")
 	}
 	_, err = tx.Exec(ctx, `update audit_heads set position = $2, hash = $3 where team_id = $1`, h.TeamID, h.Position, h.Hash)
 	return interpret(err, "store events", "such team")
-}
-
-// VerifyChain reads a team's events again and reports the first that is not as
-// it was written, or is missing. teamID "" is the installation itself.
-func (s *Store) VerifyChain(ctx context.Context, teamID string) error {
-	return s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
-		end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[head],
-			`select team_id, position, hash, now() from audit_heads where team_id = $1`, orInstallation(teamID))
-		if err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, eventRows+`where team_id = $1 order by position`, end.TeamID)
-		if err != nil {
-			return interpret(err, "read events", "such team")
-		}
-		defer rows.Close()
-		last := record{Hash: make([]byte, 32)}
-		var digest digester
-		for rows.Next() {
-			r, err := scanRecord(rows)
-			if err != nil {
-				return interpret(err, "read events", "such team")
-			}
-			if !r.follows(last, &digest) {
-				return fmt.Errorf("the audit chain is broken at event %d: it, or an event before it, was changed or removed", last.ID+1)
-			}
-			last = r
-		}
-		if err := rows.Err(); err != nil {
-			return interpret(err, "read events", "such team")
-		}
-		if last.ID != end.Position || string(last.Hash) != string(end.Hash) {
-			return fmt.Errorf("the audit chain is broken after event %d: it should reach event %d", last.ID, end.Position)
-		}
-		return nil
-	})
 }

@@ -12,6 +12,7 @@ import (
 // at one revision of the team: read at once, since a change concerns them all.
 type Fleet struct {
 	revision int64
+	audit    control.AuditMode
 	members  map[string]member // by sandbox
 	policies map[string]control.Policy
 	pinned   map[string][]control.Credential // by agent; shared by its sandboxes
@@ -32,9 +33,9 @@ func (s *Store) Fleet(ctx context.Context, teamID, replica string) (*Fleet, erro
 		pinned: make(map[string][]control.Credential), captured: make(map[string][]control.Credential),
 	}
 	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) (err error) {
-		f.revision, err = one(ctx, tx, "such team", pgx.RowTo[int64], `select revision from teams where id = $1`, teamID)
+		err = tx.QueryRow(ctx, `select revision, audit from teams where id = $1`, teamID).Scan(&f.revision, &f.audit)
 		if err != nil {
-			return err
+			return interpret(err, "read the team", "such team")
 		}
 		if err := f.readMembers(ctx, tx, teamID, replica); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (f *Fleet) Snapshot(sandboxID string) (Snapshot, bool) {
 	if !found {
 		return Snapshot{}, false
 	}
-	snapshot := Snapshot{Revision: f.revision, State: m.state, Session: m.session, Policy: f.policies[m.agent]}
+	snapshot := Snapshot{Revision: f.revision, State: m.state, Session: m.session, Policy: f.policies[m.agent], Audit: f.audit}
 	if m.state == control.SandboxEnrolled {
 		pinned, captured := f.pinned[m.agent], f.captured[sandboxID]
 		snapshot.Credentials = append(pinned[:len(pinned):len(pinned)], captured...)

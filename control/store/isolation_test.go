@@ -73,6 +73,7 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 	got(f.CreateToken(t.Context(), "", control.Token{Name: "root", Role: control.RoleOwner}, hash("root"), testAct()))(t)
 	got(f.CreateSession(t.Context(), control.Person{Issuer: "i", Subject: "s", Email: "e", Grants: []control.Grant{}}, hash("session"), time.Hour, time.Hour, testAct()))(t)
 	got(f.SetMetaIfAbsent(t.Context(), "ca", []byte("value")))(t)
+	got(f.pool.Exec(t.Context(), `insert into audit_checkpoints (team_id, position, hash) select id, 1, sha256(id::text::bytea) from teams`))(t)
 
 	// Tables that no team may see a row of, and who may.
 	others := map[string]string{"meta": installation, "sessions": installation, "goose_db_version": "", "audit_events": "",
@@ -83,7 +84,11 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 				t.Errorf("a session without a team sees %d rows", len(rows))
 			}
 			own, theirs := f.seen(f.Team.ID, relation), f.seen(victim.Team.ID, relation)
-			if scope, found := others[relation]; found {
+			scope, found := others[relation]
+			if strings.HasPrefix(relation, "audit_events_") { // a part of audit_events
+				found = true
+			}
+			if found {
 				if len(own)+len(theirs) > 0 || scope != "" && len(f.seen(scope, relation)) == 0 {
 					t.Errorf("teams see %d and %d rows", len(own), len(theirs))
 				}

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,17 +51,11 @@ func (s *Store) AppendEvents(ctx context.Context, teamID, sandboxID, session str
 	if len(reports) == 0 {
 		return s.highestSequence(ctx, teamID, sandboxID, session)
 	}
-	// A batch is seldom sent twice, so the index that refuses it is what finds that out.
-	err = s.appendReports(ctx, teamID, sandboxID, session, reports, false)
-	if errors.Is(err, errStored) {
-		err = s.appendReports(ctx, teamID, sandboxID, session, reports, true)
-	}
-	return acknowledged, err
+	return acknowledged, s.appendReports(ctx, teamID, sandboxID, session, reports)
 }
 
-// appendReports stores reports in one transaction, but for those that are stored
-// already if again is set. If it is not, it is errStored when there are such.
-func (s *Store) appendReports(ctx context.Context, teamID, sandboxID, session string, reports []Report, again bool) error {
+// appendReports stores reports in one transaction, but for those that are stored already.
+func (s *Store) appendReports(ctx context.Context, teamID, sandboxID, session string, reports []Report) error {
 	return s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
 		who, err := reporterOf(ctx, tx, teamID, sandboxID, session)
 		if err != nil {
@@ -75,11 +69,9 @@ func (s *Store) appendReports(ctx context.Context, teamID, sandboxID, session st
 		if err != nil {
 			return err
 		}
-		known := make(map[int64]string)
-		if again {
-			if known, err = knownRequests(ctx, tx, sandboxID, reports); err != nil {
-				return err
-			}
+		known, err := knownRequests(ctx, tx, sandboxID, reports)
+		if err != nil {
+			return err
 		}
 		fresh, err := who.records(sandboxID, reports, known, names)
 		if err != nil {
@@ -193,19 +185,25 @@ func (s *Store) highestSequence(ctx context.Context, teamID, sandboxID, session 
 }
 
 // knownRequests gives the request ids of those reports that are stored, by
-// sequence number.
+// sequence number. A batch is seldom sent twice, so whether any is comes first.
 func knownRequests(ctx context.Context, tx pgx.Tx, sandboxID string, reports []Report) (map[int64]string, error) {
+	known := make(map[int64]string)
 	sequences := make([]int64, len(reports))
 	for i, r := range reports {
 		sequences[i] = int64(r.Sequence)
 	}
 	// Planned anew each time: a plan made when there were few events would read all of them.
+	some, err := one(ctx, tx, "such events", pgx.RowTo[bool], `
+		select exists (select from audit_log where sandbox = $1 and sequence > 0 and sequence between $2 and $3)`,
+		pgx.QueryExecModeDescribeExec, sandboxID, slices.Min(sequences), slices.Max(sequences))
+	if err != nil || !some {
+		return known, err
+	}
 	rows, err := tx.Query(ctx, `select sequence, request_id from audit_log where sandbox = $1 and sequence > 0 and sequence = any($2)`,
 		pgx.QueryExecModeDescribeExec, sandboxID, sequences)
 	if err != nil {
 		return nil, interpret(err, "read the sandbox's events", "such sandbox")
 	}
-	known := make(map[int64]string)
 	var sequence int64
 	var request string
 	_, err = pgx.ForEachRow(rows, []any{&sequence, &request}, func() error {

@@ -15,6 +15,7 @@ type Snapshot struct {
 	Session     Session              // of the sandbox's only stream
 	Credentials []control.Credential // by vault and name, those it captured last; empty unless State is enrolled
 	Policy      control.Policy
+	Audit       control.AuditMode
 }
 
 // Snapshot is CodeNotFound for a sandbox that is gone with its agent: treat it as revoked.
@@ -23,9 +24,9 @@ func (s *Store) Snapshot(ctx context.Context, teamID, sandboxID string) (Snapsho
 	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
 		var agentID string
 		err := tx.QueryRow(ctx, `
-			select t.revision, s.state, s.session, s.agent_id, a.policy
+			select t.revision, s.state, s.session, s.agent_id, a.policy, t.audit
 			from sandboxes s join teams t on t.id = s.team_id join agents a on a.id = s.agent_id where s.team_id = $1 and s.id = $2`,
-			teamID, sandboxID).Scan(&snap.Revision, &snap.State, &snap.Session, &agentID, &snap.Policy)
+			teamID, sandboxID).Scan(&snap.Revision, &snap.State, &snap.Session, &agentID, &snap.Policy, &snap.Audit)
 		if err != nil {
 			return interpret(err, "read the sandbox", "such sandbox")
 		}

@@ -29,7 +29,8 @@ import (
 type Store struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
-	reports chan struct{} // holds one for each batch of events being stored
+	reports chan struct{}   // holds one for each batch of events being stored
+	owner   *pgx.ConnConfig // of connections as the tables' owner
 }
 
 // maxConns is how many connections there are if the URL does not say it with
@@ -55,6 +56,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	if err := migrate(ctx, *config.ConnConfig.Copy()); err != nil {
 		return nil, err
 	}
+	owner := config.ConnConfig.Copy()
 	config.ConnConfig.RuntimeParams["role"] = appRole
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -67,7 +69,12 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// Batches of one team wait for each other, holding a connection each. Three of
 	// four connections are out of their reach.
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
-	return &Store{pool: pool, log: log, reports: reports}, nil
+	s := &Store{pool: pool, log: log, reports: reports, owner: owner}
+	if err := s.keepMonths(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // refuseBypass is an error if row-level security would not hold for us.

@@ -9,13 +9,15 @@ import (
 	"sallyport/control"
 )
 
+const teamColumns = "id, name, created_at, audit"
+
 // CreateTeam makes a team, whose first event is act.
 func (s *Store) CreateTeam(ctx context.Context, name string, act control.Event) (control.Team, error) {
 	var team control.Team
 	id := NewID()
 	err := s.inTx(ctx, "begin", id, func(tx pgx.Tx) (err error) {
 		team, err = one(ctx, tx, fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
-			`insert into teams (id, name) values ($1, $2) returning id, name, created_at`, id, name)
+			`insert into teams (id, name) values ($1, $2) returning `+teamColumns, id, name)
 		if err != nil {
 			return err
 		}
@@ -30,7 +32,7 @@ func (s *Store) CreateTeam(ctx context.Context, name string, act control.Event) 
 // Team gives the team of that name.
 func (s *Store) Team(ctx context.Context, name string) (control.Team, error) {
 	return one(ctx, s.in(installation), fmt.Sprintf("team %q", name), pgx.RowToStructByPos[control.Team],
-		`select id, name, created_at from teams where name = $1`, name)
+		`select `+teamColumns+` from teams where name = $1`, name)
 }
 
 // TeamsNamed lists those of the names that there are, by name.
@@ -44,7 +46,16 @@ func (s *Store) TeamsNamed(ctx context.Context, names []string, page Page) (team
 // Teams lists by name.
 func (s *Store) Teams(ctx context.Context, page Page) (teams []control.Team, next string, err error) {
 	teams, err = all(ctx, s.in(installation), "teams", pgx.RowToStructByPos[control.Team],
-		`select id, name, created_at from teams where name > $1 order by name limit $2`, page.After, page.limit())
+		`select `+teamColumns+` from teams where name > $1 order by name limit $2`, page.After, page.limit())
 	teams, next = cut(page, teams, func(t control.Team) string { return t.Name })
 	return teams, next, err
+}
+
+// SetTeamAudit changes the team's audit mode, in running sandboxes too, and gives
+// the revision that has it.
+func (s *Store) SetTeamAudit(ctx context.Context, teamID string, mode control.AuditMode, act control.Event) (revision int64, err error) {
+	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `update teams set audit = $2 where id = $1`, teamID, mode)
+		return must(tag, err, "change the team's audit mode", "such team")
+	})
 }

@@ -41,7 +41,9 @@ func TestDrain(t *testing.T) {
 		name string
 		run  func(*drain, *testing.T)
 	}{
-		{"the worker is killed", (*drain).workerKilled},
+		{"the worker is killed", func(d *drain, t *testing.T) { d.workerKilled(t, "best_effort") }},
+		{"the worker is killed, audit is durable", func(d *drain, t *testing.T) { d.workerKilled(t, "durable") }},
+		{"the worker is killed, audit is strict", func(d *drain, t *testing.T) { d.workerKilled(t, "strict") }},
 		{"the control plane is killed", (*drain).controlKilled},
 		{"the database is killed", (*drain).databaseKilled},
 		{"the sandbox is revoked", (*drain).revoked},
@@ -125,7 +127,10 @@ func parse(line string) loaded {
 	return l
 }
 
-func (d *drain) workerKilled(t *testing.T) {
+// workerKilled loses no event: what was perhaps sent is told as such.
+func (d *drain) workerKilled(t *testing.T, audit string) {
+	d.w.CLI("team", "set", "--audit", audit)
+	defer d.w.CLI("team", "set", "--audit", "best_effort")
 	d.u.forget()
 	p := d.load(time.Millisecond)
 	sandbox := d.sandbox(t)
@@ -152,9 +157,15 @@ func (d *drain) workerKilled(t *testing.T) {
 	}
 	p.Stop()
 	slices.Sort(gaps)
-	// Whatever a worker had not reported died with it; what it was given is recorded.
 	injected, lost := d.recorded(t, sandbox)
-	t.Logf("%d kills: the longest wait for an answer was %d ms at the median, %d at most; of %d requests with the credential %d have no event", n, gaps[n/2], gaps[n-1], injected, lost)
+	if lost > 0 {
+		t.Errorf("of %d requests with the credential %d have no event", injected, lost)
+	}
+	unknown := strings.TrimSpace(d.sql(t, `select count(*) from audit_events where sandbox = '`+sandbox+`' and reason = 'outcome_unknown'`))
+	if twice := strings.TrimSpace(d.sql(t, `select count(*) - count(distinct request_id) from audit_events where kind = 'request' and decision = 'inject' and reason <> 'intent' and sandbox = '`+sandbox+`'`)); twice != "0" {
+		t.Errorf("%s requests have two events", twice)
+	}
+	t.Logf("%d kills: the longest wait for an answer was %d ms at the median, %d at most; each of %d requests with the credential has an event, %s of unknown outcome", n, gaps[n/2], gaps[n-1], injected, unknown)
 }
 
 // recorded counts what came upstream with the credential, and how much of it has no

@@ -2,6 +2,11 @@
 // batches until they are acknowledged. Who needs a place in a full one waits a
 // little; nothing else does. What needs none, such as a refusal, has only half of
 // it, so that a flood of those hides nothing that was sent anywhere.
+//
+// The use of a credential is written down before any byte of the request leaves, as
+// an intent, in memory that outlives the worker; what comes of it is written beside
+// it. A team may want more: the intent on a disk (durable), or with the control plane
+// (strict).
 package audit
 
 import (
@@ -15,6 +20,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"sallyport/control/api"
@@ -48,17 +54,27 @@ type Reporter interface {
 type Queue struct {
 	client Reporter
 	log    *slog.Logger
-	filled chan struct{}       // there is something to report, or a batch is full
+	disk   *disk               // nil for none
+	filled chan struct{}       // there is something to report, a batch is full, or somebody waits
 	batch  int                 // events to send at once, at most; Run's own
 	places *semaphore.Weighted // of events, here or to come; given in turn
 	taken  atomic.Int64        // places
 	most   int64               // places taken while Add takes one
 
-	mu     sync.Mutex
-	events []*api.Event
-	next   uint64 // sequence number
-	stats  Stats
-	warned time.Time // of events dropped
+	mu      sync.Mutex
+	journal *journal
+	events  []entry
+	next    uint64 // sequence number
+	urgent  int    // events that somebody waits for
+	stats   Stats
+	warned  time.Time // of events dropped
+}
+
+// entry is an event that waits, with its slot of the journal.
+type entry struct {
+	event  *api.Event
+	slot   uint32
+	stored chan<- error // takes what became of it; nil if nobody waits
 }
 
 // Stats counts a Queue's events.
@@ -70,11 +86,52 @@ type Stats struct {
 	Rejected uint64 // dropped: the control plane called them invalid
 }
 
-// New makes a Queue of at most capacity events, half of them from Add.
-func New(client Reporter, capacity int, log *slog.Logger) *Queue {
-	return &Queue{
-		client: client, log: log, places: semaphore.NewWeighted(int64(capacity)),
-		most: int64(capacity / 2), filled: make(chan struct{}, 1), batch: mostEvents, next: uint64(time.Now().UnixNano()),
+// Config is what a Queue is made of.
+type Config struct {
+	Client   Reporter
+	Capacity int    // events, half of them from Add
+	Journal  []byte // of JournalSize(Capacity), as the worker before left it
+	Log      *slog.Logger
+
+	Disk  File   // for intents of durable teams; nil for none
+	Owner string // whose events they are, a line for whoever finds the file
+}
+
+// New makes a Queue, in which the events of the worker before are that it had not
+// brought to the control plane.
+func New(c Config) *Queue {
+	q := &Queue{
+		client: c.Client, log: c.Log, places: semaphore.NewWeighted(int64(c.Capacity)),
+		most: int64(c.Capacity / 2), filled: make(chan struct{}, 1), batch: mostEvents, next: uint64(time.Now().UnixNano()),
+	}
+	journal, found := openJournal(c.Journal, c.Capacity)
+	q.journal = journal
+	if c.Disk != nil {
+		q.disk = newDisk(c.Disk, c.Owner, q)
+	}
+	q.takeOver(found)
+	return q
+}
+
+// takeOver queues what the worker before left, under the numbers it had given. What
+// has no outcome was perhaps sent and perhaps not.
+func (q *Queue) takeOver(found []entry) {
+	for _, e := range found {
+		if last := len(q.events) - 1; e.event.Sequence != 0 && last >= 0 && e.event.Sequence <= q.events[last].event.Sequence {
+			e.event.Sequence = 0 // two with one number, which no worker of ours gives
+		}
+		if e.event.Sequence == 0 {
+			e.event.Sequence, e.event.Reason = q.next, Unknown
+			q.next++
+			q.journal.complete(e.slot, e.event)
+		}
+		q.next = max(q.next, e.event.Sequence+1)
+		q.events = append(q.events, e)
+	}
+	if n := len(found); n > 0 && q.places.TryAcquire(int64(n)) { // there are as many as slots
+		q.taken.Add(int64(n))
+		q.wake()
+		q.log.Info("events of the worker before are reported", "events", n)
 	}
 }
 
@@ -120,18 +177,35 @@ func (q *Queue) release(n int) {
 
 // Record puts e, which becomes the queue's, in a place that was reserved. It
 // never blocks.
-func (q *Queue) Record(e *api.Event) {
+func (q *Queue) Record(e *api.Event) { q.record(e, nil) }
+
+func (q *Queue) record(e *api.Event, stored chan<- error) {
 	clean(e)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	slot := q.journal.take()
 	e.Sequence = q.next
+	q.journal.begin(slot, e)
+	q.journal.complete(slot, e)
+	q.put(entry{e, slot, stored})
+}
+
+// put queues an event whose sequence number is the next.
+func (q *Queue) put(e entry) {
 	q.next++
 	q.events = append(q.events, e)
-	if n := len(q.events); n == 1 || n%batchSize == 0 {
-		select {
-		case q.filled <- struct{}{}:
-		default:
-		}
+	if e.stored != nil {
+		q.urgent++
+	}
+	if n := len(q.events); n == 1 || n%batchSize == 0 || e.stored != nil {
+		q.wake()
+	}
+}
+
+func (q *Queue) wake() {
+	select {
+	case q.filled <- struct{}{}:
+	default:
 	}
 }
 
@@ -171,8 +245,19 @@ func (q *Queue) Stats() Stats {
 }
 
 // Run reports events until ctx ends, which should be after the last Record, and
-// then for a few seconds more what is left. Its error says how many were lost.
+// then for a few seconds more what is left. Its error says how many were not.
 func (q *Queue) Run(ctx context.Context) error {
+	if q.disk == nil {
+		return q.run(ctx)
+	}
+	var writer errgroup.Group
+	writer.Go(q.disk.run)
+	err := q.run(ctx)
+	q.disk.stop(err == nil)
+	return errors.Join(err, writer.Wait())
+}
+
+func (q *Queue) run(ctx context.Context) error {
 	pause := leastPause
 	for q.waitForBatch(ctx) {
 		err := q.report(ctx)
@@ -217,7 +302,7 @@ func (q *Queue) waitForBatch(ctx context.Context) bool {
 	}
 	timer := time.NewTimer(batchDelay)
 	defer timer.Stop()
-	for q.count() < batchSize {
+	for !q.due() {
 		select {
 		case <-ctx.Done():
 			return false
@@ -227,6 +312,13 @@ func (q *Queue) waitForBatch(ctx context.Context) bool {
 		}
 	}
 	return ctx.Err() == nil
+}
+
+// due reports whether there is enough to report, or something that is waited for.
+func (q *Queue) due() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.events) >= batchSize || q.urgent > 0
 }
 
 func (q *Queue) count() int {
@@ -239,7 +331,10 @@ func (q *Queue) count() int {
 func (q *Queue) report(ctx context.Context) error {
 	q.mu.Lock()
 	n := min(q.batch, len(q.events))
-	batch := q.events[:n:n]
+	batch := make([]*api.Event, n)
+	for i, e := range q.events[:n] {
+		batch[i] = e.event
+	}
 	q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -251,7 +346,7 @@ func (q *Queue) report(ctx context.Context) error {
 	case connect.CodeOf(err) == connect.CodeInvalidArgument:
 		// One event that can't be stored must not hold up all others.
 		q.log.Error("audit event dropped: the control plane calls it invalid", "request_id", batch[0].RequestId, "error", err)
-		q.forget(n, func(s *Stats) { s.Rejected++ })
+		q.forget(n, err, func(s *Stats) { s.Rejected++ })
 		return nil
 	case err != nil:
 		return fmt.Errorf("report audit events: %w", err)
@@ -266,17 +361,26 @@ func (q *Queue) report(ctx context.Context) error {
 	if stored == 0 {
 		return errors.New("report audit events: the control plane acknowledged none")
 	}
-	q.forget(stored, func(s *Stats) { s.Reported += uint64(stored) })
+	q.forget(stored, nil, func(s *Stats) { s.Reported += uint64(stored) })
 	return nil
 }
 
-// forget drops the first n events.
-func (q *Queue) forget(n int, count func(*Stats)) {
+// forget drops the first n events, of which err, if any, is what became.
+func (q *Queue) forget(n int, err error, count func(*Stats)) {
 	q.mu.Lock()
+	for _, e := range q.events[:n] {
+		q.journal.give(e.slot)
+		q.disk.changed(e.slot)
+		if e.stored != nil {
+			q.urgent--
+			e.stored <- err // it has room
+		}
+	}
 	clear(q.events[:n]) // the array lives on
 	q.events = q.events[n:]
 	count(&q.stats)
 	q.mu.Unlock()
+	q.disk.flush()
 	q.release(n)
 }
 

@@ -27,6 +27,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
+// newQueue makes a queue with a journal that nobody used before.
+func newQueue(client Reporter, capacity int, log *slog.Logger) *Queue {
+	return New(Config{Client: client, Capacity: capacity, Journal: make([]byte, JournalSize(capacity)), Log: log})
+}
+
 // fakeControl stores events as the control plane does: a batch in one
 // transaction, a sequence number once.
 type fakeControl struct {
@@ -107,7 +112,7 @@ func inBubble(t *testing.T, capacity int, test func(t *testing.T, f *fakeControl
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeControl()
-		q := New(f, capacity, quiet)
+		q := newQueue(f, capacity, quiet)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()
@@ -178,7 +183,7 @@ func TestSequenceGoesOnAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeControl()
 		for worker := range 5 {
-			q := New(f, 100, quiet)
+			q := newQueue(f, 100, quiet)
 			fill(t, q, worker*100, worker*100+100)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -283,7 +288,7 @@ func TestFullQueueRefuses(t *testing.T) {
 func TestFloodLeavesHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		q := New(newFakeControl(), 10, slog.New(slog.NewTextHandler(&out, nil)))
+		q := newQueue(newFakeControl(), 10, slog.New(slog.NewTextHandler(&out, nil)))
 		for range 1000 {
 			q.Add(event(0))
 		}
@@ -446,7 +451,7 @@ func TestHostileTextIsStorable(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	f := newFakeControl()
 	var out bytes.Buffer
-	q := New(f, 100_000, slog.New(slog.NewTextHandler(&out, nil)))
+	q := newQueue(f, 100_000, slog.New(slog.NewTextHandler(&out, nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- q.Run(ctx) }()
@@ -468,20 +473,37 @@ func TestManyAtOnce(t *testing.T) {
 // BenchmarkQueue is what a request pays for its event.
 func BenchmarkQueue(b *testing.B) {
 	b.Run("reserve", func(b *testing.B) {
-		q := New(nil, 1<<40, quiet)
+		q := newQueue(nil, 1, quiet)
 		for b.Loop() {
 			q.Reserve(b.Context())
+			q.Cancel()
 		}
 	})
 	b.Run("record", func(b *testing.B) {
-		q := New(nil, 1, quiet)
+		q := newQueue(nil, mostEvents, quiet)
 		for b.Loop() {
 			q.Record(busy())
-			if len(q.events) == mostEvents {
-				q.events = q.events[:0]
-			}
+			emptied(q)
 		}
 	})
+	b.Run("intend and complete", func(b *testing.B) {
+		q := newQueue(nil, mostEvents, quiet)
+		for b.Loop() {
+			i, _ := q.Intend(b.Context(), api.AuditMode_AUDIT_MODE_BEST_EFFORT, busy())
+			q.Complete(i)
+			emptied(q)
+		}
+	})
+}
+
+// emptied has a full queue reported.
+func emptied(q *Queue) {
+	if len(q.events) == mostEvents {
+		for _, e := range q.events {
+			q.journal.give(e.slot)
+		}
+		q.events = q.events[:0]
+	}
 }
 
 // BenchmarkMarshal is the encoding of a batch, for each event.

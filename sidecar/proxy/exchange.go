@@ -49,6 +49,8 @@ type Exchange struct {
 	Upstream      time.Duration // until the response's head
 	Duration      time.Duration
 	Redactions    int
+
+	Intent any // kept between Config.Intend and Finish for whoever records them
 }
 
 // maxPath bounds what a record keeps of a path.

@@ -135,6 +135,12 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 			return s.refuse(t, err)
 		}
 	}
+	if t.Credential != "" && s.config.Intend != nil {
+		if err := s.config.Intend(ctx, t.Exchange); err != nil {
+			t.Decision = Refuse
+			return s.refuse(t, err)
+		}
+	}
 	sent := time.Now()
 	response, err := s.upstreams.roundTrip(ctx, t, out)
 	t.Upstream = time.Since(sent)

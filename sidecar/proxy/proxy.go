@@ -51,7 +51,9 @@ type Config struct {
 	Plan    func(context.Context, *Exchange, *http.Request) (*Plan, error)
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
-	Opened  func(*Exchange) error         // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody
+	// Intend is called before a request goes out with a credential, and may refuse; nil for nobody.
+	Intend func(context.Context, *Exchange) error
+	Opened func(*Exchange) error // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody
 	// Malformed is told what net/http refused of HTTP/2 before it was a request, in
 	// a word; which connection it came by net/http does not say. nil for nobody.
 	Malformed func(kind string)

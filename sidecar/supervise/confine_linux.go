@@ -84,7 +84,12 @@ func (s *supervisor) confineInit() error {
 		return err
 	}
 	if !s.PutBack { // which writes to /proc/sys
-		if err := landlock.V9.BestEffort().RestrictPaths(landlock.RODirs("/")); err != nil {
+		rules := []landlock.Rule{landlock.RODirs("/")}
+		if s.RecordDir != "" {
+			const removeFile = 1 << 5 // LANDLOCK_ACCESS_FS_REMOVE_FILE, linux/landlock.h
+			rules = append(rules, landlock.PathAccess(removeFile, s.RecordDir))
+		}
+		if err := landlock.V9.BestEffort().RestrictPaths(rules...); err != nil {
 			return fmt.Errorf("confine init with Landlock: %w", err)
 		}
 	}

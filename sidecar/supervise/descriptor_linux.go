@@ -11,13 +11,15 @@ import (
 
 // A process finds what it was given at these descriptors.
 const (
-	settingsFD = 3 // of worker and stage: JSON
-	consoleFD  = 4 // of stage: takes the other side of the sandbox's terminal
-	tokenFD    = 4 // of the worker: the join token, to its end
-	stateFD    = 5 // of the worker: its State
-	readyFD    = 6 // of the worker: takes the CA in PEM, then is closed
-	lifeFD     = 7 // of the worker: ends when the worker should
-	firstFD    = 8 // of the worker: Config.Files
+	settingsFD = 3  // of worker and stage: JSON
+	consoleFD  = 4  // of stage: takes the other side of the sandbox's terminal
+	tokenFD    = 4  // of the worker: the join token, to its end
+	stateFD    = 5  // of the worker: its State
+	readyFD    = 6  // of the worker: takes the CA in PEM, then is closed
+	lifeFD     = 7  // of the worker: ends when the worker should
+	memoryFD   = 8  // of the worker: Config.Memory bytes
+	recordFD   = 9  // of the worker: Config.Record
+	firstFD    = 10 // of the worker: Config.Files
 )
 
 // hand writes v where another process can read it from the start: memory, so

@@ -155,6 +155,9 @@ func workerPolicy() (seccomp.Policy, error) {
 		{Action: seccomp.ActionAllow, Names: allowed},
 		{Action: seccomp.ActionAllow, NamesWithCondtions: []seccomp.NameWithConditions{
 			{Name: "tgkill", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.Equal, Value: uint64(unix.Getpid())}}},
+			// The only file that it has to write.
+			{Name: "fdatasync", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.Equal, Value: recordFD}}},
+			{Name: "ftruncate", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.Equal, Value: recordFD}}},
 			// Threads, no processes, and none in a namespace: in a user namespace of its
 			// own a process has every capability.
 			{Name: "clone", Conditions: seccomp.ArgumentConditions{

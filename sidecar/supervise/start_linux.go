@@ -61,7 +61,7 @@ func (w *worker) forget() {
 
 // startWorker starts a worker, which reads the token, if any, from a pipe.
 func (s *supervisor) startWorker(token Token) (*worker, error) {
-	settings, err := hand(workerSettings{Files: len(s.Files), Settings: s.Settings})
+	settings, err := hand(workerSettings{Files: len(s.Files), Memory: s.Config.Memory, Record: s.Record != nil, Settings: s.Settings})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *supervisor) startWorker(token Token) (*worker, error) {
 		// Without this net/http refuses to carry WebSockets over HTTP/2 (RFC 8441).
 		Env:   append(workerEnviron(os.Environ()), "GODEBUG=http2xconnect=1"),
 		Dir:   "/",
-		Files: append([]*os.File{null, os.Stderr, os.Stderr, settings, tokenPipe, s.state, readyEnd, lifeEnd}, s.Files...),
+		Files: append([]*os.File{null, os.Stderr, os.Stderr, settings, tokenPipe, s.state, readyEnd, lifeEnd, s.memory, s.Record}, s.Files...),
 		Sys:   sys,
 	})
 	w := &worker{child: child, ready: make(chan []byte, 1), readyPipe: readyPipe, life: life}

@@ -31,23 +31,28 @@ func newStateFile() (*os.File, error) {
 	if f, err := newSecretMemory(); err == nil {
 		return f, nil
 	}
+	return newMemory("sallyport-state", stateSize)
+}
+
+// newMemory makes memory of a size that can't be changed.
+func newMemory(name string, size int) (*os.File, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate("sallyport-state", flags|unix.MFD_NOEXEC_SEAL)
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
-		fd, err = unix.MemfdCreate("sallyport-state", flags)
+		fd, err = unix.MemfdCreate(name, flags)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the worker's state memory: %w", err)
+		return nil, fmt.Errorf("make the worker's memory: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "state")
-	if err := f.Truncate(stateSize); err != nil {
+	f := os.NewFile(uintptr(fd), name)
+	if err := f.Truncate(int64(size)); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("size the worker's state memory: %w", err)
+		return nil, fmt.Errorf("size the worker's memory: %w", err)
 	}
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("seal the worker's state memory: %w", err)
+		return nil, fmt.Errorf("seal the worker's memory: %w", err)
 	}
 	return f, nil
 }
@@ -72,11 +77,17 @@ func newSecretMemory() (*os.File, error) {
 }
 
 func openState(f *os.File) (*State, error) {
-	mem, err := unix.Mmap(int(f.Fd()), 0, stateSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := mapped(f, stateSize)
+	return &State{mem: mem}, err
+}
+
+// mapped is a file's memory.
+func mapped(f *os.File, size int) ([]byte, error) {
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map the worker's state memory: %w", err)
+		return nil, fmt.Errorf("map the worker's memory: %w", err)
 	}
-	return &State{mem: mem}, nil
+	return mem, nil
 }
 
 // Load gives a copy of what was saved last, nil if nothing was.

@@ -26,6 +26,9 @@ type Config struct {
 	WorkerArgs []string   // argv of this program as the worker
 	Files      []*os.File // given to the worker in this order, again to each that follows
 	Settings   any        // given to the worker as JSON
+	Memory     int        // bytes that each worker finds as the one before left them; this process never reads them
+	Record     *os.File   // a regular file that each worker may write, sync and cut; nil for none
+	RecordDir  string     // its directory, where this process may remove it at the end
 	TokenFile  string     // the join token for the first worker, see ReadToken; empty for none
 
 	StageArgs []string // argv of this program as the sandbox's PID 1
@@ -84,6 +87,9 @@ func Run(ctx context.Context, c Config) (int, error) {
 
 func (s *supervisor) close() {
 	s.state.Close()
+	if s.memory != nil {
+		s.memory.Close()
+	}
 	if s.claim != nil {
 		s.claim.Close()
 	}
@@ -93,6 +99,7 @@ type supervisor struct {
 	Config
 	reaper  *reaper
 	state   *os.File
+	memory  *os.File // of Config.Memory; nil for none
 	ids     ids
 	claim   *os.File // keeps ids from other sandboxes; nil where that can't be
 	worker  *worker
@@ -127,7 +134,13 @@ func newSupervisor(c Config) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, claim: claim, parent: os.Getppid()}, nil
+	s := &supervisor{Config: c, reaper: newReaper(), state: state, ids: ids, claim: claim, parent: os.Getppid()}
+	if c.Memory > 0 {
+		if s.memory, err = newMemory("sallyport-worker", c.Memory); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 func (s *supervisor) run(ctx context.Context) (int, error) {

@@ -14,6 +14,8 @@ import (
 // workerSettings is what init tells a worker.
 type workerSettings struct {
 	Files    int
+	Memory   int
+	Record   bool
 	Settings any
 }
 
@@ -22,6 +24,8 @@ type Worker struct {
 	Settings json.RawMessage // Config.Settings
 	Token    Token           // empty in every worker but the first
 	State    *State
+	Memory   []byte     // Config.Memory
+	Record   *os.File   // Config.Record
 	Files    []*os.File // Config.Files
 
 	ready *os.File
@@ -67,6 +71,8 @@ func certificates() []string {
 func inherit() (*Worker, error) {
 	var settings struct {
 		Files    int
+		Memory   int
+		Record   bool
 		Settings json.RawMessage
 	}
 	if err := receive(&settings); err != nil {
@@ -86,6 +92,17 @@ func inherit() (*Worker, error) {
 	}
 	w := &Worker{Settings: settings.Settings, Token: token, State: state,
 		ready: os.NewFile(readyFD, "ready"), life: os.NewFile(lifeFD, "life")}
+	if settings.Memory > 0 {
+		f := os.NewFile(memoryFD, "memory")
+		w.Memory, err = mapped(f, settings.Memory)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if settings.Record {
+		w.Record = os.NewFile(recordFD, "record")
+	}
 	for i := range settings.Files {
 		w.Files = append(w.Files, os.NewFile(uintptr(firstFD+i), fmt.Sprintf("file %d", i)))
 	}

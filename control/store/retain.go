@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
+)
+
+const (
+	monthsAhead = 3 // that there are parts of audit_events for
+	// retainLock is the advisory lock of whoever makes or drops parts: "audit" in ASCII.
+	retainLock = 0x61_75_64_69_74
+	// partPatience bounds how long others wait behind a part that is to be dropped,
+	// while one of them still reads from it.
+	partPatience = "5s"
+)
+
+// asOwner runs f in a transaction as the owner of the tables, one at a time in all replicas.
+func (s *Store) asOwner(ctx context.Context, f func(pgx.Tx) error) error {
+	conn, err := pgx.ConnectConfig(ctx, s.owner)
+	if err != nil {
+		return interpret(err, "reach the database", "")
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return interpret(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1), set_config('lock_timeout', $2, true)`, retainLock, partPatience); err != nil {
+			return err
+		}
+		return f(tx)
+	}), "keep the audit's months", "")
+}
+
+// keepMonths makes the parts of audit_events that will be needed next.
+func (s *Store) keepMonths(ctx context.Context) error {
+	const missing = `select count(*) from generate_series(0, $1) n where to_regclass('audit_events_' || to_char(now() at time zone 'UTC' + n * interval '1 month', 'YYYY_MM')) is null`
+	n, err := one(ctx, s.pool, "months", pgx.RowTo[int], missing, monthsAhead)
+	if err != nil || n == 0 {
+		return err
+	}
+	return s.asOwner(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `select audit_month(now() + n * interval '1 month') from generate_series(0, $1) n`, monthsAhead)
+		return err
+	})
+}
+
+// Retain makes the parts of audit_events that will be needed, and drops, as a whole,
+// those of months that ended before a time; it gives their names. Each team's chain
+// goes on from a checkpoint, which an event of it tells of.
+func (s *Store) Retain(ctx context.Context, before time.Time) (dropped []string, err error) {
+	if err := s.keepMonths(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		var part string
+		err := s.asOwner(ctx, func(tx pgx.Tx) (err error) {
+			if part, err = oldestPart(ctx, tx, before); err != nil || part == "" {
+				return err
+			}
+			return dropPart(ctx, tx, part)
+		})
+		if err != nil || part == "" {
+			return dropped, err
+		}
+		dropped = append(dropped, part)
+	}
+}
+
+// oldestPart gives the part of the earliest month that ended before a time, "" for none.
+func oldestPart(ctx context.Context, tx pgx.Tx, before time.Time) (string, error) {
+	parts, err := all(ctx, tx, "months", pgx.RowTo[string], `
+		select relname from (
+			select c.relname, substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \(''(.*)''\)')::timestamptz ends
+			from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'audit_events'::regclass) p
+		where ends <= least($1, now()) order by ends limit 1`, before)
+	if err != nil || len(parts) == 0 {
+		return "", err
+	}
+	return parts[0], nil
+}
+
+// dropPart removes a part, after it has put down where the chains go on.
+func dropPart(ctx context.Context, tx pgx.Tx, part string) error {
+	name := pgx.Identifier{part}.Sanitize()
+	type last struct {
+		TeamID   string
+		Position int64
+		Hash     []byte
+	}
+	ends, err := all(ctx, tx, "events", pgx.RowToStructByPos[last],
+		`select distinct on (team_id) team_id, position, hash from `+name+` order by team_id, position desc`)
+	if err != nil {
+		return err
+	}
+	for _, l := range ends {
+		if _, err := tx.Exec(ctx, `select set_config('sallyport.team', $1, true)`, l.TeamID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `insert into audit_checkpoints (team_id, position, hash) values ($1, $2, $3)`, l.TeamID, l.Position, l.Hash); err != nil {
+			return interpret(err, "put down a checkpoint", "such team")
+		}
+		event := control.Event{Kind: retained, Actor: "system", Detail: link{l.Position, l.Hash}.String()}
+		if err := appendEvent(ctx, tx, l.TeamID, record{Event: event}); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, `alter table audit_events detach partition `+name); err != nil {
+		return fmt.Errorf("detach %s: %w", part, err)
+	}
+	_, err = tx.Exec(ctx, `drop table `+name)
+	return err
+}
