@@ -53,11 +53,15 @@ var leastRoles = map[string]control.Role{
 	"create-global-token": control.RoleOwner,
 	"delete-global-token": control.RoleOwner,
 	"rotate-global-token": control.RoleOwner,
+
+	"get-keys":    control.RoleOwner,
+	"rotate-keys": control.RoleOwner,
 }
 
 // everyTeam are the operations that no token of one team may do.
 var everyTeam = map[string]bool{
 	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true, "rotate-global-token": true,
+	"get-keys": true, "rotate-keys": true,
 }
 
 // openToAll are the operations that no token is needed for: they are how people get one.

@@ -18,6 +18,12 @@ type Meta interface {
 	SetMetaIfAbsent(ctx context.Context, key string, value []byte) ([]byte, error)
 }
 
+// ChangingMeta is a Meta whose values can be replaced.
+type ChangingMeta interface {
+	Meta
+	ReplaceMeta(ctx context.Context, key string, old, value []byte) error // CodeConflict if it is not old
+}
+
 // KEK wraps the CA's key.
 type KEK interface {
 	Wrap(ctx context.Context, key, aad []byte) (blob []byte, id string, err error)
@@ -51,6 +57,31 @@ func Load(ctx context.Context, meta Meta, kek KEK, now func() time.Time) (*Autho
 	}
 	defer clear(key)
 	return newAuthority(sealed.Certificate, key, now)
+}
+
+// Rewrap puts the CA's key under kek.
+func Rewrap(ctx context.Context, meta ChangingMeta, kek KEK) error {
+	stored, err := meta.GetMeta(ctx, metaKey)
+	if err != nil {
+		return fmt.Errorf("load the control CA: %w", err)
+	}
+	var sealed sealedAuthority
+	if err := json.Unmarshal(stored, &sealed); err != nil {
+		return fmt.Errorf("load the control CA: %w", err)
+	}
+	key, err := kek.Unwrap(ctx, sealed.KEK, sealed.Key, associatedData(sealed.Certificate))
+	if err != nil {
+		return fmt.Errorf("open the control CA's key: %w", err)
+	}
+	defer clear(key)
+	if sealed.Key, sealed.KEK, err = kek.Wrap(ctx, key, associatedData(sealed.Certificate)); err != nil {
+		return fmt.Errorf("wrap the control CA's key: %w", err)
+	}
+	changed, err := json.Marshal(sealed)
+	if err != nil {
+		return err
+	}
+	return meta.ReplaceMeta(ctx, metaKey, stored, changed)
 }
 
 // create stores a new CA, unless another replica was faster: then it gives that one.
