@@ -109,15 +109,19 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := bootstrap(ctx, st, dir); err != nil {
 		return fmt.Errorf("first start: %w", err)
 	}
-	return cmd.serve(ctx, env, log, dir, listening, &parts{st, sealer, authority, rekey.New(st, sealer, ring, log)})
+	return cmd.serve(ctx, env, log, dir, listening, &parts{
+		st, sealer, authority,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log),
+	})
 }
 
 // parts are what both APIs stand on.
 type parts struct {
-	store     *store.Store
-	sealer    *seal.Sealer
-	authority *identity.Authority
-	rekey     *rekey.Rotator
+	store      *store.Store
+	sealer     *seal.Sealer
+	authority  *identity.Authority
+	rekey      *rekey.Rotator
+	succession *identity.Succession
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -165,14 +169,14 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
-		Rekey: p.rekey, Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
 		return err
 	}
 	adminTLS, err := cmd.adminTLS(l.admin, func() (certificateFunc, error) {
-		own, err := p.authority.NewServer(names(l.admin, "", hostname))
+		own, err := p.authority.NewAdminServer(names(l.admin, "", hostname))
 		if err != nil {
 			return nil, err
 		}
@@ -185,6 +189,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
 	group.Go(func() error { return p.rekey.Run(ctx) })
+	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })
 	cmd.announce(env.stdout, dir, l, sidecarURL, knownToken(ctx, p.store, dir), adminTLS != nil)
 	notifyReady(env.getenv, log)

@@ -30,6 +30,7 @@ type Config struct {
 	Authority  *identity.Authority
 	Services   *registry.Registry
 	Rekey      *rekey.Rotator
+	Succession *identity.Succession
 	Metrics    *Metrics
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
@@ -94,4 +95,5 @@ func (s *Server) routes(api huma.API) {
 	s.tokenRoutes(api)
 	s.sessionRoutes(api)
 	s.keyRoutes(api)
+	s.caRoutes(api)
 }

@@ -74,6 +74,8 @@ var meetings = map[string]meeting{
 
 	"get-keys":    {nil, 403},
 	"rotate-keys": {map[string]any{"new_data_keys": true}, 403},
+	"get-ca":      {nil, 403},
+	"rotate-ca":   {map[string]any{"step": "stage"}, 403},
 }
 
 // victim is a team with something of every kind, by names that are easy to find again.

@@ -19,7 +19,8 @@ type Meta interface {
 // ChangingMeta is a Meta whose values can be replaced.
 type ChangingMeta interface {
 	Meta
-	ReplaceMeta(ctx context.Context, key string, old, value []byte) error // CodeConflict if it is not old
+	// ReplaceMeta is CodeConflict if the value is not old. It records act.
+	ReplaceMeta(ctx context.Context, key string, old, value []byte, act control.Event) error
 }
 
 // sentinelKey holds a data key of nobody: ID, NUL, wrapped bytes.
@@ -70,7 +71,8 @@ func RewrapSentinel(ctx context.Context, meta ChangingMeta, kek Provider) error 
 	if err != nil {
 		return fmt.Errorf("wrap the sentinel of the key-encryption key: %w", err)
 	}
-	return meta.ReplaceMeta(ctx, sentinelKey, value, append(append([]byte(newID), 0), blob...))
+	return meta.ReplaceMeta(ctx, sentinelKey, value, append(append([]byte(newID), 0), blob...),
+		control.Event{Kind: "key.rewrap", Actor: "system", Detail: "the sentinel, under " + newID})
 }
 
 // newSentinel sets the sentinel and gives the one that is set, whoever was first.

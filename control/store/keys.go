@@ -225,18 +225,6 @@ func (s *Store) EachTeam(ctx context.Context, f func(teamID string) error) error
 	return s.eachTeam(ctx, func(team control.Team) error { return f(team.ID) })
 }
 
-// ReplaceMeta puts value in the place of old, CodeConflict if that is not there.
-func (s *Store) ReplaceMeta(ctx context.Context, key string, old, value []byte) error {
-	tag, err := s.in(installation).Exec(ctx, `update meta set value = $3 where key = $1 and value = $2`, key, old, value)
-	if err != nil {
-		return interpret(err, fmt.Sprintf("set value %q", key), "")
-	}
-	if tag.RowsAffected() == 0 {
-		return control.Errorf(control.CodeConflict, "value %q was changed at the same time: try again", key)
-	}
-	return nil
-}
-
 // interpretWrap is interpret for what stores a wrapped key, which is refused to a
 // process whose key-encryption key has been replaced.
 func interpretWrap(err error, doing string) error {

@@ -29,8 +29,9 @@ const (
 // certificate needs a new connection, so the transport can be replaced while
 // streams of the old one end in their own time.
 type link struct {
-	url string
-	tls *tls.Config
+	url    string
+	tls    *tls.Config
+	trusts func() []string // protocols that say which roots are trusted now
 
 	mu        sync.Mutex
 	transport *http.Transport
@@ -39,12 +40,12 @@ type link struct {
 	session   string      // the newest; "" before the first stream is open
 }
 
-func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, verify func(tls.ConnectionState) error) (*link, error) {
+func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, trusts func() []string, verify func(tls.ConnectionState) error) (*link, error) {
 	u, err := url.Parse(controlURL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("the control plane's address %q: want https://HOST:PORT", controlURL)
 	}
-	l := &link{url: u.String(), opening: api.Opening{Worker: worker}, tls: &tls.Config{
+	l := &link{url: u.String(), trusts: trusts, opening: api.Opening{Worker: worker}, tls: &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return certificate(), nil
@@ -61,10 +62,12 @@ func newLink(controlURL string, worker uint64, certificate func() *tls.Certifica
 func (l *link) newTransport() *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
+	config := l.tls.Clone()
+	config.NextProtos = append([]string{"h2"}, l.trusts()...)
 	return &http.Transport{
 		Proxy:               nil, // the environment says nothing about the control plane
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:     l.tls.Clone(),
+		TLSClientConfig:     config,
 		TLSHandshakeTimeout: dialTimeout,
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           &protocols,
