@@ -37,7 +37,7 @@ type serveCmd struct {
 	AdminCert     string   `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
 	AdminKey      string   `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
 	SidecarListen string   `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
-	SidecarURL    string   `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
+	SidecarURL    string   `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT, or those of all replicas with commas."`
 	MetricsListen string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags   `embed:""`
 	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
