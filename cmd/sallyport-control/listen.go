@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"syscall"
 )
 
@@ -55,11 +56,15 @@ func (cmd *serveCmd) listen() (l *listeners, err error) {
 // sidecarURL is where sidecars are told to find the sidecar API.
 func (cmd *serveCmd) sidecarURL(listener net.Listener) (string, error) {
 	if cmd.SidecarURL != "" {
-		u, err := url.Parse(cmd.SidecarURL)
-		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
-			return "", fmt.Errorf("--sidecar-url %q: want https://HOST:PORT", cmd.SidecarURL)
+		var all []string
+		for one := range strings.SplitSeq(cmd.SidecarURL, ",") {
+			u, err := url.Parse(one)
+			if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+				return "", fmt.Errorf("--sidecar-url %q: want https://HOST:PORT, or several with commas", one)
+			}
+			all = append(all, "https://"+u.Host)
 		}
-		return "https://" + u.Host, nil
+		return strings.Join(all, ","), nil
 	}
 	address := listener.Addr().(*net.TCPAddr)
 	if address.IP.IsUnspecified() {
@@ -75,8 +80,10 @@ func names(listener net.Listener, advertised, hostname string) []string {
 	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsUnspecified() {
 		all = append(all, ip.String())
 	}
-	if u, err := url.Parse(advertised); err == nil && u.Hostname() != "" {
-		all = append(all, u.Hostname())
+	for one := range strings.SplitSeq(advertised, ",") {
+		if u, err := url.Parse(one); err == nil && u.Hostname() != "" {
+			all = append(all, u.Hostname())
+		}
 	}
 	if hostname != "" {
 		all = append(all, hostname)

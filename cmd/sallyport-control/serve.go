@@ -19,7 +19,9 @@ import (
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
+	"sallyport/control/rekey"
 	"sallyport/control/seal"
+	"sallyport/control/seal/kek"
 	"sallyport/control/store"
 )
 
@@ -27,15 +29,16 @@ import (
 const stopTimeout = 30 * time.Second
 
 type serveCmd struct {
-	DataDir        string  `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
-	Database       *string `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
-	KEK            string  `name:"kek" placeholder:"FILE" type:"path" help:"File of the key-encryption key, made at the first start (DIR/kek)."`
-	AdminListen    string  `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
-	AdminCert      string  `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
-	AdminKey       string  `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
-	SidecarListen  string  `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
-	SidecarURL     string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
-	MetricsListen  string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
+	DataDir        string   `placeholder:"DIR" default:"${data_dir}" type:"path" help:"Where the embedded database, the key, the admin token and ca.pem are (${default})."`
+	Database       *string  `placeholder:"URL" env:"SALLYPORT_DATABASE" help:"Postgres, as postgres://USER@HOST/NAME. Without it a private Postgres runs in the data directory."`
+	KEK            string   `name:"kek" placeholder:"KEY" env:"SALLYPORT_KEK" help:"The key-encryption key: file:PATH, made at the first start (DIR/kek), awskms:ARN, gcpkms:projects/…, vault:https://HOST/MOUNT/keys/NAME."`
+	KEKOther       []string `name:"kek-other" placeholder:"KEY" env:"SALLYPORT_KEK_OTHER" help:"Another that opens what is in the database, while \"sallyport key rotate\" moves it from one to the other; may be repeated."`
+	AdminListen    string   `placeholder:"ADDR" default:"127.0.0.1:8200" help:"Admin API: plain HTTP on loopback, TLS elsewhere (${default})."`
+	AdminCert      string   `placeholder:"FILE" type:"path" help:"PEM certificate of the admin API. Without one it has one of the control CA, ca.pem."`
+	AdminKey       string   `placeholder:"FILE" type:"path" help:"PEM key of --admin-cert."`
+	SidecarListen  string   `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
+	SidecarURL     string   `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT, or those of all replicas with commas."`
+	MetricsListen  string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags    `embed:""`
 	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
 	LogLevel       string    `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
@@ -66,7 +69,13 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if cmd.KEK == "" {
 		cmd.KEK = dir.file(kekFile)
 	}
-	if err := datadir.Remember(env.getenv, dir.path, cmd.KEK); err != nil {
+	private := []string{dir.path}
+	for _, name := range append([]string{cmd.KEK}, cmd.KEKOther...) {
+		if path := kek.Path(name); path != "" {
+			private = append(private, path)
+		}
+	}
+	if err := datadir.Remember(env.getenv, private...); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
 	listening, err := cmd.listen()
@@ -84,13 +93,14 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer st.Close()
-	kek, err := seal.OpenFileKEK(ctx, cmd.KEK, st)
+	ring, closeRing, err := kek.Ring(ctx, st, cmd.KEK, cmd.KEKOther...)
 	if err != nil {
 		return err
 	}
-	sealer := seal.New(kek)
+	defer closeRing()
+	sealer := seal.New(ring)
 	defer sealer.Close()
-	authority, err := identity.Load(ctx, st, kek, time.Now)
+	authority, err := identity.Load(ctx, st, ring, time.Now)
 	if err != nil {
 		return err
 	}
@@ -100,14 +110,19 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := bootstrap(ctx, st, dir); err != nil {
 		return fmt.Errorf("first start: %w", err)
 	}
-	return cmd.serve(ctx, env, log, dir, listening, &parts{st, sealer, authority})
+	return cmd.serve(ctx, env, log, dir, listening, &parts{
+		st, sealer, authority,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log),
+	})
 }
 
 // parts are what both APIs stand on.
 type parts struct {
-	store     *store.Store
-	sealer    *seal.Sealer
-	authority *identity.Authority
+	store      *store.Store
+	sealer     *seal.Sealer
+	authority  *identity.Authority
+	rekey      *rekey.Rotator
+	succession *identity.Succession
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -155,14 +170,14 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
-		Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
 		return err
 	}
 	adminTLS, err := cmd.adminTLS(l.admin, func() (certificateFunc, error) {
-		own, err := p.authority.NewServer(names(l.admin, "", hostname))
+		own, err := p.authority.NewAdminServer(names(l.admin, "", hostname))
 		if err != nil {
 			return nil, err
 		}
@@ -175,6 +190,8 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
 	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, log) })
+	group.Go(func() error { return p.rekey.Run(ctx) })
+	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })
 	cmd.announce(env.stdout, dir, l, sidecarURL, knownToken(ctx, p.store, dir), adminTLS != nil)
 	notifyReady(env.getenv, log)
@@ -195,7 +212,11 @@ func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarUR
 		fmt.Fprintf(w, "  admin token  %s\n", adminToken)
 	}
 	fmt.Fprintf(w, "  control CA   %s\n", dir.file(caFile))
-	fmt.Fprintf(w, "  key          %s (keep a copy elsewhere: without it no secret can be opened)\n", cmd.KEK)
+	keep := "without it no secret can be opened"
+	if path := kek.Path(cmd.KEK); path != "" {
+		keep = "keep a copy elsewhere: " + keep
+	}
+	fmt.Fprintf(w, "  key          %s (%s)\n", cmd.KEK, keep)
 }
 
 func serveMetrics(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {

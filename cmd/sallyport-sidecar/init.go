@@ -6,19 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"sallyport/netsetup"
 	"sallyport/sidecar"
+	"sallyport/sidecar/identity"
 	"sallyport/sidecar/supervise"
 )
 
 // sandboxFlags are common to every way of running a sandbox.
 type sandboxFlags struct {
-	Control       string   `required:"" placeholder:"URL" help:"The sidecar API of the control plane, such as https://control:8201."`
+	Control       string   `required:"" placeholder:"URL" help:"The sidecar API of the control plane, such as https://control:8201; several replicas with commas."`
 	JoinTokenFile string   `required:"" placeholder:"FILE" help:"The sandbox's join token. The file is removed; /dev/fd/N names an inherited descriptor."`
 	UpstreamCA    []string `name:"upstream-ca" sep:"none" placeholder:"FILE" help:"PEM certificates to trust for upstreams, beside the system's. May be repeated."`
 	ConnectTo     []string `sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2" help:"Connect to HOST2:PORT2 for HOST1:PORT1, as in curl; the address may be a private one. May be repeated."`
@@ -133,9 +133,8 @@ func (f *sandboxFlags) run(ctx context.Context, env *environment, seal func() (*
 // settings reads what the worker can't read itself, and refuses what could
 // never work before the join token is used up.
 func (f *sandboxFlags) settings(env *environment) (*workerSettings, error) {
-	u, err := url.Parse(f.Control)
-	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("--control %q is not a URL like https://host:8201", f.Control)
+	if _, err := identity.ParseControl(f.Control); err != nil {
+		return nil, fmt.Errorf("--control: %w", err)
 	}
 	s := &workerSettings{Control: f.Control, ConnectTo: f.ConnectTo, LogLevel: env.level}
 	for _, file := range f.UpstreamCA {

@@ -29,6 +29,8 @@ type grammar struct {
 	Run        runCmd        `cmd:"" help:"Run a command in a sealed sandbox of an agent."`
 	Audit      auditCmd      `cmd:"" help:"What was done, by whom, with which credential."`
 	Service    serviceCmd    `cmd:"" help:"Services whose hosts and inject rules are known."`
+	Key        keyCmd        `cmd:"" help:"The keys that everything at rest is sealed with."`
+	CA         caCmd         `cmd:"" name:"ca" help:"The control plane's own certificate authority."`
 	Token      tokenCmd      `cmd:"" help:"API tokens of people and machines."`
 	Session    sessionCmd    `cmd:"" help:"Logins of people."`
 	Login      loginCmd      `cmd:"" help:"Keep a server and token for the commands to come."`

@@ -18,6 +18,7 @@ import (
 	"sallyport/control/identity"
 	"sallyport/control/login"
 	"sallyport/control/registry"
+	"sallyport/control/rekey"
 	"sallyport/control/seal"
 	"sallyport/control/store"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	Sealer     *seal.Sealer
 	Authority  *identity.Authority
 	Services   *registry.Registry
+	Rekey      *rekey.Rotator
+	Succession *identity.Succession
 	Metrics    *Metrics
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
@@ -91,4 +94,6 @@ func (s *Server) routes(api huma.API) {
 	s.auditRoutes(api)
 	s.tokenRoutes(api)
 	s.sessionRoutes(api)
+	s.keyRoutes(api)
+	s.caRoutes(api)
 }

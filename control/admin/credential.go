@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -88,11 +89,11 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 		return nil, err
 	}
 	c.ID, c.Vault, c.Version = store.NewID(), vault.Name, 1
-	sealed, err := s.seal(ctx, vault.ID, c.ID, c.Version, body.Secret.Secret)
-	if err != nil {
-		return nil, err
-	}
-	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
+	wanted := c
+	err = s.sealing(ctx, vault.ID, c.ID, c.Version, body.Secret.Secret, func(sealed control.SealedSecret) (err error) {
+		c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, wanted, sealed, act(ctx, "credential.create", wanted.Vault+"/"+wanted.Name))
+		return err
+	})
 	tag := credentialTag(c)
 	c.Warning = control.Weakness(body.Secret.Secret)
 	return versioned(c, tag, err)
@@ -126,6 +127,20 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 	unchanged := func(c control.Credential) error { return in.check(credentialTag(c)) }
 	c, _, err := s.Store.SetMints(ctx, teamOf(ctx).ID, in.Vault, in.Credential, mints, unchanged, act(ctx, "credential.update", detail))
 	return versioned(c, credentialTag(c), err)
+}
+
+// sealing stores one version of a secret of the caller's team, encrypted. A data key
+// that was replaced in between costs another try.
+func (s *Server) sealing(ctx context.Context, vaultID, credentialID string, version int64, value control.Secret, put func(control.SealedSecret) error) error {
+	for try := 1; ; try++ {
+		sealed, err := s.seal(ctx, vaultID, credentialID, version, value)
+		if err != nil {
+			return err
+		}
+		if err = put(sealed); !errors.Is(err, store.ErrKeyReplaced) || try == 3 {
+			return err
+		}
+	}
 }
 
 // seal encrypts one version of a secret of the caller's team.

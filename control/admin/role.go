@@ -57,11 +57,17 @@ var leastRoles = map[string]control.Role{
 	"create-global-token": control.RoleOwner,
 	"delete-global-token": control.RoleOwner,
 	"rotate-global-token": control.RoleOwner,
+
+	"get-keys":    control.RoleOwner,
+	"rotate-keys": control.RoleOwner,
+	"get-ca":      control.RoleOwner,
+	"rotate-ca":   control.RoleOwner,
 }
 
 // everyTeam are the operations that no token of one team may do.
 var everyTeam = map[string]bool{
 	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true, "rotate-global-token": true,
+	"get-keys": true, "rotate-keys": true, "get-ca": true, "rotate-ca": true,
 }
 
 // openToAll are the operations that no token is needed for: they are how people get one.

@@ -47,12 +47,12 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := s.seal(ctx, vault.ID, c.ID, c.Version+1, body.Secret.Secret)
-	if err != nil {
-		return nil, err
-	}
-	// Two rotations at once: one of them is refused and can look at the other.
-	version, revision, err := s.Store.RotateCredential(ctx, team, c.ID, c.Version, sealed, act(ctx, "credential.rotate", c.Vault+"/"+c.Name))
+	var version, revision int64
+	err = s.sealing(ctx, vault.ID, c.ID, c.Version+1, body.Secret.Secret, func(sealed control.SealedSecret) (err error) {
+		// Two rotations at once: one of them is refused and can look at the other.
+		version, revision, err = s.Store.RotateCredential(ctx, team, c.ID, c.Version, sealed, act(ctx, "credential.rotate", c.Vault+"/"+c.Name))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,11 @@ var meetings = map[string]meeting{
 	"create-global-token": {map[string]any{"name": canary + "token", "role": "viewer"}, 403},
 	"delete-global-token": {nil, 403},
 	"rotate-global-token": {map[string]any{}, 403},
+
+	"get-keys":    {nil, 403},
+	"rotate-keys": {map[string]any{"new_data_keys": true}, 403},
+	"get-ca":      {nil, 403},
+	"rotate-ca":   {map[string]any{"step": "stage"}, 403},
 }
 
 // victim is a team with something of every kind, by names that are easy to find again.

@@ -3,6 +3,7 @@ package agentapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -48,12 +49,8 @@ func (s *Server) capture(ctx context.Context, p peer, m *api.CaptureRequest) (*a
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.Store.VaultKey(ctx, p.Team, bound.Identity.Vault)
-	if err != nil {
-		return nil, refused(err)
-	}
 	c := store.Capture{
-		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version, OriginID: bound.Credential.ID,
+		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version, OriginID: bound.Credential.ID, VaultID: bound.Identity.Vault,
 		Host: clean(m.GetHost(), 260), RequestID: clean(m.GetRequestId(), 64), Rule: rule.String(),
 	}
 	origin := bound.Credential.Name
@@ -63,20 +60,36 @@ func (s *Server) capture(ctx context.Context, p peer, m *api.CaptureRequest) (*a
 	response := &api.CaptureResponse{}
 	for _, secret := range m.GetSecrets() {
 		made := newCredential(bound.Credential, rule, rule.Places[secret.GetPlace()], origin)
-		id := control.SecretIdentity{Team: p.Team, Vault: bound.Identity.Vault, Credential: made.ID, Version: 1, Field: control.FieldSecret}
-		sealed, err := s.Sealer.Seal(ctx, key, id, secret.GetValue())
-		if err != nil {
-			return nil, err
-		}
-		c.Secrets = append(c.Secrets, store.NewSecret{Credential: made, Secret: sealed, TTL: lifetime(rule, m)})
+		c.Secrets = append(c.Secrets, store.NewSecret{Credential: made, TTL: lifetime(rule, m)})
 		response.Names = append(response.Names, made.Name)
 	}
-	revision, err := s.Store.Capture(ctx, c)
+	revision, err := s.sealing(ctx, c, m.GetSecrets())
 	if err != nil {
-		return nil, refused(err)
+		return nil, err
 	}
 	response.Revision = uint64(revision)
 	return response, nil
+}
+
+// sealing seals the secrets of c and stores them. A data key that was replaced in
+// between costs another try.
+func (s *Server) sealing(ctx context.Context, c store.Capture, secrets []*api.NewSecret) (revision int64, err error) {
+	for try := 1; ; try++ {
+		key, err := s.Store.VaultKey(ctx, c.TeamID, c.VaultID)
+		if err != nil {
+			return 0, refused(err)
+		}
+		for i, secret := range secrets {
+			id := control.SecretIdentity{Team: c.TeamID, Vault: c.VaultID, Credential: c.Secrets[i].Credential.ID, Version: 1, Field: control.FieldSecret}
+			if c.Secrets[i].Secret, err = s.Sealer.Seal(ctx, key, id, secret.GetValue()); err != nil {
+				return 0, err
+			}
+		}
+		revision, err := s.Store.Capture(ctx, c)
+		if err == nil || !errors.Is(err, store.ErrKeyReplaced) || try == 3 {
+			return revision, refused(err)
+		}
+	}
 }
 
 // captureRule is the rule that a sidecar went by, if it is one of the credential's

@@ -103,7 +103,7 @@ func (s *Server) issue(who identity.Sandbox, publicKey any, generation uint64) (
 	if err != nil {
 		return nil, err
 	}
-	return &api.Certificate{Chain: [][]byte{der}, Roots: [][]byte{s.Authority.Certificate()}, Generation: generation}, nil
+	return &api.Certificate{Chain: [][]byte{der}, Roots: s.Authority.Roots(), Generation: generation}, nil
 }
 
 // errGone is the one answer to a sandbox that was revoked, locked or removed.

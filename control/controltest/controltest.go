@@ -25,18 +25,22 @@ import (
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
+	"sallyport/control/rekey"
 	"sallyport/control/seal"
 	"sallyport/control/store"
 )
 
 // Plane is a running control plane.
 type Plane struct {
-	Store     *store.Store
-	Sealer    *seal.Sealer
-	Authority *identity.Authority
-	Services  *registry.Registry
-	Admin     *admin.Server
-	Log       *Log
+	Store      *store.Store
+	Sealer     *seal.Sealer
+	KEK        *seal.FileKEK
+	Authority  *identity.Authority
+	Services   *registry.Registry
+	Rekey      *rekey.Rotator
+	Succession *identity.Succession
+	Admin      *admin.Server
+	Log        *Log
 
 	// Check, if it is set, looks at every answer of the admin API that Do gets.
 	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
@@ -97,10 +101,13 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 	if err != nil {
 		return nil, err
 	}
+	p.KEK = kek
 	p.Sealer = seal.New(kek)
+	p.Rekey = rekey.New(p.Store, p.Sealer, kek, log)
 	if p.Authority, err = identity.Load(ctx, p.Store, kek, p.now); err != nil {
 		return nil, err
 	}
+	p.Succession = identity.NewSuccession(p.Authority, p.Store, kek, log)
 	if p.Services, err = registry.Load(); err != nil {
 		return nil, err
 	}
@@ -133,7 +140,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	p.AdminURL, p.SidecarURL = "http://"+adminListener.Addr().String(), "https://"+sidecarListener.Addr().String()
 	p.Admin, err = admin.New(admin.Config{
 		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
-		Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
+		Rekey: p.Rekey, Succession: p.Succession, Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
 		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
 	if err != nil {
@@ -147,6 +154,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.Admin.Serve(ctx, adminListener, nil) })
 	group.Go(func() error { return sidecars.Serve(ctx, sidecarListener) })
+	group.Go(func() error { return p.Rekey.Run(ctx) })
 	return func() error {
 		cancel()
 		return group.Wait()

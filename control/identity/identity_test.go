@@ -32,10 +32,12 @@ func testAuthority(t *testing.T) (*Authority, *clock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newAuthority(cert, key, c.now)
+	made, err := newCA(cert, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := &Authority{now: c.now}
+	a.set.Store(&roots{active: made})
 	return a, c
 }
 
@@ -122,7 +124,7 @@ func TestVerifySandbox(t *testing.T) {
 		{"expired, within the grace", good, Lifetime + RenewalGrace - time.Second, RenewalGrace, true},
 		{"expired, after the grace", good, Lifetime + RenewalGrace + time.Second, RenewalGrace, false},
 		{"of another CA", issue(t, foreign, want), 0, 0, false},
-		{"the CA itself", a.cert, 0, 0, false},
+		{"the CA itself", a.set.Load().active.cert, 0, 0, false},
 		{"self-signed with the right name", forged(t, nil, "spiffe://sallyport/team/t/sandbox/s"), 0, 0, false},
 		{"two names", forged(t, a, "spiffe://sallyport/team/t/sandbox/s", "spiffe://sallyport/team/u/sandbox/s"), 0, 0, false},
 		{"another trust domain", forged(t, a, "spiffe://evil/team/t/sandbox/s"), 0, 0, false},
@@ -160,7 +162,7 @@ func signedBy(t *testing.T, parent *x509.Certificate, signer crypto.Signer) *x50
 
 func serverLeaf(t *testing.T, a *Authority) *x509.Certificate {
 	t.Helper()
-	cert, err := a.issueServer([]string{"localhost"})
+	cert, err := a.set.Load().active.issueServer([]string{"localhost"}, a.now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +195,7 @@ func forge(t *testing.T, a *Authority, uris []string, usage []x509.ExtKeyUsage) 
 	}
 	parent, signer := template, crypto.Signer(key)
 	if a != nil {
-		parent, signer = a.cert, a.key
+		parent, signer = a.set.Load().active.cert, a.set.Load().active.key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	return parse(t, der, err)
@@ -253,8 +255,10 @@ func TestServerCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(a.PEM())
 	for _, name := range []string{"control.test", "127.0.0.1"} {
-		if _, err := first.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: a.pool()}); err != nil {
+		if _, err := first.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: pool}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -264,16 +268,16 @@ func TestServerCertificate(t *testing.T) {
 	if !first.Leaf.IPAddresses[0].Equal(net.IPv4(127, 0, 0, 1)) {
 		t.Errorf("addresses %v", first.Leaf.IPAddresses)
 	}
-	if again, _ := s.GetCertificate(nil); again != first {
+	if again, _ := s.GetCertificate(&tls.ClientHelloInfo{}); again != first {
 		t.Error("a valid certificate was replaced")
 	}
 	c.t = c.t.Add(serverLifetime/2 + time.Minute)
-	if again, _ := s.GetCertificate(nil); again == first {
+	if again, _ := s.GetCertificate(&tls.ClientHelloInfo{}); again == first {
 		t.Error("a certificate past half its life was kept")
 	}
-	later, _ := s.GetCertificate(nil)
+	later, _ := s.GetCertificate(&tls.ClientHelloInfo{})
 	c.t = c.t.Add(-serverLifetime / 2)
-	if again, _ := s.GetCertificate(nil); again == later {
+	if again, _ := s.GetCertificate(&tls.ClientHelloInfo{}); again == later {
 		t.Error("a certificate of the future was kept after the clock was set back")
 	}
 }

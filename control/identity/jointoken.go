@@ -23,9 +23,9 @@ type JoinToken struct {
 	pin    [sha256.Size]byte
 }
 
-// NewJoinToken makes a join token that pins this CA's certificate.
+// NewJoinToken makes a join token that pins the certificate of the CA that issues.
 func (a *Authority) NewJoinToken() JoinToken {
-	t := JoinToken{pin: sha256.Sum256(a.cert.Raw)}
+	t := JoinToken{pin: a.set.Load().active.fingerprint()}
 	rand.Read(t.secret[:]) // never fails
 	return t
 }

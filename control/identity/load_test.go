@@ -38,6 +38,16 @@ func (v *values) SetMetaIfAbsent(_ context.Context, key string, value []byte) ([
 	return v.m[key], nil
 }
 
+func (v *values) ReplaceMeta(_ context.Context, key string, old, value []byte, _ control.Event) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !bytes.Equal(v.m[key], old) {
+		return control.Errorf(control.CodeConflict, "value %q was changed", key)
+	}
+	v.m[key] = value
+	return nil
+}
+
 func TestReplicasShareOneCA(t *testing.T) {
 	meta := &values{m: make(map[string][]byte)}
 	kek, err := seal.OpenFileKEK(t.Context(), filepath.Join(t.TempDir(), "kek"), meta)
@@ -59,7 +69,7 @@ func TestReplicasShareOneCA(t *testing.T) {
 		return
 	}
 	for _, a := range loaded {
-		if !bytes.Equal(a.Certificate(), loaded[0].Certificate()) || !a.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(loaded[0].key.Public()) {
+		if !bytes.Equal(a.Certificate(), loaded[0].Certificate()) || !a.set.Load().active.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(loaded[0].set.Load().active.key.Public()) {
 			t.Fatal("two replicas have two CAs")
 		}
 	}
@@ -83,9 +93,9 @@ func TestStoredCAOpensOnlyAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, changed := range map[string]sealedAuthority{
-		"another certificate": {Certificate: otherCert, KEK: stored.KEK, Key: stored.Key},
-		"a key in clear":      {Certificate: otherCert, KEK: stored.KEK, Key: otherKey},
-		"another key's name":  {Certificate: stored.Certificate, KEK: "other", Key: stored.Key},
+		"another certificate": {sealedCA: sealedCA{Certificate: otherCert, KEK: stored.KEK, Key: stored.Key}},
+		"a key in clear":      {sealedCA: sealedCA{Certificate: otherCert, KEK: stored.KEK, Key: otherKey}},
+		"another key's name":  {sealedCA: sealedCA{Certificate: stored.Certificate, KEK: "other", Key: stored.Key}},
 		"nothing":             {},
 	} {
 		if meta.m[metaKey], err = json.Marshal(changed); err != nil {

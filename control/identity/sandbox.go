@@ -41,7 +41,7 @@ func (a *Authority) IssueSandbox(s Sandbox, publicKey any) ([]byte, error) {
 		return nil, err
 	}
 	now := a.now()
-	return a.sign(&x509.Certificate{
+	return a.set.Load().active.sign(&x509.Certificate{
 		URIs:        []*url.URL{id},
 		NotBefore:   now.Add(-Backdate),
 		NotAfter:    now.Add(Lifetime),
@@ -49,7 +49,7 @@ func (a *Authority) IssueSandbox(s Sandbox, publicKey any) ([]byte, error) {
 	}, publicKey)
 }
 
-// VerifySandbox says which sandbox a certificate is of, if this CA issued it
+// VerifySandbox says which sandbox a certificate is of, if one of the CAs issued it
 // and it is valid now or, with grace, expired no longer ago than that.
 func (a *Authority) VerifySandbox(cert *x509.Certificate, grace time.Duration) (Sandbox, error) {
 	refused := func(why string) (Sandbox, error) {
@@ -62,7 +62,10 @@ func (a *Authority) VerifySandbox(cert *x509.Certificate, grace time.Duration) (
 	if now.After(cert.NotAfter) {
 		return refused("has expired")
 	}
-	bundle := x509bundle.FromX509Authorities(trustDomain(), []*x509.Certificate{a.cert})
+	bundle := x509bundle.New(trustDomain())
+	for _, c := range a.set.Load().all() {
+		bundle.AddX509Authority(c.cert)
+	}
 	id, _, err := x509svid.Verify([]*x509.Certificate{cert}, bundle, x509svid.WithTime(now))
 	switch {
 	case err != nil:

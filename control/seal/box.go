@@ -31,8 +31,8 @@ type box struct {
 	salt, commitment, ciphertext []byte
 }
 
-// errClosed says nothing of why, which would only help a forger.
-var errClosed = errors.New("it does not open: it was changed, belongs elsewhere, or the key is another")
+// ErrClosed is what does not open. It says nothing of why, which would only help a forger.
+var ErrClosed = errors.New("it does not open: it was changed, belongs elsewhere, or the key is another")
 
 func seal(key, aad, plain []byte) (box, error) {
 	salt := make([]byte, saltSize)
@@ -50,18 +50,18 @@ func sealSalted(key, aad, plain, salt []byte) (box, error) {
 
 func open(key, aad []byte, b box) ([]byte, error) {
 	if len(b.salt) != saltSize {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	aead, commitment, err := derive(key, b.salt)
 	if err != nil {
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare(commitment, b.commitment) != 1 {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	plain, err := aead.Open(nil, nonce(aead), b.ciphertext, aad)
 	if err != nil {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	return plain, nil
 }

@@ -50,7 +50,7 @@ func (k *FileKEK) Unwrap(_ context.Context, id string, blob, aad []byte) (key []
 		return nil, fmt.Errorf("it was wrapped by the key-encryption key with id %s, and this one has id %s", id, k.id)
 	}
 	if len(blob) < saltSize+commitmentSize {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	return open(k.key, aad, box{blob[:saltSize], blob[saltSize : saltSize+commitmentSize], blob[saltSize+commitmentSize:]})
 }
@@ -117,30 +117,34 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// OpenFileKEK is the start of a control plane: it reads the key at path, which
-// must be the one that meta's database was sealed with. Only for a database that
-// was never sealed does it make the file, if there is none.
+// OpenFileKEK is OpenFile for a database that was sealed with that key, and no other.
 func OpenFileKEK(ctx context.Context, path string, meta Meta) (*FileKEK, error) {
-	kek, err := readKEK(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		sealedWith, err := sealedWith(ctx, meta)
-		if err != nil {
-			return nil, err
-		}
-		if sealedWith != "" {
-			return nil, fmt.Errorf("the key-encryption key %s is missing, and this database was sealed with it (id %s): restore it from your backup, or give its place with --kek; nothing opens without it", path, sealedWith)
-		}
-		if kek, err = createKEK(path); errors.Is(err, fs.ErrExist) {
-			kek, err = readKEK(path) // another process was first
-		}
-		if err != nil {
-			return nil, err
-		}
-	} else if err != nil {
+	kek, err := OpenFile(ctx, path, meta)
+	if err != nil {
 		return nil, err
 	}
 	if err := CheckSentinel(ctx, meta, kek, path); err != nil {
 		return nil, err
 	}
 	return kek, nil
+}
+
+// OpenFile reads the key at path. Only for a database that was never sealed does
+// it make the file, if there is none.
+func OpenFile(ctx context.Context, path string, meta Meta) (*FileKEK, error) {
+	kek, err := readKEK(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return kek, err
+	}
+	sealedWith, err := sealedWith(ctx, meta)
+	if err != nil {
+		return nil, err
+	}
+	if sealedWith != "" {
+		return nil, fmt.Errorf("the key-encryption key %s is missing, and this database was sealed with one (id %s): restore it from your backup, or give its place with --kek; nothing opens without it", path, sealedWith)
+	}
+	if kek, err = createKEK(path); errors.Is(err, fs.ErrExist) {
+		return readKEK(path) // another process was first
+	}
+	return kek, err
 }

@@ -30,7 +30,7 @@ type KEK interface {
 const (
 	keySize = 32
 	// remember is how long a data key is kept in memory after it was unwrapped.
-	remember = 15 * time.Minute
+	remember = 5 * time.Minute
 	// maxRemembered bounds how many are.
 	maxRemembered = 4096
 )
@@ -42,6 +42,8 @@ type Sealer struct {
 	mu     sync.Mutex
 	closed bool
 	keys   map[place]*dataKey
+	// unwrapping is closed when the one who unwraps that key is done.
+	unwrapping map[place]chan struct{}
 }
 
 // place is a data key by where it belongs and what its row holds, so that a row
@@ -59,7 +61,7 @@ type dataKey struct {
 
 // New makes a Sealer. Close it to wipe the data keys that it remembers.
 func New(kek KEK) *Sealer {
-	return &Sealer{kek: kek, keys: make(map[place]*dataKey)}
+	return &Sealer{kek: kek, keys: make(map[place]*dataKey), unwrapping: make(map[place]chan struct{})}
 }
 
 // Close wipes every data key. The Sealer still works, and remembers none.
@@ -74,13 +76,32 @@ func (s *Sealer) Close() {
 
 // NewDataKey makes the first data key of a vault. team and vault are ids.
 func (s *Sealer) NewDataKey(ctx context.Context, team, vault string) (control.WrappedKey, error) {
+	return s.NextDataKey(ctx, team, vault, 1)
+}
+
+// NextDataKey makes a version of the data key of a vault.
+func (s *Sealer) NextDataKey(ctx context.Context, team, vault string, version int64) (control.WrappedKey, error) {
 	key := make([]byte, keySize)
 	rand.Read(key) // never fails, since Go 1.24
 	defer clear(key)
-	w := control.WrappedKey{Version: 1}
+	w := control.WrappedKey{Version: version}
 	var err error
 	if w.Blob, w.KEK, err = s.kek.Wrap(ctx, key, dataKeyAAD(team, vault, w.Version)); err != nil {
 		return control.WrappedKey{}, fmt.Errorf("wrap the data key of vault %s: %w", vault, err)
+	}
+	return w, nil
+}
+
+// Rewrap wraps a vault's data key anew, under the key-encryption key of today.
+func (s *Sealer) Rewrap(ctx context.Context, team, vault string, w control.WrappedKey) (control.WrappedKey, error) {
+	aad := dataKeyAAD(team, vault, w.Version)
+	key, err := s.kek.Unwrap(ctx, w.KEK, w.Blob, aad)
+	if err != nil {
+		return w, fmt.Errorf("unwrap the data key of vault %s: %w", vault, err)
+	}
+	defer clear(key)
+	if w.Blob, w.KEK, err = s.kek.Wrap(ctx, key, aad); err != nil {
+		return w, fmt.Errorf("wrap the data key of vault %s: %w", vault, err)
 	}
 	return w, nil
 }
@@ -120,6 +141,15 @@ func (s *Sealer) withKey(ctx context.Context, w control.WrappedKey, id control.S
 	if done, err := s.tryRemembered(p, use); done {
 		return err
 	}
+	// Who waits finds it remembered, most likely: a far key is asked once.
+	leave, err := s.enter(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if done, err := s.tryRemembered(p, use); done {
+		return err
+	}
 	key, err := s.kek.Unwrap(ctx, w.KEK, w.Blob, dataKeyAAD(id.Team, id.Vault, w.Version))
 	if err != nil {
 		return fmt.Errorf("unwrap the data key of vault %s: %w", id.Vault, err)
@@ -131,6 +161,31 @@ func (s *Sealer) withKey(ctx context.Context, w control.WrappedKey, id control.S
 	err = use(key)
 	s.rememberKey(p, key)
 	return err
+}
+
+// enter waits until nobody else unwraps the key of that place.
+func (s *Sealer) enter(ctx context.Context, p place) (leave func(), err error) {
+	for {
+		s.mu.Lock()
+		busy, found := s.unwrapping[p]
+		if !found {
+			mine := make(chan struct{})
+			s.unwrapping[p] = mine
+			s.mu.Unlock()
+			return func() {
+				s.mu.Lock()
+				delete(s.unwrapping, p)
+				s.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the data key of vault %s: %w", p.vault, ctx.Err())
+		}
+	}
 }
 
 func (s *Sealer) tryRemembered(p place, use func(key []byte) error) (done bool, err error) {

@@ -16,6 +16,13 @@ type Meta interface {
 	SetMetaIfAbsent(ctx context.Context, key string, value []byte) ([]byte, error)
 }
 
+// ChangingMeta is a Meta whose values can be replaced.
+type ChangingMeta interface {
+	Meta
+	// ReplaceMeta is CodeConflict if the value is not old. It records act.
+	ReplaceMeta(ctx context.Context, key string, old, value []byte, act control.Event) error
+}
+
 // sentinelKey holds a data key of nobody: ID, NUL, wrapped bytes.
 const sentinelKey = "kek-sentinel"
 
@@ -37,14 +44,35 @@ func CheckSentinel(ctx context.Context, meta Meta, kek KEK, name string) error {
 	}
 	key, err := kek.Unwrap(ctx, string(want), blob, sentinelAAD)
 	clear(key)
-	if err == nil {
-		return nil
+	if err == nil || control.CodeOf(err) == control.CodeUnavailable {
+		return err
 	}
 	id := "unknown"
 	if k, named := kek.(interface{ ID() string }); named {
 		id = k.ID()
 	}
 	return fmt.Errorf("the key-encryption key at %s is not the one this database was sealed with (id %s, want %s): give the right one with --kek: %w", name, id, want, err)
+}
+
+// RewrapSentinel puts the sentinel, and so the whole database, under kek. What kek
+// can't unwrap it leaves alone.
+func RewrapSentinel(ctx context.Context, meta ChangingMeta, kek Provider) error {
+	value, err := meta.GetMeta(ctx, sentinelKey)
+	if err != nil {
+		return fmt.Errorf("read the sentinel of the key-encryption key: %w", err)
+	}
+	id, blob, _ := bytes.Cut(value, []byte{0})
+	key, err := kek.Unwrap(ctx, string(id), blob, sentinelAAD)
+	if err != nil {
+		return fmt.Errorf("unwrap the sentinel of the key-encryption key: %w", err)
+	}
+	defer clear(key)
+	blob, newID, err := kek.Wrap(ctx, key, sentinelAAD)
+	if err != nil {
+		return fmt.Errorf("wrap the sentinel of the key-encryption key: %w", err)
+	}
+	return meta.ReplaceMeta(ctx, sentinelKey, value, append(append([]byte(newID), 0), blob...),
+		control.Event{Kind: "key.rewrap", Actor: "system", Detail: "the sentinel, under " + newID})
 }
 
 // newSentinel sets the sentinel and gives the one that is set, whoever was first.

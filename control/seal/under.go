@@ -16,7 +16,7 @@ func SealUnder(secret, aad, plain []byte) ([]byte, error) {
 // OpenUnder is the inverse of SealUnder.
 func OpenUnder(secret, aad, sealed []byte) ([]byte, error) {
 	if len(sealed) < saltSize+commitmentSize {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	return open(secret, underAAD(aad), box{
 		salt: sealed[:saltSize], commitment: sealed[saltSize : saltSize+commitmentSize], ciphertext: sealed[saltSize+commitmentSize:],

@@ -119,7 +119,7 @@ func addVersion(ctx context.Context, tx pgx.Tx, teamID, credentialID string, ver
 		insert into credential_versions (team_id, vault_id, credential_id, version, key_version, salt, commitment, ciphertext)
 		select team_id, vault_id, id, $3, $4, $5, $6, $7 from credentials where team_id = $1 and id = $2`,
 		teamID, credentialID, version, secret.KeyVersion, secret.Salt, secret.Commitment, secret.Ciphertext)
-	return must(tag, err, "store the secret", "such data key of the vault")
+	return must(tag, interpretSeal(err), "store the secret", "such credential")
 }
 
 // Credential gives the credential of that name in the vault of that name.

@@ -116,27 +116,26 @@ func TestJoinTokenRace(t *testing.T) {
 	f := newFixture(t)
 	f.agent("billing")
 	b := f.pending("billing", "token")
+	servers := []*Store{f.Store, open(t, f.pool.Config().ConnString())}
 	var won, lost atomic.Int64
-	for range 10 {
-		var group sync.WaitGroup
-		for range 100 {
-			group.Go(func() {
-				_, err := f.ConsumeJoinToken(t.Context(), hash("token"))
-				switch control.CodeOf(err) {
-				case "":
-					won.Add(1)
-					if err != nil {
-						t.Error(err)
-					}
-				case control.CodeUnauthorized:
-					lost.Add(1)
-				default:
+	var group sync.WaitGroup
+	for i := range 1000 {
+		group.Go(func() {
+			_, err := servers[i%2].ConsumeJoinToken(t.Context(), hash("token"))
+			switch control.CodeOf(err) {
+			case "":
+				won.Add(1)
+				if err != nil {
 					t.Error(err)
 				}
-			})
-		}
-		group.Wait()
+			case control.CodeUnauthorized:
+				lost.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
 	}
+	group.Wait()
 	if won.Load() != 1 || lost.Load() != 999 {
 		t.Errorf("%d won, %d lost", won.Load(), lost.Load())
 	}

@@ -21,7 +21,7 @@ func (s *Store) CreateVault(ctx context.Context, teamID string, v control.Vault,
 		}
 		_, err = tx.Exec(ctx, `insert into vault_keys (team_id, vault_id, version, kek, blob) values ($1, $2, $3, $4, $5)`,
 			teamID, v.ID, key.Version, key.KEK, key.Blob)
-		return interpret(err, doing, what)
+		return interpretWrap(err, doing)
 	})
 	return v, err
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -74,6 +75,15 @@ func (c *certificate) message() *api.Certificate {
 		m.Roots = append(m.Roots, root.Raw)
 	}
 	return m
+}
+
+// trusts are the protocols that name its roots.
+func (c *certificate) trusts() []string {
+	var protocols []string
+	for _, root := range c.roots.X509Authorities() {
+		protocols = append(protocols, api.TrustedBy(sha256.Sum256(root.Raw)))
+	}
+	return protocols
 }
 
 // renewAt is a third into the certificate's life: two thirds remain to sit out

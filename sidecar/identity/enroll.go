@@ -49,6 +49,7 @@ func Enroll(ctx context.Context, controlURL string, joinToken []byte, version st
 	}
 	link, err := newLink(controlURL, i.worker,
 		func() *tls.Certificate { return stranger },
+		func() []string { return []string{api.TrustedBy(fingerprint)} },
 		func(state tls.ConnectionState) error { return verifyFingerprint(state, fingerprint) })
 	if err != nil {
 		return nil, err

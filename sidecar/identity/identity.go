@@ -76,6 +76,7 @@ func newCSR(key *ecdsa.PrivateKey) ([]byte, error) {
 func (i *Identity) connect(controlURL string) error {
 	link, err := newLink(controlURL, i.worker,
 		func() *tls.Certificate { return &i.certificate.Load().tls },
+		func() []string { return i.certificate.Load().trusts() },
 		func(state tls.ConnectionState) error { return verifyServer(state, i.certificate.Load().roots) })
 	if err != nil {
 		return err

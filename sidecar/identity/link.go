@@ -2,10 +2,7 @@ package identity
 
 import (
 	"crypto/tls"
-	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -29,22 +26,25 @@ const (
 // certificate needs a new connection, so the transport can be replaced while
 // streams of the old one end in their own time.
 type link struct {
-	url string
-	tls *tls.Config
+	url    string // names the control plane; the dialer knows where it is
+	dialer *dialer
+	tls    *tls.Config
+	trusts func() []string // protocols that say which roots are trusted now
 
 	mu        sync.Mutex
 	transport *http.Transport
 	retired   *http.Transport
-	opening   api.Opening // the last
-	session   string      // the newest; "" before the first stream is open
+	opening   api.Opening   // the last
+	session   string        // the newest; "" before the first stream is open
+	opened    chan struct{} // closed when the last opening was answered; nil: there was none
 }
 
-func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, verify func(tls.ConnectionState) error) (*link, error) {
-	u, err := url.Parse(controlURL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("the control plane's address %q: want https://HOST:PORT", controlURL)
+func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, trusts func() []string, verify func(tls.ConnectionState) error) (*link, error) {
+	replicas, err := ParseControl(controlURL)
+	if err != nil {
+		return nil, err
 	}
-	l := &link{url: u.String(), opening: api.Opening{Worker: worker}, tls: &tls.Config{
+	l := &link{url: replicas[0].String(), dialer: newDialer(replicas), trusts: trusts, opening: api.Opening{Worker: worker}, tls: &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return certificate(), nil
@@ -61,10 +61,12 @@ func newLink(controlURL string, worker uint64, certificate func() *tls.Certifica
 func (l *link) newTransport() *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
+	config := l.tls.Clone()
+	config.NextProtos = append([]string{"h2"}, l.trusts()...)
 	return &http.Transport{
 		Proxy:               nil, // the environment says nothing about the control plane
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:     l.tls.Clone(),
+		DialContext:         l.dialer.dial,
+		TLSClientConfig:     config,
 		TLSHandshakeTimeout: dialTimeout,
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           &protocols,
@@ -87,20 +89,35 @@ func (l *link) client() api.SidecarServiceClient {
 // RoundTrip sends over the newest transport, and says which stream the call is
 // for: a new one, or the one that was opened last.
 func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
-	watch := strings.HasSuffix(r.URL.Path, api.SidecarServiceWatchProcedure)
+	if strings.HasSuffix(r.URL.Path, api.SidecarServiceWatchProcedure) {
+		return l.open(r)
+	}
+	response, session, err := l.send(r)
+	if strings.HasSuffix(r.URL.Path, api.SidecarServiceFetchProcedure) && l.stale(r, response, session, err) {
+		if r, ok := repeat(r); ok {
+			if err == nil {
+				response.Body.Close()
+			}
+			response, _, err = l.send(r)
+		}
+	}
+	return response, err
+}
+
+// open opens a stream, and keeps the session that it is given.
+func (l *link) open(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
+	opened := make(chan struct{})
+	defer close(opened)
 	l.mu.Lock()
 	transport := l.transport
-	if watch {
-		l.opening.Stream++
-		r.Header.Set(api.HeaderOpening, l.opening.String())
-	} else if l.session != "" {
-		r.Header.Set(api.HeaderSession, l.session)
-	}
+	l.opening.Stream++
+	l.opened = opened
+	r.Header.Set(api.HeaderOpening, l.opening.String())
 	l.mu.Unlock()
 	response, err := transport.RoundTrip(r)
-	if err != nil || !watch {
-		return response, err
+	if err != nil {
+		return nil, err
 	}
 	if session := response.Header.Get(api.HeaderSession); session != "" {
 		l.mu.Lock()
@@ -108,6 +125,57 @@ func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
 		l.mu.Unlock()
 	}
 	return response, nil
+}
+
+// send sends a call for the newest stream, and says which that was.
+func (l *link) send(r *http.Request) (response *http.Response, session string, err error) {
+	r = r.Clone(r.Context())
+	l.mu.Lock()
+	transport, session := l.transport, l.session
+	if session != "" {
+		r.Header.Set(api.HeaderSession, session)
+	}
+	l.mu.Unlock()
+	response, err = transport.RoundTrip(r)
+	return response, session, err
+}
+
+// stale reports whether a call failed for a reason that has gone: its connection broke,
+// as one to a replica that ends does, or a stream was opened at the same time.
+func (l *link) stale(r *http.Request, response *http.Response, session string, err error) bool {
+	if err != nil {
+		return r.Context().Err() == nil
+	}
+	if response.StatusCode != http.StatusServiceUnavailable {
+		return false
+	}
+	l.mu.Lock()
+	opened := l.opened
+	l.mu.Unlock()
+	if opened != nil {
+		select {
+		case <-opened:
+		case <-r.Context().Done():
+			return false
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session != session
+}
+
+// repeat is r again, if it can be sent again. To ask twice for material does no harm.
+func repeat(r *http.Request) (*http.Request, bool) {
+	if r.GetBody == nil {
+		return nil, false
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	r = r.Clone(r.Context())
+	r.Body = body
+	return r, true
 }
 
 // renew makes later calls use a new connection. A retired one closes when it
