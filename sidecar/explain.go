@@ -31,6 +31,9 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		refused *bind.RefusedMintError
 		unread  *capture.UnreadableError
 	)
+	if answer := explainLimit(x, err); answer != nil {
+		return answer
+	}
 	switch {
 	case errors.As(err, &refused):
 		return proxy.Errorf(http.StatusForbidden, "mint_refused",

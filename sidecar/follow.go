@@ -19,7 +19,7 @@ import (
 // nothing is served.
 type served struct {
 	revision uint64
-	bindings int
+	bound    []*api.Binding
 	table    *bind.Table
 	scanner  *scan.Scanner
 	captured *scan.Scanner // for placeholders of captured credentials alone
@@ -64,7 +64,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 	for _, b := range bindings {
 		versions[b.GetCredentialId()] = b.GetVersion()
 	}
-	next := &served{revision: revision, bindings: len(bindings), table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
+	next := &served{revision: revision, bound: bindings, table: table, scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
 	w.serve(versions, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {
@@ -80,7 +80,10 @@ func (w *worker) apply(m *api.WatchResponse) error {
 // would be decided otherwise now is ended.
 func (w *worker) serve(versions map[string]uint64, next *served) {
 	before := w.served.Load()
-	w.leases.Replace(versions, func() { w.served.Store(next) })
+	w.leases.Replace(versions, func() {
+		w.allotted.Keep(next.bound)
+		w.served.Store(next)
+	})
 	w.announce()
 	w.proxy.Keep(versions)
 	if !next.table.SameAddresses(before.table) {

@@ -6,6 +6,7 @@
 //	  └ strict           one reading of HTTP/1
 //	     └ proxy         one record a request
 //	         ├ bind      the agent's policy; which credential, if any
+//	         ├ allot     what the credential's rate and budget leave
 //	         ├ material  leased from the control plane
 //	         ├ inject    put where the rule says
 //	         ├ scan      placeholders, on the way out
@@ -28,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/netsetup"
+	"sallyport/sidecar/allot"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/identity"
@@ -78,6 +80,7 @@ type worker struct {
 	ca       *mint.Authority
 	resolver *resolve.Resolver
 	leases   *material.Cache
+	allotted *allot.Ledger
 	events   *audit.Queue
 	gate     *gate.Gate
 	proxy    *proxy.Server
@@ -133,6 +136,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	id.Log = config.Log
 	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
+	w.allotted = allot.New(id.Client())
 	w.events = audit.New(id.Client(), auditCapacity, config.Log)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
@@ -186,6 +190,7 @@ func (w *worker) run(ctx context.Context) error {
 	serve(w.leases.Run)
 	serve(rest)
 	serve(w.follow)
+	serve(w.expire)
 	serve(w.keepIdentity)
 	if w.config.Metrics != nil {
 		serve(func(ctx context.Context) error { return w.metrics.serve(ctx, w.config.Metrics) })

@@ -21,6 +21,7 @@ func (s *Server) binding(c control.Credential) *api.Binding {
 		Stray:          stray(c.Stray),
 		Placeholders:   slices.Clone(c.Placeholders),
 		Captured:       c.Captured != nil,
+		Limits:         limitsOf(c.Limits),
 	}
 	for _, r := range c.Inject {
 		b.Inject = append(b.Inject, rule(r))
