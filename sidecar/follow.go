@@ -82,6 +82,7 @@ func (w *worker) serve(versions map[string]uint64, next *served) {
 	before := w.served.Load()
 	w.leases.Replace(versions, func() {
 		w.allotted.Keep(next.bound)
+		w.desk.Keep(next.bound)
 		w.served.Store(next)
 	})
 	w.announce()

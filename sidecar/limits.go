@@ -9,6 +9,7 @@ import (
 
 	"sallyport/control/api"
 	"sallyport/sidecar/allot"
+	"sallyport/sidecar/approve"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/proxy"
 )
@@ -18,18 +19,59 @@ func within(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r
 	if bind.Narrow(binding) {
 		if name, found := override(r.Header); found {
 			return bind.Use{}, proxy.Errorf(http.StatusBadRequest, "bad_request",
-				"the credential for %s is for some methods or paths only; the field %s, which overrides them at some servers, is refused", x.Host, name)
+				"whether the credential for %s is used goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
 		}
 	}
 	return permitted.Use(binding, time.Now())
 }
 
-// spend takes one request of the binding's rate and budget, if it has any.
-func (w *worker) spend(ctx context.Context, b *api.Binding) error {
-	if !b.GetLimits().GetRate() && !b.GetLimits().GetBudget() {
+// passed is what a request has been through already, should it be decided anew.
+type passed struct {
+	approved struct {
+		credential string
+		version    uint64
+	}
+	counted string // the credential
+}
+
+// admitUse lets a request pass that a person has approved, if that is needed, and
+// that the rate and the budget have room for.
+func (w *worker) admitUse(ctx context.Context, already *passed, b *api.Binding, x *proxy.Exchange, r *http.Request) error {
+	limits, id, version := b.GetLimits(), b.GetCredentialId(), b.GetVersion()
+	if limits == nil {
 		return nil
 	}
-	return w.allotted.Take(ctx, b)
+	if a := &already.approved; limits.GetApproval() != api.Approval_APPROVAL_UNSPECIFIED && (a.credential != id || a.version != version) {
+		if len(r.URL.EscapedPath()) > len(x.Path) {
+			return errLongPath
+		}
+		if err := w.desk.Ask(ctx, b, question(b, x, r)); err != nil {
+			return err
+		}
+		a.credential, a.version = id, version
+	}
+	if already.counted == id || !limits.GetRate() && !limits.GetBudget() {
+		return nil
+	}
+	if err := w.allotted.Take(ctx, b); err != nil {
+		return err
+	}
+	already.counted = id
+	return nil
+}
+
+// errLongPath is that of a path of which a person would be shown the begin.
+var errLongPath = proxy.Errorf(http.StatusForbidden, "approval_denied", "the request needs a person's approval, who can't be shown a path of this length; nothing was sent")
+
+// question is what a person is shown of a request. Another version is another question.
+func question(b *api.Binding, x *proxy.Exchange, r *http.Request) approve.Question {
+	return approve.Question{Host: x.Host, Port: x.Port, Method: r.Method, Path: x.Path, Request: fmt.Sprintf("%s.%d", x.ID, b.GetVersion())}
+}
+
+// superseded reports whether a request has to be decided anew, if there is another
+// revision.
+func superseded(err error) bool {
+	return errors.Is(err, allot.ErrSuperseded) || errors.Is(err, approve.ErrSuperseded)
 }
 
 // explainLimit gives the answer to a request that a credential's limits leave no
@@ -44,7 +86,17 @@ func explainLimit(x *proxy.Exchange, err error) *proxy.Error {
 		return explainExhausted(x, exhausted)
 	case errors.Is(err, allot.ErrUnavailable):
 		return unavailable("limit_unavailable", "the requests with the credential for "+x.Host+" are counted by the control plane, which can't be asked; nothing was sent")
-	case errors.Is(err, allot.ErrSuperseded):
+	case errors.Is(err, approve.ErrDenied):
+		return proxy.Errorf(http.StatusForbidden, "approval_denied", "%s %s: a person has denied it; nothing was sent", x.Method, x.Host)
+	case errors.Is(err, approve.ErrTimeout):
+		return proxy.Errorf(http.StatusGatewayTimeout, "approval_timeout", "%s %s waits for a person's approval, and nobody has given it in time; nothing was sent: sallyport approval list", x.Method, x.Host)
+	case errors.Is(err, approve.ErrBusy):
+		answer := proxy.Errorf(http.StatusTooManyRequests, "approval_busy", "too many requests of this sandbox wait for a person's approval; try again when some are decided")
+		answer.RetryAfter = 10 * time.Second
+		return answer
+	case errors.Is(err, approve.ErrUnavailable):
+		return unavailable("approval_unavailable", x.Method+" "+x.Host+" needs a person's approval, and the control plane can't be asked; nothing was sent")
+	case superseded(err):
 		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
 	}
 	return nil

@@ -10,7 +10,6 @@ import (
 	"net/url"
 
 	"sallyport/control/api"
-	"sallyport/sidecar/allot"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/inject"
@@ -29,7 +28,7 @@ func facts(c net.Conn) proxy.Facts {
 // plan decides about one request: which credential it gets, if any, and what is
 // looked for on its way out and on the way back.
 func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
-	spent := "" // the credential that the request is counted for
+	var limited passed
 	for {
 		now := w.current(ctx)
 		if now.refusal != nil {
@@ -54,14 +53,11 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		if err != nil {
 			return nil, err
 		}
-		if spent != binding.GetCredentialId() {
-			if err := w.spend(ctx, binding); err != nil {
-				if errors.Is(err, allot.ErrSuperseded) && w.served.Load() != now {
-					continue
-				}
-				return nil, err
+		if err := w.admitUse(ctx, &limited, binding, x, r); err != nil {
+			if superseded(err) && w.served.Load() != now {
+				continue
 			}
-			spent = binding.GetCredentialId()
+			return nil, err
 		}
 		if !w.events.Reserve(ctx) {
 			return nil, errAuditFull

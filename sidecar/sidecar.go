@@ -6,6 +6,7 @@
 //	  └ strict           one reading of HTTP/1
 //	     └ proxy         one record a request
 //	         ├ bind      the agent's policy; which credential, if any
+//	         ├ approve   a person's decision, where the credential asks for one
 //	         ├ allot     what the credential's rate and budget leave
 //	         ├ material  leased from the control plane
 //	         ├ inject    put where the rule says
@@ -30,6 +31,7 @@ import (
 
 	"sallyport/netsetup"
 	"sallyport/sidecar/allot"
+	"sallyport/sidecar/approve"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/identity"
@@ -81,6 +83,7 @@ type worker struct {
 	resolver *resolve.Resolver
 	leases   *material.Cache
 	allotted *allot.Ledger
+	desk     *approve.Desk
 	events   *audit.Queue
 	gate     *gate.Gate
 	proxy    *proxy.Server
@@ -136,7 +139,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	id.Log = config.Log
 	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
-	w.allotted = allot.New(id.Client())
+	w.allotted, w.desk = allot.New(id.Client()), approve.New(id.Client())
 	w.events = audit.New(id.Client(), auditCapacity, config.Log)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
@@ -211,6 +214,7 @@ func (w *worker) run(ctx context.Context) error {
 
 	err := front.Wait()
 	w.gate.CloseFlows()
+	w.desk.Wait() // for requests that have ended, and their questions with them
 	stopBehind()
 	err = errors.Join(err, services.Wait())
 	stopRecord()

@@ -88,6 +88,7 @@ func (s *Server) routes(api huma.API) {
 	s.agentRoutes(api)
 	s.policyRoutes(api)
 	s.sandboxRoutes(api)
+	s.approvalRoutes(api)
 	s.auditRoutes(api)
 	s.tokenRoutes(api)
 	s.sessionRoutes(api)

@@ -37,6 +37,11 @@ var leastRoles = map[string]control.Role{
 	"get-sandbox":    control.RoleViewer,
 	"delete-sandbox": control.RoleMember,
 
+	"list-approvals":   control.RoleViewer,
+	"get-approval":     control.RoleViewer,
+	"approve-approval": control.RoleMember,
+	"deny-approval":    control.RoleMember,
+
 	"list-events": control.RoleViewer,
 
 	"get-login":          control.RoleViewer, // open to all

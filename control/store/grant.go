@@ -109,6 +109,9 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		if err != nil {
 			return err
 		}
+		if err := approved(ctx, tx, g.SandboxID, g.CredentialID, g.Version); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `delete from leases where sandbox_id = $1 and hard_expiry < now()`, g.SandboxID); err != nil {
 			return interpret(err, "delete expired leases", unbound)
 		}

@@ -24,6 +24,7 @@ func (f *fixture) populate() {
 	box := f.sandbox("billing")
 	got(f.grant(box.ID, c.ID, 1))(f.t)
 	f.limit("stripe", control.Limits{Rate: 1, Approve: control.ApproveFirst, ApproveTimeout: control.DefaultApproveTimeout})
+	got(f.AskApproval(f.t.Context(), Question{TeamID: f.Team.ID, SandboxID: box.ID, CredentialID: c.ID, Version: 1, Host: "h", Port: 443, Method: "GET", Path: "/", Request: "r"}))(f.t)
 	if _, _, err := f.Allot(f.t.Context(), Share{f.Team.ID, box.ID, c.ID, 1, control.Ask{Rate: 1}}); err != nil {
 		f.t.Fatal(err)
 	}

@@ -119,9 +119,11 @@ func (u Use) Binding() *api.Binding { return u.binding }
 // Is reports whether r is the request that the binding is used for, to the letter.
 func (u Use) Is(r Request) bool { return u.binding != nil && u.permitted.Is(r) }
 
-// Narrow reports whether the binding is for some methods or paths only.
+// Narrow reports whether a request's method or path decide about the use of the
+// binding: it is for some of them only, or a person is asked about each.
 func Narrow(b *api.Binding) bool {
-	return len(b.GetLimits().GetMethods()) > 0 || len(b.GetLimits().GetPaths()) > 0
+	l := b.GetLimits()
+	return len(l.GetMethods()) > 0 || len(l.GetPaths()) > 0 || l.GetApproval() == api.Approval_APPROVAL_EACH
 }
 
 // NextExpiry is when the next of the bindings expires, after now; zero if none does.
