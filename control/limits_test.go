@@ -62,7 +62,7 @@ func TestAllotments(t *testing.T) {
 		}
 		now := time.Date(2026, 2, 27, 23, 0, 0, 0, time.UTC)
 		latest := now
-		u := Usage{Begin: l.Budget.Period.Begin(time.Time{}), Tokens: float64(l.Rate), FilledAt: now}
+		u := Usage{Begin: l.Budget.Period.Begin(time.Time{}), FilledAt: now}
 		spent := make(map[time.Time]int64)
 		flowed, rated := float64(l.Rate), int64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "calls") {
@@ -96,7 +96,7 @@ func TestAllotments(t *testing.T) {
 // The bucket empties, says when there is one more, and has it then.
 func TestRate(t *testing.T) {
 	l, now := Limits{Rate: 60}, time.Now()
-	u := Usage{Tokens: 60, FilledAt: now}
+	u := Usage{FilledAt: now}
 	sum := int64(0)
 	for {
 		rate, _ := u.Allot(l, Ask{Rate: 64}, now)
@@ -110,5 +110,10 @@ func TestRate(t *testing.T) {
 	}
 	if sum != 60 {
 		t.Errorf("%d at once", sum)
+	}
+	// Another rate makes no new requests of those that were used.
+	l.Rate = 6000
+	if rate, _ := u.Allot(l, Ask{Rate: 64}, u.FilledAt); rate.Requests != 0 {
+		t.Errorf("after the rate was raised: %+v", rate)
 	}
 }

@@ -15,7 +15,8 @@ const (
 type Usage struct {
 	Begin    time.Time // of the period that Spent was spent in
 	Spent    int64
-	Tokens   float64 // that are left of the rate, at FilledAt
+	Rate     Rate    // that Tokens are of
+	Tokens   float64 // that are left of it, at FilledAt
 	FilledAt time.Time
 }
 
@@ -33,12 +34,24 @@ type Allotment struct {
 // spent, whether it is used or not: so never more is used, whatever ends early.
 func (u *Usage) Allot(l Limits, ask Ask, now time.Time) (rate, budget Allotment) {
 	if l.Rate > 0 && ask.Rate > 0 {
+		if u.Rate != l.Rate { // a bucket of another size is as full; a new one is full
+			u.Tokens = float64(l.Rate) * u.fill()
+			u.Rate = l.Rate
+		}
 		rate = u.allotRate(float64(l.Rate), ask.Rate, now)
 	}
 	if l.Budget.Requests > 0 && ask.Budget > 0 {
 		budget = u.allotBudget(l.Budget, ask.Budget, now)
 	}
 	return rate, budget
+}
+
+// fill is how full the bucket is.
+func (u *Usage) fill() float64 {
+	if u.Rate == 0 {
+		return 1
+	}
+	return u.Tokens / float64(u.Rate)
 }
 
 // allotRate is a bucket that holds a minute's requests and fills in a minute.

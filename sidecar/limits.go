@@ -103,14 +103,7 @@ func explainLimit(x *proxy.Exchange, err error) *proxy.Error {
 }
 
 func explainBound(x *proxy.Exchange, e *bind.LimitError) *proxy.Error {
-	code, why := "limit_expired", "has expired"
-	switch {
-	case errors.Is(e, bind.ErrMethod):
-		code, why = "limit_method", "is not for the method "+x.Method
-	case errors.Is(e, bind.ErrOffPath):
-		code, why = "limit_path", "is not for this path"
-	}
-	return proxy.Errorf(http.StatusForbidden, code, "%s %s: the credential %s %s; an admin can change its limits: sallyport credential set", x.Method, x.Host, e.Credential, why)
+	return proxy.Errorf(http.StatusForbidden, e.Code(), "%s %s: %v; an admin can change its limits: sallyport credential set", x.Method, x.Host, e)
 }
 
 func explainExhausted(x *proxy.Exchange, e *allot.ExhaustedError) *proxy.Error {

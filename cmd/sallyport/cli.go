@@ -26,6 +26,7 @@ type grammar struct {
 	Credential credentialCmd `cmd:"" help:"Credentials: one service's secret, where it may go, how it is injected."`
 	Approval   approvalCmd   `cmd:"" help:"Requests that wait until a person decides."`
 	Agent      agentCmd      `cmd:"" help:"Agents, and the vaults pinned to them."`
+	Explain    explainCmd    `cmd:"" help:"Say what would be injected into a request of an agent, by which rule, or why not."`
 	Sandbox    sandboxCmd    `cmd:"" help:"Sandboxes: running instances of agents."`
 	Run        runCmd        `cmd:"" help:"Run a command in a sealed sandbox of an agent."`
 	Audit      auditCmd      `cmd:"" help:"What was done, by whom, with which credential."`

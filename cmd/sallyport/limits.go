@@ -14,7 +14,7 @@ import (
 // limitFlags are the limits of a credential. A flag that is not given changes nothing.
 type limitFlags struct {
 	Method         []string `group:"Limits:" sep:"none" placeholder:"METHOD" help:"A method that it is for; * for any. May be repeated."`
-	Path           []string `group:"Limits:" sep:"none" placeholder:"PATH" help:"A path that it is for, with all below it, as in /v1/charges; / for any. May be repeated."`
+	Path           []string `group:"Limits:" sep:"none" placeholder:"PATH" help:"A path that it is for, with all below it, as in /v1/charges; * for any. May be repeated."`
 	Expires        string   `group:"Limits:" placeholder:"TIME" help:"From when on it is not used: 2027-01-31T12:00:00Z, or 90d or 12h from now; never for no end."`
 	Rate           string   `group:"Limits:" placeholder:"RATE" help:"Requests a minute by all sandboxes together, as in 60/min; none for any number."`
 	Budget         string   `group:"Limits:" placeholder:"BUDGET" help:"Requests by all sandboxes together: 1000, 1000/day or 1000/month (of UTC); none for any number."`
@@ -26,10 +26,10 @@ type limitFlags struct {
 func (f *limitFlags) changes(now time.Time) (*client.LimitChanges, error) {
 	var c client.LimitChanges
 	if len(f.Method) > 0 {
-		c.Methods = unlessAny(f.Method, "*")
+		c.Methods = unlessAny(f.Method)
 	}
 	if len(f.Path) > 0 {
-		c.Paths = unlessAny(f.Path, "/")
+		c.Paths = unlessAny(f.Path)
 	}
 	var err error
 	if c.ExpiresAt, err = parseExpires(f.Expires, now); err != nil {
@@ -68,10 +68,10 @@ func (f *limitFlags) changes(now time.Time) (*client.LimitChanges, error) {
 	return &c, nil
 }
 
-// unlessAny is a list, which is empty where it holds what stands for any.
-func unlessAny(texts []string, all string) *[]string {
+// unlessAny is a list, which is empty where * stands for any.
+func unlessAny(texts []string) *[]string {
 	for _, text := range texts {
-		if text == all {
+		if text == "*" {
 			return &[]string{}
 		}
 	}
@@ -136,14 +136,7 @@ func (cmd *credentialShowCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	rows := shown(credential)
-	return c.emit(credential, func() error {
-		for _, row := range rows {
-			if _, err := fmt.Fprintf(c.stdout, "%-16s %s\n", row[0], orDash(visible(row[1]))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return c.emit(credential, func() error { return c.printRows(rows) })
 }
 
 // shown are the rows that show a credential.

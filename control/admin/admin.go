@@ -30,6 +30,7 @@ type Config struct {
 	Services   *registry.Registry
 	Metrics    *Metrics
 	Log        *slog.Logger
+	Explain    Explainer
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
 
@@ -87,6 +88,7 @@ func (s *Server) routes(api huma.API) {
 	s.credentialRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
+	s.explainRoutes(api)
 	s.sandboxRoutes(api)
 	s.approvalRoutes(api)
 	s.auditRoutes(api)

@@ -31,6 +31,7 @@ var leastRoles = map[string]control.Role{
 	"unpin-vault":  control.RoleAdmin,
 	"get-policy":   control.RoleViewer,
 	"set-policy":   control.RoleAdmin,
+	"explain":      control.RoleViewer,
 
 	"list-sandboxes": control.RoleViewer,
 	"create-sandbox": control.RoleMember,

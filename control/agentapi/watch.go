@@ -12,7 +12,6 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
-	"sallyport/control/policy"
 	"sallyport/control/store"
 )
 
@@ -127,15 +126,8 @@ func (w *watch) push(ctx context.Context, told change) error {
 	if w.versions != nil && snapshot.Revision <= w.sent {
 		return nil
 	}
-	message := &api.WatchResponse{
-		Revision:     uint64(snapshot.Revision),
-		Destinations: w.server.destinations,
-		OutageGrace:  w.server.grace,
-		Policy:       policy.Wire(snapshot.Policy),
-	}
-	for _, c := range snapshot.Credentials {
-		message.Bindings = append(message.Bindings, w.server.binding(c))
-	}
+	message := w.server.Served(snapshot.Policy, snapshot.Credentials)
+	message.Revision, message.OutageGrace = uint64(snapshot.Revision), w.server.grace
 	if err := w.stream.Send(message); err != nil {
 		return fmt.Errorf("send a snapshot: %w", err)
 	}

@@ -93,8 +93,8 @@ func (s *Store) Allot(ctx context.Context, ask Share) (rate, budget control.Allo
 		}
 		rate, budget = usage.Allot(c.Limits, ask.Ask, now)
 		if _, err := tx.Exec(ctx, `
-			update credential_usage set began_at = $2, spent = $3, tokens = $4, filled_at = $5 where credential_id = $1`,
-			account, usage.Begin, usage.Spent, usage.Tokens, usage.FilledAt); err != nil {
+			update credential_usage set began_at = $2, spent = $3, rate = $4, tokens = $5, filled_at = $6 where credential_id = $1`,
+			account, usage.Begin, usage.Spent, usage.Rate, usage.Tokens, usage.FilledAt); err != nil {
 			return interpret(err, "count what was allotted", unbound)
 		}
 		if budget.Requests == 0 {
@@ -112,13 +112,13 @@ func (s *Store) Allot(ctx context.Context, ask Share) (rate, budget control.Allo
 // and the time after that was had. A new one's bucket is full.
 func lockUsage(ctx context.Context, tx pgx.Tx, teamID, credentialID string, l control.Limits) (u control.Usage, now time.Time, err error) {
 	_, err = tx.Exec(ctx, `
-		insert into credential_usage (credential_id, team_id, began_at, tokens, filled_at) values ($1, $2, $3, $4, clock_timestamp())
-		on conflict (credential_id) do nothing`, credentialID, teamID, l.Budget.Period.Begin(time.Time{}), float64(l.Rate))
+		insert into credential_usage (credential_id, team_id, began_at, filled_at) values ($1, $2, $3, clock_timestamp())
+		on conflict (credential_id) do nothing`, credentialID, teamID, l.Budget.Period.Begin(time.Time{}))
 	if err != nil {
 		return u, now, interpret(err, "count what is allotted", unbound)
 	}
-	err = tx.QueryRow(ctx, `select began_at, spent, tokens, filled_at from credential_usage where credential_id = $1 for update`, credentialID).
-		Scan(&u.Begin, &u.Spent, &u.Tokens, &u.FilledAt)
+	err = tx.QueryRow(ctx, `select began_at, spent, rate, tokens, filled_at from credential_usage where credential_id = $1 for update`, credentialID).
+		Scan(&u.Begin, &u.Spent, &u.Rate, &u.Tokens, &u.FilledAt)
 	if err == nil {
 		err = tx.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
 	}

@@ -25,6 +25,18 @@ type LimitError struct {
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("the credential %s: %v", e.Credential, e.Limit)
 }
+
+// Code is what a client is told: limit_expired, limit_method or limit_path.
+func (e *LimitError) Code() string {
+	switch e.Limit {
+	case ErrMethod:
+		return "limit_method"
+	case ErrOffPath:
+		return "limit_path"
+	}
+	return "limit_expired"
+}
+
 func (e *LimitError) Unwrap() error { return e.Limit }
 
 // limits are an api.Limits, ready to be asked.

@@ -30,3 +30,12 @@ func (c *Client) SetLimits(ctx context.Context, team, vault, name string, limits
 	}{limits}
 	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
+
+// Explain tells what would become of a request of an agent.
+func (c *Client) Explain(ctx context.Context, team, agent, method, url string) (control.Explanation, error) {
+	body := struct {
+		Method string `json:"method"`
+		URL    string `json:"url"`
+	}{method, url}
+	return send[control.Explanation](ctx, c, http.MethodPost, body, "teams", team, "agents", agent, "explain")
+}

@@ -9,7 +9,8 @@ create table credential_usage (
     team_id       uuid not null,
     began_at      timestamptz not null,
     spent         bigint not null default 0 check (spent >= 0),
-    tokens        double precision not null check (tokens >= 0),
+    rate          bigint not null default 0, -- that tokens are of
+    tokens        double precision not null default 0 check (tokens >= 0),
     filled_at     timestamptz not null,
     foreign key (team_id, credential_id) references credentials (team_id, id) on delete cascade
 );
