@@ -54,4 +54,6 @@ func (s *Server) approvalRoutes(api huma.API) {
 	decide("deny-approval", "deny", "Refuse the request", false)
 }
 
-func shown(a control.Approval, err error) (*tagged[control.Approval], error) { return versioned(a, a.Tag(), err) }
+func shown(a control.Approval, err error) (*tagged[control.Approval], error) {
+	return versioned(a, a.Tag(), err)
+}
