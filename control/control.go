@@ -65,6 +65,8 @@ type Credential struct {
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
 	Mints          []Mint    `json:"mints"`        // its own; those of its service come after them
 	Captured       *Captured `json:"captured,omitempty"`
+	Limits         Limits    `json:"limits"`
+	Spent          int64     `json:"spent,omitempty"` // of Limits.Budget, in its period; only said of one credential
 	Version        int64     `json:"version"`
 	CreatedAt      time.Time `json:"created_at"`
 	RotatedAt      time.Time `json:"rotated_at"`

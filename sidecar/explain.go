@@ -39,6 +39,9 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		refused *bind.RefusedMintError
 		unread  *capture.UnreadableError
 	)
+	if answer := explainLimit(x, err); answer != nil {
+		return answer
+	}
 	switch {
 	case errors.Is(err, audit.ErrNoDisk):
 		return proxy.Errorf(http.StatusServiceUnavailable, "audit_log_missing", "no credential is used: %v; an operator gives the sidecar one with --audit-dir", err)

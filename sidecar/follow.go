@@ -19,7 +19,7 @@ import (
 // nothing is served.
 type served struct {
 	revision uint64
-	bindings int
+	bound    []*api.Binding
 	table    *bind.Table
 	audit    api.AuditMode
 	scanner  *scan.Scanner
@@ -65,7 +65,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 	for _, b := range bindings {
 		versions[b.GetCredentialId()] = b.GetVersion()
 	}
-	next := &served{revision: revision, bindings: len(bindings), table: table, audit: m.GetAuditMode(), scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
+	next := &served{revision: revision, bound: bindings, table: table, audit: m.GetAuditMode(), scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
 	w.serve(versions, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {
@@ -81,7 +81,11 @@ func (w *worker) apply(m *api.WatchResponse) error {
 // would be decided otherwise now is ended.
 func (w *worker) serve(versions map[string]uint64, next *served) {
 	before := w.served.Load()
-	w.leases.Replace(versions, func() { w.served.Store(next) })
+	w.leases.Replace(versions, func() {
+		w.allotted.Keep(next.bound)
+		w.desk.Keep(next.bound)
+		w.served.Store(next)
+	})
 	w.announce()
 	w.proxy.Keep(versions)
 	if !next.table.SameAddresses(before.table) {

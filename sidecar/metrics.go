@@ -74,7 +74,7 @@ func gauges(w *worker) []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("sallyport_sidecar_open_connections", "Connections of the sandbox that are open.", func() float64 { return float64(w.gate.Open()) }),
-		gauge("sallyport_sidecar_bindings", "Bindings in place.", func() float64 { return float64(w.served.Load().bindings) }),
+		gauge("sallyport_sidecar_bindings", "Bindings in place.", func() float64 { return float64(len(w.served.Load().bound)) }),
 		gauge("sallyport_sidecar_bindings_revision", "Revision of the bindings in place; 0 while nothing is served.", func() float64 { return float64(w.served.Load().revision) }),
 		gauge("sallyport_sidecar_audit_queue_events", "Audit events that wait for the control plane.", func() float64 { return float64(w.events.Stats().Queued) }),
 		counter("reported", func() uint64 { return w.events.Stats().Reported }),

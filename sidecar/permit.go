@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
+	"sallyport/control/api"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/proxy"
 )
@@ -53,8 +55,9 @@ func requestOf(x *proxy.Exchange, r *http.Request) bind.Request {
 var errSteered = proxy.Errorf(http.StatusInternalServerError, "misdirected", "the request is not the one that was permitted; nothing was sent")
 
 // check makes sure, before a credential goes into it, that a request is the one
-// that was permitted: to the same place, by the same method, for the same path.
-func check(permitted bind.Permitted, out *http.Request) error {
+// that was permitted, and is within the credential's limits: to the same place, by
+// the same method, for the same path.
+func check(use bind.Use, out *http.Request) error {
 	port := 80
 	if out.URL.Scheme == "https" {
 		port = 443
@@ -65,7 +68,7 @@ func check(permitted bind.Permitted, out *http.Request) error {
 			return errSteered
 		}
 	}
-	is := permitted.Is(bind.Request{
+	is := use.Is(bind.Request{
 		Host: out.URL.Hostname(), Port: uint16(port), TLS: out.URL.Scheme == "https", Method: out.Method, Path: out.URL.EscapedPath(),
 	})
 	if !is || out.Host != out.URL.Host {
@@ -109,10 +112,16 @@ func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credent
 		}
 		for _, captured := range permitted.Captured() {
 			if captured.GetCredentialId() == credential {
-				return captured.GetAllowWebsocket()
+				return mayGoOn(permitted, captured)
 			}
 		}
 		binding, err := permitted.Binding()
-		return err == nil && binding.GetCredentialId() == credential && (credential == "" || binding.GetAllowWebsocket())
+		return err == nil && binding.GetCredentialId() == credential && (credential == "" || mayGoOn(permitted, binding))
 	}
+}
+
+// mayGoOn reports whether a WebSocket may go on with a credential.
+func mayGoOn(permitted bind.Permitted, b *api.Binding) bool {
+	_, err := permitted.Use(b, time.Now())
+	return err == nil && b.GetAllowWebsocket()
 }

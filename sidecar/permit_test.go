@@ -261,7 +261,7 @@ func (d *door) ask(facts proxy.Facts, method, host, target string, header http.H
 // TestInjectionIsEnforcement: whatever the policy and the bindings are and however a
 // client asks, what arrives upstream is what the policy permits, as it arrives: the
 // same host, port, method and path. The credential it bears, if any, is the one of the
-// binding that this very request has.
+// binding that this very request has, and within the limits of that.
 func TestInjectionIsEnforcement(t *testing.T) {
 	d := newDoor(t)
 	hosts := []string{"a.test", "b.test", "x.a.test", "A.Test.", "c.test"}
@@ -317,6 +317,12 @@ func TestInjectionIsEnforcement(t *testing.T) {
 			if err != nil || binding.GetCredentialId() != a.credential {
 				t.Fatalf("%s arrived at %+v with %q; the binding is %q, %v", a.text, a.Request, a.credential, binding.GetCredentialId(), err)
 			}
+			if binding == nil {
+				continue
+			}
+			if _, err := permitted.Use(binding, time.Now()); err != nil {
+				t.Fatalf("%s arrived at %+v with %q: %v", a.text, a.Request, a.credential, err)
+			}
 		}
 	})
 }
@@ -331,6 +337,7 @@ func drawTable(t *rapid.T) *bind.Table {
 			bindings = append(bindings, &api.Binding{
 				CredentialId: id, Vault: "v", Name: id, Version: 1, Hosts: rapid.SliceOfN(patterns, 1, 2).Draw(t, "hosts of "+id), Inject: bearer,
 				AllowHttp: rapid.Bool().Draw(t, "allow_http"), AllowWebsocket: rapid.Bool().Draw(t, "allow_websocket"),
+				Limits: drawLimits(t),
 			})
 		}
 	}
@@ -350,4 +357,19 @@ func drawTable(t *rapid.T) *bind.Table {
 		t.Fatal(err)
 	}
 	return table
+}
+
+// drawLimits draws methods, paths and an end.
+func drawLimits(t *rapid.T) *api.Limits {
+	if rapid.Bool().Draw(t, "unlimited") {
+		return nil
+	}
+	l := &api.Limits{
+		Methods: rapid.SampledFrom([][]string{nil, {"GET"}, {"DELETE", "POST"}}).Draw(t, "limit methods"),
+		Paths:   rapid.SampledFrom([][]string{nil, {"/v1"}, {"/v1/a", "/admin"}}).Draw(t, "limit paths"),
+	}
+	if ends := rapid.SampledFrom([]time.Duration{0, -time.Hour, time.Hour}).Draw(t, "ends"); ends != 0 {
+		l.Expires = timestamppb.New(time.Now().Add(ends))
+	}
+	return l
 }

@@ -28,6 +28,7 @@ func facts(c net.Conn) proxy.Facts {
 // plan decides about one request: which credential it gets, if any, and what is
 // looked for on its way out and on the way back.
 func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	var limited passed
 	for {
 		now := w.current(ctx)
 		if now.refusal != nil {
@@ -44,8 +45,18 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		if binding == nil {
 			return w.inspect(now, x, r), nil
 		}
+		use, err := within(permitted, binding, x, r)
+		if err != nil {
+			return nil, err
+		}
 		newSecrets, err := mintRule(permitted, binding, x, r)
 		if err != nil {
+			return nil, err
+		}
+		if err := w.admitUse(ctx, &limited, binding, x, r); err != nil {
+			if superseded(err) && w.served.Load() != now {
+				continue
+			}
 			return nil, err
 		}
 		if !w.events.Reserve(ctx) {
@@ -55,7 +66,7 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 			w.events.Cancel()
 			continue
 		}
-		plan, err := w.lease(ctx, now, permitted, binding, x, r)
+		plan, err := w.lease(ctx, now, use, x, r)
 		if err != nil {
 			w.events.Cancel()
 		} else if newSecrets != nil {
@@ -70,7 +81,8 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 
 // lease is the plan for a destination with a credential, once a place for the
 // request's event is reserved.
-func (w *worker) lease(ctx context.Context, now *served, permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+func (w *worker) lease(ctx context.Context, now *served, use bind.Use, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	binding := use.Binding()
 	lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
 	if binding.GetCaptured() && errors.Is(err, material.ErrRefused) {
 		return nil, gone(x)
@@ -78,7 +90,7 @@ func (w *worker) lease(ctx context.Context, now *served, permitted bind.Permitte
 	if err != nil {
 		return nil, err
 	}
-	return w.use(now, permitted, binding, lease, x, r)
+	return w.use(now, use, lease, x, r)
 }
 
 // inspect is the plan for a destination without a credential.
@@ -95,8 +107,8 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 }
 
 // use is the plan for a destination with a credential.
-func (w *worker) use(now *served, permitted bind.Permitted, binding *api.Binding, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
-	token := lease.Material()
+func (w *worker) use(now *served, use bind.Use, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	binding, token := use.Binding(), lease.Material()
 	if err := redact.Check(token); err != nil {
 		lease.Release()
 		return nil, err
@@ -113,7 +125,7 @@ func (w *worker) use(now *served, permitted bind.Permitted, binding *api.Binding
 		Upgrade:    binding.GetAllowWebsocket(),
 		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
 		Request: func(out *http.Request) error {
-			if err := check(permitted, out); err != nil {
+			if err := check(use, out); err != nil {
 				return err
 			}
 			inject.Clear(out, binding.GetInject())

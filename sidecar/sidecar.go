@@ -6,6 +6,8 @@
 //	  └ strict           one reading of HTTP/1
 //	     └ proxy         one record a request
 //	         ├ bind      the agent's policy; which credential, if any
+//	         ├ approve   a person's decision, where the credential asks for one
+//	         ├ allot     what the credential's rate and budget leave
 //	         ├ material  leased from the control plane
 //	         ├ inject    put where the rule says
 //	         ├ scan      placeholders, on the way out
@@ -28,6 +30,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/netsetup"
+	"sallyport/sidecar/allot"
+	"sallyport/sidecar/approve"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/identity"
@@ -84,6 +88,8 @@ type worker struct {
 	ca       *mint.Authority
 	resolver *resolve.Resolver
 	leases   *material.Cache
+	allotted *allot.Ledger
+	desk     *approve.Desk
 	events   *audit.Queue
 	gate     *gate.Gate
 	proxy    *proxy.Server
@@ -143,6 +149,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Client: id.Client(), Capacity: auditCapacity, Journal: config.AuditJournal, Disk: config.AuditLog,
 		Owner: fmt.Sprintf("sallyport audit log v1: team %s, agent %s, sandbox %s\n", id.Team(), id.Agent(), id.Sandbox()), Log: config.Log,
 	})
+	w.allotted, w.desk = allot.New(id.Client()), approve.New(id.Client())
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
 		OriginalDst: netsetup.OriginalDst,
@@ -196,6 +203,7 @@ func (w *worker) run(ctx context.Context) error {
 	serve(w.leases.Run)
 	serve(rest)
 	serve(w.follow)
+	serve(w.expire)
 	serve(w.keepIdentity)
 	if w.config.Metrics != nil {
 		serve(func(ctx context.Context) error { return w.metrics.serve(ctx, w.config.Metrics) })
@@ -216,6 +224,7 @@ func (w *worker) run(ctx context.Context) error {
 
 	err := front.Wait()
 	w.gate.CloseFlows()
+	w.desk.Wait() // for requests that have ended, and their questions with them
 	stopBehind()
 	err = errors.Join(err, services.Wait())
 	stopRecord()

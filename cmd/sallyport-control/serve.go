@@ -170,7 +170,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
-		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {

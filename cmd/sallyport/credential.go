@@ -15,7 +15,8 @@ import (
 
 type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Say what becomes of new secrets that a credential's service hands out."`
+	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, or what becomes of new secrets that its service hands out."`
+	Show   credentialShowCmd   `cmd:"" help:"Show a credential with its limits, never its secret."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
@@ -34,6 +35,7 @@ type credentialAddCmd struct {
 	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
 	Mint           []string `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
 	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	limitFlags     `embed:""`
 }
 
 func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
@@ -81,6 +83,10 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	if err != nil {
 		return none, err
 	}
+	limits, err := cmd.changes(time.Now())
+	if err != nil {
+		return none, err
+	}
 	auth := control.Auth(cmd.Auth)
 	if auth == "" && cmd.Service == "" && cmd.Username != "" {
 		auth = control.AuthBasic
@@ -88,7 +94,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
 		Auth: auth, Username: cmd.Username,
-		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints,
+		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints, Limits: limits,
 	}, nil
 }
 
@@ -122,11 +128,21 @@ type credentialSetCmd struct {
 	Name   string   `arg:"" help:"The credential's name."`
 	Mint   []string `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
 	NoMint bool     `xor:"mint" help:"None but those of the service."`
+
+	limitFlags `embed:""`
 }
 
 func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
-	if len(cmd.Mint) == 0 && !cmd.NoMint {
-		return usagef("credential set needs --mint or --no-mint")
+	limits, err := cmd.changes(time.Now())
+	switch changesMints := len(cmd.Mint) > 0 || cmd.NoMint; {
+	case err != nil:
+		return err
+	case limits == nil && !changesMints:
+		return usagef("credential set needs a limit, --mint or --no-mint")
+	case limits != nil && changesMints:
+		return usagef("credential set changes limits or --mint, not both at once")
+	case limits != nil:
+		return cmd.limit(ctx, c, limits)
 	}
 	mints, err := parseMints(cmd.Mint)
 	if err != nil {
@@ -141,6 +157,18 @@ func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	return c.say(set, "credential %s has %s of its own for new secrets", set.Name, counted(len(set.Mints), "rule"))
+}
+
+func (cmd *credentialSetCmd) limit(ctx context.Context, c *cli, limits *client.LimitChanges) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	set, err := api.SetLimits(ctx, team, cmd.Vault, cmd.Name, limits)
+	if err != nil {
+		return err
+	}
+	return c.say(set, "credential %s: %s", set.Name, set.Limits)
 }
 
 // parseMints reads --mint.

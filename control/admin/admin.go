@@ -33,6 +33,7 @@ type Config struct {
 	Succession *identity.Succession
 	Metrics    *Metrics
 	Log        *slog.Logger
+	Explain    Explainer
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
 
@@ -90,7 +91,9 @@ func (s *Server) routes(api huma.API) {
 	s.credentialRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
+	s.explainRoutes(api)
 	s.sandboxRoutes(api)
+	s.approvalRoutes(api)
 	s.auditRoutes(api)
 	s.tokenRoutes(api)
 	s.sessionRoutes(api)

@@ -45,6 +45,9 @@ func (s *Server) credential(body *newCredential) (control.Credential, error) {
 	if err := checkRules(c); err != nil {
 		return c, err
 	}
+	if c.Limits, err = body.Limits.apply(control.Limits{}); err != nil {
+		return c, err
+	}
 	c.Mints, err = checkMints(body.Mints)
 	return c, err
 }

@@ -31,12 +31,15 @@ type newCredential struct {
 	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
 	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
 	Mints          []control.Mint `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
+	Limits         limitChanges   `json:"limits,omitzero"`
 	Secret         secret         `json:"secret"`
 }
 
-// changes are what can be changed of a credential, beside its secret.
+// changes are what can be changed of a credential, beside its secret. What is left
+// out stays as it is.
 type changes struct {
-	Mints []control.Mint `json:"mints" doc:"In the place of its own; the service's come after them"`
+	Mints  []control.Mint `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
+	Limits *limitChanges  `json:"limits,omitempty"`
 }
 
 // Wipe overwrites the secret.
@@ -55,12 +58,11 @@ func (s *Server) credentialRoutes(api huma.API) {
 	route(s, api, huma.Operation{
 		OperationID: "get-credential", Method: http.MethodGet, Path: credentials + "/{credential}", Summary: "One credential, without its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*tagged[control.Credential], error) {
-		c, err := s.Store.Credential(ctx, teamOf(ctx).ID, in.Vault, in.Credential)
-		return versioned(c, credentialTag(c), err)
+		return s.credentialWithUsage(ctx, in)
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change its limits, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
@@ -112,8 +114,14 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 	if err := in.required(); err != nil {
 		return nil, err
 	}
-	if body.Mints == nil { // and not "take all of them away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none")
+	limited := body.Limits != nil && !body.Limits.empty()
+	switch {
+	case body.Mints == nil && !limited: // and not "take all of them away", by an empty body
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, or limits")
+	case body.Mints != nil && limited:
+		return nil, control.Errorf(control.CodeInvalid, "give mints or limits: each is a change of its own")
+	case limited:
+		return s.setLimits(ctx, in, body.Limits)
 	}
 	mints, err := checkMints(body.Mints)
 	if err != nil {

@@ -33,11 +33,17 @@ var leastRoles = map[string]control.Role{
 	"unpin-vault":  control.RoleAdmin,
 	"get-policy":   control.RoleViewer,
 	"set-policy":   control.RoleAdmin,
+	"explain":      control.RoleViewer,
 
 	"list-sandboxes": control.RoleViewer,
 	"create-sandbox": control.RoleMember,
 	"get-sandbox":    control.RoleViewer,
 	"delete-sandbox": control.RoleMember,
+
+	"list-approvals":   control.RoleViewer,
+	"get-approval":     control.RoleViewer,
+	"approve-approval": control.RoleMember,
+	"deny-approval":    control.RoleMember,
 
 	"list-events":   control.RoleViewer,
 	"follow-events": control.RoleViewer,

@@ -64,6 +64,7 @@ type Server struct {
 	acknowledged *group[store.Applied, bool]
 	kept         *group[store.Held, bool]
 	closed       *group[store.Held, struct{}]
+	waiting      *waiting
 	limits       *limits
 	replica      string // names this process among those that share the database
 	destinations []*api.Destination
@@ -77,7 +78,7 @@ func New(c Config) *Server {
 		c.Connections = connectionLimit()
 	}
 	s := &Server{
-		Config: c, hub: newHub(), limits: newLimits(), replica: store.NewID(),
+		Config: c, hub: newHub(), waiting: newWaiting(), limits: newLimits(), replica: store.NewID(),
 		destinations: destinations(c.Services), grace: durationpb.New(outageGrace),
 	}
 	s.fleets = newFleets(c.Store, s.replica)
@@ -112,10 +113,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.Store.Listen(ctx, s.hub.notify) })
+	group.Go(func() error { return s.Store.Listen(ctx, s.hub.notify, s.waiting.wake) })
 	group.Go(func() error {
 		<-ctx.Done()
 		s.hub.close()
+		s.waiting.close()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		if server.Shutdown(drain) != nil {

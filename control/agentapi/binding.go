@@ -5,8 +5,18 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/policy"
 	"sallyport/control/registry"
 )
+
+// Served is what sidecars of an agent with this policy and these credentials go by.
+func (s *Server) Served(p control.Policy, credentials []control.Credential) *api.WatchResponse {
+	served := &api.WatchResponse{Destinations: s.destinations, Policy: policy.Wire(p)}
+	for _, c := range credentials {
+		served.Bindings = append(served.Bindings, s.binding(c))
+	}
+	return served
+}
 
 // binding is what a sidecar may know of a credential.
 func (s *Server) binding(c control.Credential) *api.Binding {
@@ -21,6 +31,7 @@ func (s *Server) binding(c control.Credential) *api.Binding {
 		Stray:          stray(c.Stray),
 		Placeholders:   slices.Clone(c.Placeholders),
 		Captured:       c.Captured != nil,
+		Limits:         limitsOf(c.Limits),
 	}
 	for _, r := range c.Inject {
 		b.Inject = append(b.Inject, rule(r))

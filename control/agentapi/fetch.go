@@ -52,6 +52,9 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if bound.Credential.ID != m.GetCredentialId() || !serves(bound.Credential, m.GetHost()) {
 		return nil, errUnbound
 	}
+	if !bound.Credential.Limits.None() && !m.GetLimits() {
+		return nil, errOldSidecar
+	}
 	sealed, err := s.material(ctx, bound, known.SealKey)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,11 @@ type pace struct {
 var paces = map[string]pace{
 	// Once for each credential and version, and again when a lease ages.
 	api.SidecarServiceFetchProcedure: {10, 100},
+	// Once for some requests with a credential that has a rate or a budget; what is
+	// used up is not asked for at every request.
+	api.SidecarServiceAllotProcedure: {50, 200},
+	// Once for a question, and again every few seconds while a person decides.
+	api.SidecarServiceApproveProcedure: {10, 100},
 	// At a login, and when a token is made anew; each is pushed to the whole team.
 	api.SidecarServiceCaptureProcedure: {1, 20},
 	// A few times in the life of a certificate.

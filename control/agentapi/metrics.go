@@ -67,7 +67,7 @@ func (m *Metrics) watch(h *hub) {
 func (m *Metrics) called(procedure string, err error) {
 	switch procedure {
 	case api.SidecarServiceEnrollProcedure, api.SidecarServiceRenewProcedure, api.SidecarServiceWatchProcedure,
-		api.SidecarServiceFetchProcedure, api.SidecarServiceReportProcedure:
+		api.SidecarServiceFetchProcedure, api.SidecarServiceReportProcedure, api.SidecarServiceAllotProcedure, api.SidecarServiceApproveProcedure:
 	default:
 		procedure = "unknown"
 	}

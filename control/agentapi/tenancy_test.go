@@ -64,6 +64,30 @@ var meetings = map[string]func(*testing.T, teams) []proto.Message{
 		}
 		return nil
 	},
+	"Allot": func(t *testing.T, m teams) []proto.Message {
+		m.theirs.Must(t, "PATCH", "vaults/v/credentials/canary-credential", map[string]any{"limits": map[string]any{"budget": "5"}}, nil)
+		for _, id := range []string{m.c.ID, store.NewID()} {
+			_, err := m.thief.Client.Allot(t.Context(), connect.NewRequest(&api.AllotRequest{CredentialId: id, Version: 1, Budget: 5}))
+			code(t, err, connect.CodeNotFound)
+		}
+		var c control.Credential
+		if m.theirs.Must(t, "GET", "vaults/v/credentials/canary-credential", nil, &c); c.Spent != 0 {
+			t.Errorf("%d of their budget are spent", c.Spent)
+		}
+		return nil
+	},
+	"Approve": func(t *testing.T, m teams) []proto.Message {
+		m.theirs.Must(t, "PATCH", "vaults/v/credentials/canary-credential", map[string]any{"limits": map[string]any{"approve": "each"}}, nil)
+		for _, id := range []string{m.c.ID, store.NewID()} {
+			_, err := m.thief.Client.Approve(t.Context(), connect.NewRequest(&api.ApproveRequest{
+				CredentialId: id, Version: 1, Host: "canary-host.example.com", Port: 443, Method: "GET", Path: "/", Request: "r",
+			}))
+			code(t, err, connect.CodeNotFound)
+		}
+		pending(t, m.theirs, 0)
+		pending(t, m.mine, 0)
+		return nil
+	},
 	"Capture": func(t *testing.T, m teams) []proto.Message {
 		const rule = "capture POST /keys json:/key"
 		m.theirs.Must(t, "PATCH", "vaults/v/credentials/canary-credential", map[string]any{"mints": []string{rule}}, nil)

@@ -12,7 +12,6 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
-	"sallyport/control/policy"
 	"sallyport/control/store"
 )
 
@@ -133,16 +132,8 @@ func (w *watch) push(ctx context.Context, told change) error {
 	if w.versions != nil && snapshot.Revision <= w.sent {
 		return nil
 	}
-	message := &api.WatchResponse{
-		Revision:     uint64(snapshot.Revision),
-		Destinations: w.server.destinations,
-		OutageGrace:  w.server.grace,
-		Policy:       policy.Wire(snapshot.Policy),
-		AuditMode:    auditModes[snapshot.Audit],
-	}
-	for _, c := range snapshot.Credentials {
-		message.Bindings = append(message.Bindings, w.server.binding(c))
-	}
+	message := w.server.Served(snapshot.Policy, snapshot.Credentials)
+	message.Revision, message.OutageGrace, message.AuditMode = uint64(snapshot.Revision), w.server.grace, auditModes[snapshot.Audit]
 	if err := w.stream.Send(message); err != nil {
 		return fmt.Errorf("send a snapshot: %w", err)
 	}

@@ -45,6 +45,10 @@ const (
 	SidecarServiceWatchProcedure = "/sallyport.sidecar.v1.SidecarService/Watch"
 	// SidecarServiceFetchProcedure is the fully-qualified name of the SidecarService's Fetch RPC.
 	SidecarServiceFetchProcedure = "/sallyport.sidecar.v1.SidecarService/Fetch"
+	// SidecarServiceAllotProcedure is the fully-qualified name of the SidecarService's Allot RPC.
+	SidecarServiceAllotProcedure = "/sallyport.sidecar.v1.SidecarService/Allot"
+	// SidecarServiceApproveProcedure is the fully-qualified name of the SidecarService's Approve RPC.
+	SidecarServiceApproveProcedure = "/sallyport.sidecar.v1.SidecarService/Approve"
 	// SidecarServiceCaptureProcedure is the fully-qualified name of the SidecarService's Capture RPC.
 	SidecarServiceCaptureProcedure = "/sallyport.sidecar.v1.SidecarService/Capture"
 	// SidecarServiceReportProcedure is the fully-qualified name of the SidecarService's Report RPC.
@@ -64,6 +68,13 @@ type SidecarServiceClient interface {
 	Watch(context.Context) *connect.BidiStreamForClient[WatchRequest, WatchResponse]
 	// Fetch leases the material of one credential, sealed to this sandbox's key.
 	Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error)
+	// Allot gives a share of the requests that a credential's limits allow to all
+	// sandboxes together. What is allotted is spent, whether it is used or not.
+	Allot(context.Context, *connect.Request[AllotRequest]) (*connect.Response[AllotResponse], error)
+	// Approve asks a person about a request, or about the first use of a credential,
+	// and waits for the decision for a while. Asked again with the same request it
+	// goes on waiting.
+	Approve(context.Context, *connect.Request[ApproveRequest]) (*connect.Response[ApproveResponse], error)
 	// Capture stores the new secrets that a service has handed out in its answer to
 	// a request with one of this sandbox's credentials, all of them or none.
 	Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error)
@@ -107,6 +118,18 @@ func NewSidecarServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(sidecarServiceMethods.ByName("Fetch")),
 			connect.WithClientOptions(opts...),
 		),
+		allot: connect.NewClient[AllotRequest, AllotResponse](
+			httpClient,
+			baseURL+SidecarServiceAllotProcedure,
+			connect.WithSchema(sidecarServiceMethods.ByName("Allot")),
+			connect.WithClientOptions(opts...),
+		),
+		approve: connect.NewClient[ApproveRequest, ApproveResponse](
+			httpClient,
+			baseURL+SidecarServiceApproveProcedure,
+			connect.WithSchema(sidecarServiceMethods.ByName("Approve")),
+			connect.WithClientOptions(opts...),
+		),
 		capture: connect.NewClient[CaptureRequest, CaptureResponse](
 			httpClient,
 			baseURL+SidecarServiceCaptureProcedure,
@@ -128,6 +151,8 @@ type sidecarServiceClient struct {
 	renew   *connect.Client[RenewRequest, RenewResponse]
 	watch   *connect.Client[WatchRequest, WatchResponse]
 	fetch   *connect.Client[FetchRequest, FetchResponse]
+	allot   *connect.Client[AllotRequest, AllotResponse]
+	approve *connect.Client[ApproveRequest, ApproveResponse]
 	capture *connect.Client[CaptureRequest, CaptureResponse]
 	report  *connect.Client[ReportRequest, ReportResponse]
 }
@@ -150,6 +175,16 @@ func (c *sidecarServiceClient) Watch(ctx context.Context) *connect.BidiStreamFor
 // Fetch calls sallyport.sidecar.v1.SidecarService.Fetch.
 func (c *sidecarServiceClient) Fetch(ctx context.Context, req *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error) {
 	return c.fetch.CallUnary(ctx, req)
+}
+
+// Allot calls sallyport.sidecar.v1.SidecarService.Allot.
+func (c *sidecarServiceClient) Allot(ctx context.Context, req *connect.Request[AllotRequest]) (*connect.Response[AllotResponse], error) {
+	return c.allot.CallUnary(ctx, req)
+}
+
+// Approve calls sallyport.sidecar.v1.SidecarService.Approve.
+func (c *sidecarServiceClient) Approve(ctx context.Context, req *connect.Request[ApproveRequest]) (*connect.Response[ApproveResponse], error) {
+	return c.approve.CallUnary(ctx, req)
 }
 
 // Capture calls sallyport.sidecar.v1.SidecarService.Capture.
@@ -175,6 +210,13 @@ type SidecarServiceHandler interface {
 	Watch(context.Context, *connect.BidiStream[WatchRequest, WatchResponse]) error
 	// Fetch leases the material of one credential, sealed to this sandbox's key.
 	Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error)
+	// Allot gives a share of the requests that a credential's limits allow to all
+	// sandboxes together. What is allotted is spent, whether it is used or not.
+	Allot(context.Context, *connect.Request[AllotRequest]) (*connect.Response[AllotResponse], error)
+	// Approve asks a person about a request, or about the first use of a credential,
+	// and waits for the decision for a while. Asked again with the same request it
+	// goes on waiting.
+	Approve(context.Context, *connect.Request[ApproveRequest]) (*connect.Response[ApproveResponse], error)
 	// Capture stores the new secrets that a service has handed out in its answer to
 	// a request with one of this sandbox's credentials, all of them or none.
 	Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error)
@@ -214,6 +256,18 @@ func NewSidecarServiceHandler(svc SidecarServiceHandler, opts ...connect.Handler
 		connect.WithSchema(sidecarServiceMethods.ByName("Fetch")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sidecarServiceAllotHandler := connect.NewUnaryHandler(
+		SidecarServiceAllotProcedure,
+		svc.Allot,
+		connect.WithSchema(sidecarServiceMethods.ByName("Allot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sidecarServiceApproveHandler := connect.NewUnaryHandler(
+		SidecarServiceApproveProcedure,
+		svc.Approve,
+		connect.WithSchema(sidecarServiceMethods.ByName("Approve")),
+		connect.WithHandlerOptions(opts...),
+	)
 	sidecarServiceCaptureHandler := connect.NewUnaryHandler(
 		SidecarServiceCaptureProcedure,
 		svc.Capture,
@@ -236,6 +290,10 @@ func NewSidecarServiceHandler(svc SidecarServiceHandler, opts ...connect.Handler
 			sidecarServiceWatchHandler.ServeHTTP(w, r)
 		case SidecarServiceFetchProcedure:
 			sidecarServiceFetchHandler.ServeHTTP(w, r)
+		case SidecarServiceAllotProcedure:
+			sidecarServiceAllotHandler.ServeHTTP(w, r)
+		case SidecarServiceApproveProcedure:
+			sidecarServiceApproveHandler.ServeHTTP(w, r)
 		case SidecarServiceCaptureProcedure:
 			sidecarServiceCaptureHandler.ServeHTTP(w, r)
 		case SidecarServiceReportProcedure:
@@ -263,6 +321,14 @@ func (UnimplementedSidecarServiceHandler) Watch(context.Context, *connect.BidiSt
 
 func (UnimplementedSidecarServiceHandler) Fetch(context.Context, *connect.Request[FetchRequest]) (*connect.Response[FetchResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sallyport.sidecar.v1.SidecarService.Fetch is not implemented"))
+}
+
+func (UnimplementedSidecarServiceHandler) Allot(context.Context, *connect.Request[AllotRequest]) (*connect.Response[AllotResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sallyport.sidecar.v1.SidecarService.Allot is not implemented"))
+}
+
+func (UnimplementedSidecarServiceHandler) Approve(context.Context, *connect.Request[ApproveRequest]) (*connect.Response[ApproveResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sallyport.sidecar.v1.SidecarService.Approve is not implemented"))
 }
 
 func (UnimplementedSidecarServiceHandler) Capture(context.Context, *connect.Request[CaptureRequest]) (*connect.Response[CaptureResponse], error) {

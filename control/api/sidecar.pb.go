@@ -187,6 +187,56 @@ func (Stray) EnumDescriptor() ([]byte, []int) {
 	return file_sidecar_proto_rawDescGZIP(), []int{2}
 }
 
+// Approval says which requests wait for a person.
+type Approval int32
+
+const (
+	Approval_APPROVAL_UNSPECIFIED Approval = 0 // none
+	Approval_APPROVAL_FIRST       Approval = 1 // the first of a sandbox with this version of the credential
+	Approval_APPROVAL_EACH        Approval = 2
+)
+
+// Enum value maps for Approval.
+var (
+	Approval_name = map[int32]string{
+		0: "APPROVAL_UNSPECIFIED",
+		1: "APPROVAL_FIRST",
+		2: "APPROVAL_EACH",
+	}
+	Approval_value = map[string]int32{
+		"APPROVAL_UNSPECIFIED": 0,
+		"APPROVAL_FIRST":       1,
+		"APPROVAL_EACH":        2,
+	}
+)
+
+func (x Approval) Enum() *Approval {
+	p := new(Approval)
+	*p = x
+	return p
+}
+
+func (x Approval) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Approval) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_proto_enumTypes[3].Descriptor()
+}
+
+func (Approval) Type() protoreflect.EnumType {
+	return &file_sidecar_proto_enumTypes[3]
+}
+
+func (x Approval) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Approval.Descriptor instead.
+func (Approval) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{3}
+}
+
 // What becomes of the new secrets that a service hands out.
 type MintAction int32
 
@@ -227,11 +277,11 @@ func (x MintAction) String() string {
 }
 
 func (MintAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_proto_enumTypes[3].Descriptor()
+	return file_sidecar_proto_enumTypes[4].Descriptor()
 }
 
 func (MintAction) Type() protoreflect.EnumType {
-	return &file_sidecar_proto_enumTypes[3]
+	return &file_sidecar_proto_enumTypes[4]
 }
 
 func (x MintAction) Number() protoreflect.EnumNumber {
@@ -240,7 +290,65 @@ func (x MintAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MintAction.Descriptor instead.
 func (MintAction) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{3}
+	return file_sidecar_proto_rawDescGZIP(), []int{4}
+}
+
+type ApproveResponse_Decision int32
+
+const (
+	ApproveResponse_DECISION_UNSPECIFIED ApproveResponse_Decision = 0
+	ApproveResponse_DECISION_PENDING     ApproveResponse_Decision = 1 // ask again
+	ApproveResponse_DECISION_APPROVED    ApproveResponse_Decision = 2
+	ApproveResponse_DECISION_DENIED      ApproveResponse_Decision = 3
+	ApproveResponse_DECISION_TIMEOUT     ApproveResponse_Decision = 4
+	ApproveResponse_DECISION_BUSY        ApproveResponse_Decision = 5 // too many of this sandbox wait
+)
+
+// Enum value maps for ApproveResponse_Decision.
+var (
+	ApproveResponse_Decision_name = map[int32]string{
+		0: "DECISION_UNSPECIFIED",
+		1: "DECISION_PENDING",
+		2: "DECISION_APPROVED",
+		3: "DECISION_DENIED",
+		4: "DECISION_TIMEOUT",
+		5: "DECISION_BUSY",
+	}
+	ApproveResponse_Decision_value = map[string]int32{
+		"DECISION_UNSPECIFIED": 0,
+		"DECISION_PENDING":     1,
+		"DECISION_APPROVED":    2,
+		"DECISION_DENIED":      3,
+		"DECISION_TIMEOUT":     4,
+		"DECISION_BUSY":        5,
+	}
+)
+
+func (x ApproveResponse_Decision) Enum() *ApproveResponse_Decision {
+	p := new(ApproveResponse_Decision)
+	*p = x
+	return p
+}
+
+func (x ApproveResponse_Decision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApproveResponse_Decision) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_proto_enumTypes[5].Descriptor()
+}
+
+func (ApproveResponse_Decision) Type() protoreflect.EnumType {
+	return &file_sidecar_proto_enumTypes[5]
+}
+
+func (x ApproveResponse_Decision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApproveResponse_Decision.Descriptor instead.
+func (ApproveResponse_Decision) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type EnrollRequest struct {
@@ -864,6 +972,7 @@ type Binding struct {
 	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket
 	Mints          []*Mint                `protobuf:"bytes,11,rep,name=mints,proto3" json:"mints,omitempty"`                                          // the first that fits a request decides
 	Captured       bool                   `protobuf:"varint,12,opt,name=captured,proto3" json:"captured,omitempty"`                                   // serves its hosts only for requests that name its placeholder
+	Limits         *Limits                `protobuf:"bytes,40,opt,name=limits,proto3" json:"limits,omitempty"`                                        // none: it has none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -982,6 +1091,115 @@ func (x *Binding) GetCaptured() bool {
 	return false
 }
 
+func (x *Binding) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits bound what a credential is used for. A sidecar that does not know them
+// gets no material of a credential that has some: FetchRequest.limits.
+type Limits struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Methods         []string               `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"` // as HTTP spells them; empty: any
+	Paths           []string               `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`     // prefixes that end at a segment; empty: any
+	Expires         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"` // none: never
+	Rate            bool                   `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`      // requests need an allotment of the rate
+	Budget          bool                   `protobuf:"varint,5,opt,name=budget,proto3" json:"budget,omitempty"`  // and of the budget
+	Approval        Approval               `protobuf:"varint,6,opt,name=approval,proto3,enum=sallyport.sidecar.v1.Approval" json:"approval,omitempty"`
+	ApprovalTimeout *durationpb.Duration   `protobuf:"bytes,7,opt,name=approval_timeout,json=approvalTimeout,proto3" json:"approval_timeout,omitempty"`
+	Terms           string                 `protobuf:"bytes,8,opt,name=terms,proto3" json:"terms,omitempty"` // of rate and budget: what was allotted under others is void
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_sidecar_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Limits) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Limits) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *Limits) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Limits) GetRate() bool {
+	if x != nil {
+		return x.Rate
+	}
+	return false
+}
+
+func (x *Limits) GetBudget() bool {
+	if x != nil {
+		return x.Budget
+	}
+	return false
+}
+
+func (x *Limits) GetApproval() Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return Approval_APPROVAL_UNSPECIFIED
+}
+
+func (x *Limits) GetApprovalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ApprovalTimeout
+	}
+	return nil
+}
+
+func (x *Limits) GetTerms() string {
+	if x != nil {
+		return x.Terms
+	}
+	return ""
+}
+
 // Mint is about requests whose answers hold new secrets.
 type Mint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -997,7 +1215,7 @@ type Mint struct {
 
 func (x *Mint) Reset() {
 	*x = Mint{}
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1227,7 @@ func (x *Mint) String() string {
 func (*Mint) ProtoMessage() {}
 
 func (x *Mint) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1240,7 @@ func (x *Mint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mint.ProtoReflect.Descriptor instead.
 func (*Mint) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11}
+	return file_sidecar_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Mint) GetAction() MintAction {
@@ -1084,7 +1302,7 @@ type MintPlace struct {
 
 func (x *MintPlace) Reset() {
 	*x = MintPlace{}
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1314,7 @@ func (x *MintPlace) String() string {
 func (*MintPlace) ProtoMessage() {}
 
 func (x *MintPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1327,7 @@ func (x *MintPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MintPlace.ProtoReflect.Descriptor instead.
 func (*MintPlace) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{12}
+	return file_sidecar_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MintPlace) GetPlace() isMintPlace_Place {
@@ -1199,7 +1417,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1429,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1442,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13}
+	return file_sidecar_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rule) GetPlace() isRule_Place {
@@ -1318,13 +1536,14 @@ type FetchRequest struct {
 	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // the version of the binding that matched
 	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`        // the host it will be sent to; must match the binding
+	Limits        bool                   `protobuf:"varint,40,opt,name=limits,proto3" json:"limits,omitempty"`  // the sidecar keeps Binding.limits
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1555,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1568,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14}
+	return file_sidecar_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchRequest) GetCredentialId() string {
@@ -1373,6 +1592,13 @@ func (x *FetchRequest) GetHost() string {
 	return ""
 }
 
+func (x *FetchRequest) GetLimits() bool {
+	if x != nil {
+		return x.Limits
+	}
+	return false
+}
+
 type FetchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -1386,7 +1612,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1624,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1637,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{15}
+	return file_sidecar_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchResponse) GetVersion() uint64 {
@@ -1449,6 +1675,339 @@ func (x *FetchResponse) GetLeaseId() string {
 	return ""
 }
 
+type AllotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Rate          uint32                 `protobuf:"varint,3,opt,name=rate,proto3" json:"rate,omitempty"` // requests wanted of each; 0: none
+	Budget        uint32                 `protobuf:"varint,4,opt,name=budget,proto3" json:"budget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllotRequest) Reset() {
+	*x = AllotRequest{}
+	mi := &file_sidecar_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllotRequest) ProtoMessage() {}
+
+func (x *AllotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllotRequest.ProtoReflect.Descriptor instead.
+func (*AllotRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AllotRequest) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *AllotRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *AllotRequest) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *AllotRequest) GetBudget() uint32 {
+	if x != nil {
+		return x.Budget
+	}
+	return 0
+}
+
+type AllotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rate          *Allotment             `protobuf:"bytes,1,opt,name=rate,proto3" json:"rate,omitempty"`
+	Budget        *Allotment             `protobuf:"bytes,2,opt,name=budget,proto3" json:"budget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllotResponse) Reset() {
+	*x = AllotResponse{}
+	mi := &file_sidecar_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllotResponse) ProtoMessage() {}
+
+func (x *AllotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllotResponse.ProtoReflect.Descriptor instead.
+func (*AllotResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AllotResponse) GetRate() *Allotment {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *AllotResponse) GetBudget() *Allotment {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+// Allotment is a number of requests. It can be fewer than wanted, and none.
+type Allotment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Requests      uint32                 `protobuf:"varint,1,opt,name=requests,proto3" json:"requests,omitempty"`
+	Lasts         *durationpb.Duration   `protobuf:"bytes,2,opt,name=lasts,proto3" json:"lasts,omitempty"`                             // counted from the call's begin; none: until it is used
+	RetryAfter    *durationpb.Duration   `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // of none: when there will be more; none: not before the limits change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allotment) Reset() {
+	*x = Allotment{}
+	mi := &file_sidecar_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allotment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allotment) ProtoMessage() {}
+
+func (x *Allotment) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allotment.ProtoReflect.Descriptor instead.
+func (*Allotment) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Allotment) GetRequests() uint32 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Allotment) GetLasts() *durationpb.Duration {
+	if x != nil {
+		return x.Lasts
+	}
+	return nil
+}
+
+func (x *Allotment) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+type ApproveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	Port          uint32                 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	Method        string                 `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	Path          string                 `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`          // without its query
+	Request       string                 `protobuf:"bytes,7,opt,name=request,proto3" json:"request,omitempty"`    // names the question, to ask again
+	Withdraw      bool                   `protobuf:"varint,8,opt,name=withdraw,proto3" json:"withdraw,omitempty"` // nobody waits for it any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRequest) Reset() {
+	*x = ApproveRequest{}
+	mi := &file_sidecar_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRequest) ProtoMessage() {}
+
+func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
+func (*ApproveRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ApproveRequest) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ApproveRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ApproveRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetWithdraw() bool {
+	if x != nil {
+		return x.Withdraw
+	}
+	return false
+}
+
+type ApproveResponse struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Decision      ApproveResponse_Decision `protobuf:"varint,1,opt,name=decision,proto3,enum=sallyport.sidecar.v1.ApproveResponse_Decision" json:"decision,omitempty"`
+	Lasts         *durationpb.Duration     `protobuf:"bytes,2,opt,name=lasts,proto3" json:"lasts,omitempty"` // of an approval for a sandbox's use: how long it holds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveResponse) Reset() {
+	*x = ApproveResponse{}
+	mi := &file_sidecar_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveResponse) ProtoMessage() {}
+
+func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
+func (*ApproveResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ApproveResponse) GetDecision() ApproveResponse_Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return ApproveResponse_DECISION_UNSPECIFIED
+}
+
+func (x *ApproveResponse) GetLasts() *durationpb.Duration {
+	if x != nil {
+		return x.Lasts
+	}
+	return nil
+}
+
 type CaptureRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CredentialId  string                 `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"` // that the request was sent with
@@ -1464,7 +2023,7 @@ type CaptureRequest struct {
 
 func (x *CaptureRequest) Reset() {
 	*x = CaptureRequest{}
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +2035,7 @@ func (x *CaptureRequest) String() string {
 func (*CaptureRequest) ProtoMessage() {}
 
 func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +2048,7 @@ func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureRequest.ProtoReflect.Descriptor instead.
 func (*CaptureRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{16}
+	return file_sidecar_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CaptureRequest) GetCredentialId() string {
@@ -1552,7 +2111,7 @@ type NewSecret struct {
 
 func (x *NewSecret) Reset() {
 	*x = NewSecret{}
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +2123,7 @@ func (x *NewSecret) String() string {
 func (*NewSecret) ProtoMessage() {}
 
 func (x *NewSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +2136,7 @@ func (x *NewSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewSecret.ProtoReflect.Descriptor instead.
 func (*NewSecret) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{17}
+	return file_sidecar_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NewSecret) GetPlace() uint32 {
@@ -1604,7 +2163,7 @@ type CaptureResponse struct {
 
 func (x *CaptureResponse) Reset() {
 	*x = CaptureResponse{}
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +2175,7 @@ func (x *CaptureResponse) String() string {
 func (*CaptureResponse) ProtoMessage() {}
 
 func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +2188,7 @@ func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureResponse.ProtoReflect.Descriptor instead.
 func (*CaptureResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{18}
+	return file_sidecar_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CaptureResponse) GetNames() []string {
@@ -1655,7 +2214,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +2226,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +2239,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{19}
+	return file_sidecar_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportRequest) GetEvents() []*Event {
@@ -1699,7 +2258,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +2270,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +2283,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{20}
+	return file_sidecar_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReportResponse) GetAcknowledged() uint64 {
@@ -1762,7 +2321,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sidecar_proto_msgTypes[21]
+	mi := &file_sidecar_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2333,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[21]
+	mi := &file_sidecar_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2346,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{21}
+	return file_sidecar_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -1936,7 +2495,7 @@ type Rule_Header struct {
 
 func (x *Rule_Header) Reset() {
 	*x = Rule_Header{}
-	mi := &file_sidecar_proto_msgTypes[22]
+	mi := &file_sidecar_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2507,7 @@ func (x *Rule_Header) String() string {
 func (*Rule_Header) ProtoMessage() {}
 
 func (x *Rule_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[22]
+	mi := &file_sidecar_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2520,7 @@ func (x *Rule_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Header.ProtoReflect.Descriptor instead.
 func (*Rule_Header) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13, 0}
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 0}
 }
 
 func (x *Rule_Header) GetName() string {
@@ -1994,7 +2553,7 @@ type Rule_Query struct {
 
 func (x *Rule_Query) Reset() {
 	*x = Rule_Query{}
-	mi := &file_sidecar_proto_msgTypes[23]
+	mi := &file_sidecar_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2565,7 @@ func (x *Rule_Query) String() string {
 func (*Rule_Query) ProtoMessage() {}
 
 func (x *Rule_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[23]
+	mi := &file_sidecar_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2578,7 @@ func (x *Rule_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Query.ProtoReflect.Descriptor instead.
 func (*Rule_Query) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13, 1}
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 1}
 }
 
 func (x *Rule_Query) GetName() string {
@@ -2038,7 +2597,7 @@ type Rule_Path struct {
 
 func (x *Rule_Path) Reset() {
 	*x = Rule_Path{}
-	mi := &file_sidecar_proto_msgTypes[24]
+	mi := &file_sidecar_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2609,7 @@ func (x *Rule_Path) String() string {
 func (*Rule_Path) ProtoMessage() {}
 
 func (x *Rule_Path) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[24]
+	mi := &file_sidecar_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2622,7 @@ func (x *Rule_Path) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Path.ProtoReflect.Descriptor instead.
 func (*Rule_Path) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13, 2}
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 2}
 }
 
 func (x *Rule_Path) GetTemplate() string {
@@ -2083,7 +2642,7 @@ type Rule_Cookie struct {
 
 func (x *Rule_Cookie) Reset() {
 	*x = Rule_Cookie{}
-	mi := &file_sidecar_proto_msgTypes[25]
+	mi := &file_sidecar_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2654,7 @@ func (x *Rule_Cookie) String() string {
 func (*Rule_Cookie) ProtoMessage() {}
 
 func (x *Rule_Cookie) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[25]
+	mi := &file_sidecar_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2667,7 @@ func (x *Rule_Cookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Cookie.ProtoReflect.Descriptor instead.
 func (*Rule_Cookie) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13, 3}
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 3}
 }
 
 func (x *Rule_Cookie) GetName() string {
@@ -2127,7 +2686,7 @@ type Rule_Basic struct {
 
 func (x *Rule_Basic) Reset() {
 	*x = Rule_Basic{}
-	mi := &file_sidecar_proto_msgTypes[26]
+	mi := &file_sidecar_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2698,7 @@ func (x *Rule_Basic) String() string {
 func (*Rule_Basic) ProtoMessage() {}
 
 func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[26]
+	mi := &file_sidecar_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2711,7 @@ func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Basic.ProtoReflect.Descriptor instead.
 func (*Rule_Basic) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13, 4}
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 4}
 }
 
 var File_sidecar_proto protoreflect.FileDescriptor
@@ -2207,7 +2766,7 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\"V\n" +
 	"\vDestination\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x121\n" +
-	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xa9\x03\n" +
+	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xdf\x03\n" +
 	"\aBinding\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
@@ -2222,7 +2781,17 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x0fallow_websocket\x18\n" +
 	" \x01(\bR\x0eallowWebsocket\x120\n" +
 	"\x05mints\x18\v \x03(\v2\x1a.sallyport.sidecar.v1.MintR\x05mints\x12\x1a\n" +
-	"\bcaptured\x18\f \x01(\bR\bcaptured\"\xdc\x01\n" +
+	"\bcaptured\x18\f \x01(\bR\bcaptured\x124\n" +
+	"\x06limits\x18( \x01(\v2\x1c.sallyport.sidecar.v1.LimitsR\x06limits\"\xb2\x02\n" +
+	"\x06Limits\x12\x18\n" +
+	"\amethods\x18\x01 \x03(\tR\amethods\x12\x14\n" +
+	"\x05paths\x18\x02 \x03(\tR\x05paths\x124\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\bR\x04rate\x12\x16\n" +
+	"\x06budget\x18\x05 \x01(\bR\x06budget\x12:\n" +
+	"\bapproval\x18\x06 \x01(\x0e2\x1e.sallyport.sidecar.v1.ApprovalR\bapproval\x12D\n" +
+	"\x10approval_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0fapprovalTimeout\x12\x14\n" +
+	"\x05terms\x18\b \x01(\tR\x05terms\"\xdc\x01\n" +
 	"\x04Mint\x128\n" +
 	"\x06action\x18\x01 \x01(\x0e2 .sallyport.sidecar.v1.MintActionR\x06action\x12\x18\n" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12\x12\n" +
@@ -2255,11 +2824,12 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x06Cookie\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x1a\a\n" +
 	"\x05BasicB\a\n" +
-	"\x05place\"a\n" +
+	"\x05place\"y\n" +
 	"\fFetchRequest\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\xd6\x01\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x16\n" +
+	"\x06limits\x18( \x01(\bR\x06limits\"\xd6\x01\n" +
 	"\rFetchResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12;\n" +
@@ -2267,7 +2837,39 @@ const file_sidecar_proto_rawDesc = "" +
 	"freshUntil\x12;\n" +
 	"\vhard_expiry\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"hardExpiry\x12\x19\n" +
-	"\blease_id\x18\x05 \x01(\tR\aleaseId\"\xfe\x01\n" +
+	"\blease_id\x18\x05 \x01(\tR\aleaseId\"y\n" +
+	"\fAllotRequest\x12#\n" +
+	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\rR\x04rate\x12\x16\n" +
+	"\x06budget\x18\x04 \x01(\rR\x06budget\"}\n" +
+	"\rAllotResponse\x123\n" +
+	"\x04rate\x18\x01 \x01(\v2\x1f.sallyport.sidecar.v1.AllotmentR\x04rate\x127\n" +
+	"\x06budget\x18\x02 \x01(\v2\x1f.sallyport.sidecar.v1.AllotmentR\x06budget\"\x94\x01\n" +
+	"\tAllotment\x12\x1a\n" +
+	"\brequests\x18\x01 \x01(\rR\brequests\x12/\n" +
+	"\x05lasts\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lasts\x12:\n" +
+	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\xd9\x01\n" +
+	"\x0eApproveRequest\x12#\n" +
+	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x06 \x01(\tR\x04path\x12\x18\n" +
+	"\arequest\x18\a \x01(\tR\arequest\x12\x1a\n" +
+	"\bwithdraw\x18\b \x01(\bR\bwithdraw\"\xa0\x02\n" +
+	"\x0fApproveResponse\x12J\n" +
+	"\bdecision\x18\x01 \x01(\x0e2..sallyport.sidecar.v1.ApproveResponse.DecisionR\bdecision\x12/\n" +
+	"\x05lasts\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lasts\"\x8f\x01\n" +
+	"\bDecision\x12\x18\n" +
+	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10DECISION_PENDING\x10\x01\x12\x15\n" +
+	"\x11DECISION_APPROVED\x10\x02\x12\x13\n" +
+	"\x0fDECISION_DENIED\x10\x03\x12\x14\n" +
+	"\x10DECISION_TIMEOUT\x10\x04\x12\x11\n" +
+	"\rDECISION_BUSY\x10\x05\"\xfe\x01\n" +
 	"\x0eCaptureRequest\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
@@ -2325,19 +2927,25 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x11STRAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSTRAY_BLOCK\x10\x01\x12\x11\n" +
 	"\rSTRAY_LITERAL\x10\x02\x12\x10\n" +
-	"\fSTRAY_REDACT\x10\x03*\x88\x01\n" +
+	"\fSTRAY_REDACT\x10\x03*K\n" +
+	"\bApproval\x12\x18\n" +
+	"\x14APPROVAL_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eAPPROVAL_FIRST\x10\x01\x12\x11\n" +
+	"\rAPPROVAL_EACH\x10\x02*\x88\x01\n" +
 	"\n" +
 	"MintAction\x12\x1b\n" +
 	"\x17MINT_ACTION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MINT_ACTION_ALLOW\x10\x01\x12\x16\n" +
 	"\x12MINT_ACTION_REFUSE\x10\x02\x12\x15\n" +
 	"\x11MINT_ACTION_STRIP\x10\x03\x12\x17\n" +
-	"\x13MINT_ACTION_CAPTURE\x10\x042\x8c\x04\n" +
+	"\x13MINT_ACTION_CAPTURE\x10\x042\xb6\x05\n" +
 	"\x0eSidecarService\x12S\n" +
 	"\x06Enroll\x12#.sallyport.sidecar.v1.EnrollRequest\x1a$.sallyport.sidecar.v1.EnrollResponse\x12P\n" +
 	"\x05Renew\x12\".sallyport.sidecar.v1.RenewRequest\x1a#.sallyport.sidecar.v1.RenewResponse\x12T\n" +
 	"\x05Watch\x12\".sallyport.sidecar.v1.WatchRequest\x1a#.sallyport.sidecar.v1.WatchResponse(\x010\x01\x12P\n" +
-	"\x05Fetch\x12\".sallyport.sidecar.v1.FetchRequest\x1a#.sallyport.sidecar.v1.FetchResponse\x12V\n" +
+	"\x05Fetch\x12\".sallyport.sidecar.v1.FetchRequest\x1a#.sallyport.sidecar.v1.FetchResponse\x12P\n" +
+	"\x05Allot\x12\".sallyport.sidecar.v1.AllotRequest\x1a#.sallyport.sidecar.v1.AllotResponse\x12V\n" +
+	"\aApprove\x12$.sallyport.sidecar.v1.ApproveRequest\x1a%.sallyport.sidecar.v1.ApproveResponse\x12V\n" +
 	"\aCapture\x12$.sallyport.sidecar.v1.CaptureRequest\x1a%.sallyport.sidecar.v1.CaptureResponse\x12S\n" +
 	"\x06Report\x12#.sallyport.sidecar.v1.ReportRequest\x1a$.sallyport.sidecar.v1.ReportResponseB\x17Z\x15sallyport/control/apib\x06proto3"
 
@@ -2353,90 +2961,112 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 	return file_sidecar_proto_rawDescData
 }
 
-var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_sidecar_proto_goTypes = []any{
 	(AuditMode)(0),                // 0: sallyport.sidecar.v1.AuditMode
 	(Action)(0),                   // 1: sallyport.sidecar.v1.Action
 	(Stray)(0),                    // 2: sallyport.sidecar.v1.Stray
-	(MintAction)(0),               // 3: sallyport.sidecar.v1.MintAction
-	(*EnrollRequest)(nil),         // 4: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 5: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 6: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 7: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 8: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 9: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 10: sallyport.sidecar.v1.WatchResponse
-	(*Policy)(nil),                // 11: sallyport.sidecar.v1.Policy
-	(*PolicyRule)(nil),            // 12: sallyport.sidecar.v1.PolicyRule
-	(*Destination)(nil),           // 13: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 14: sallyport.sidecar.v1.Binding
-	(*Mint)(nil),                  // 15: sallyport.sidecar.v1.Mint
-	(*MintPlace)(nil),             // 16: sallyport.sidecar.v1.MintPlace
-	(*Rule)(nil),                  // 17: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 18: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 19: sallyport.sidecar.v1.FetchResponse
-	(*CaptureRequest)(nil),        // 20: sallyport.sidecar.v1.CaptureRequest
-	(*NewSecret)(nil),             // 21: sallyport.sidecar.v1.NewSecret
-	(*CaptureResponse)(nil),       // 22: sallyport.sidecar.v1.CaptureResponse
-	(*ReportRequest)(nil),         // 23: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 24: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 25: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 26: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 27: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 28: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Cookie)(nil),           // 29: sallyport.sidecar.v1.Rule.Cookie
-	(*Rule_Basic)(nil),            // 30: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(Approval)(0),                 // 3: sallyport.sidecar.v1.Approval
+	(MintAction)(0),               // 4: sallyport.sidecar.v1.MintAction
+	(ApproveResponse_Decision)(0), // 5: sallyport.sidecar.v1.ApproveResponse.Decision
+	(*EnrollRequest)(nil),         // 6: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),           // 7: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),        // 8: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),          // 9: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),         // 10: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),          // 11: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),         // 12: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                // 13: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),            // 14: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),           // 15: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),               // 16: sallyport.sidecar.v1.Binding
+	(*Limits)(nil),                // 17: sallyport.sidecar.v1.Limits
+	(*Mint)(nil),                  // 18: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),             // 19: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                  // 20: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),          // 21: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),         // 22: sallyport.sidecar.v1.FetchResponse
+	(*AllotRequest)(nil),          // 23: sallyport.sidecar.v1.AllotRequest
+	(*AllotResponse)(nil),         // 24: sallyport.sidecar.v1.AllotResponse
+	(*Allotment)(nil),             // 25: sallyport.sidecar.v1.Allotment
+	(*ApproveRequest)(nil),        // 26: sallyport.sidecar.v1.ApproveRequest
+	(*ApproveResponse)(nil),       // 27: sallyport.sidecar.v1.ApproveResponse
+	(*CaptureRequest)(nil),        // 28: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),             // 29: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),       // 30: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),         // 31: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),        // 32: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                 // 33: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),           // 34: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),            // 35: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),             // 36: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),           // 37: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),            // 38: sallyport.sidecar.v1.Rule.Basic
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
-	5,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	5,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
-	14, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
-	13, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	31, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
-	11, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
+	7,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	7,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
+	16, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
+	15, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
+	39, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	13, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
 	0,  // 6: sallyport.sidecar.v1.WatchResponse.audit_mode:type_name -> sallyport.sidecar.v1.AuditMode
 	1,  // 7: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
-	12, // 8: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
+	14, // 8: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
 	1,  // 9: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
 	2,  // 10: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
-	17, // 11: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
+	20, // 11: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
 	2,  // 12: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
-	15, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
-	3,  // 14: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
-	16, // 15: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
-	26, // 16: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
-	27, // 17: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
-	28, // 18: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
-	30, // 19: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
-	29, // 20: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
-	32, // 21: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	32, // 22: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	21, // 23: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
-	31, // 24: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
-	25, // 25: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	32, // 26: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	31, // 27: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	31, // 28: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	4,  // 29: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	7,  // 30: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	9,  // 31: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	18, // 32: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	20, // 33: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
-	23, // 34: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	6,  // 35: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	8,  // 36: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	10, // 37: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	19, // 38: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	22, // 39: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
-	24, // 40: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	35, // [35:41] is the sub-list for method output_type
-	29, // [29:35] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
+	17, // 14: sallyport.sidecar.v1.Binding.limits:type_name -> sallyport.sidecar.v1.Limits
+	40, // 15: sallyport.sidecar.v1.Limits.expires:type_name -> google.protobuf.Timestamp
+	3,  // 16: sallyport.sidecar.v1.Limits.approval:type_name -> sallyport.sidecar.v1.Approval
+	39, // 17: sallyport.sidecar.v1.Limits.approval_timeout:type_name -> google.protobuf.Duration
+	4,  // 18: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
+	19, // 19: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
+	34, // 20: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
+	35, // 21: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
+	36, // 22: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
+	38, // 23: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
+	37, // 24: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
+	40, // 25: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	40, // 26: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	25, // 27: sallyport.sidecar.v1.AllotResponse.rate:type_name -> sallyport.sidecar.v1.Allotment
+	25, // 28: sallyport.sidecar.v1.AllotResponse.budget:type_name -> sallyport.sidecar.v1.Allotment
+	39, // 29: sallyport.sidecar.v1.Allotment.lasts:type_name -> google.protobuf.Duration
+	39, // 30: sallyport.sidecar.v1.Allotment.retry_after:type_name -> google.protobuf.Duration
+	5,  // 31: sallyport.sidecar.v1.ApproveResponse.decision:type_name -> sallyport.sidecar.v1.ApproveResponse.Decision
+	39, // 32: sallyport.sidecar.v1.ApproveResponse.lasts:type_name -> google.protobuf.Duration
+	29, // 33: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	39, // 34: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 35: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	40, // 36: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	39, // 37: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	39, // 38: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	6,  // 39: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	9,  // 40: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	11, // 41: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	21, // 42: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	23, // 43: sallyport.sidecar.v1.SidecarService.Allot:input_type -> sallyport.sidecar.v1.AllotRequest
+	26, // 44: sallyport.sidecar.v1.SidecarService.Approve:input_type -> sallyport.sidecar.v1.ApproveRequest
+	28, // 45: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	31, // 46: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	8,  // 47: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	10, // 48: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	12, // 49: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	22, // 50: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	24, // 51: sallyport.sidecar.v1.SidecarService.Allot:output_type -> sallyport.sidecar.v1.AllotResponse
+	27, // 52: sallyport.sidecar.v1.SidecarService.Approve:output_type -> sallyport.sidecar.v1.ApproveResponse
+	30, // 53: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	32, // 54: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	47, // [47:55] is the sub-list for method output_type
+	39, // [39:47] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -2444,12 +3074,12 @@ func file_sidecar_proto_init() {
 	if File_sidecar_proto != nil {
 		return
 	}
-	file_sidecar_proto_msgTypes[12].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[13].OneofWrappers = []any{
 		(*MintPlace_Pointer)(nil),
 		(*MintPlace_Cookie)(nil),
 		(*MintPlace_Header)(nil),
 	}
-	file_sidecar_proto_msgTypes[13].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[14].OneofWrappers = []any{
 		(*Rule_Header_)(nil),
 		(*Rule_Query_)(nil),
 		(*Rule_Path_)(nil),
@@ -2461,8 +3091,8 @@ func file_sidecar_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   27,
+			NumEnums:      6,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -159,7 +159,8 @@ func (h *holder) RoundTrip(r *http.Request) (*http.Response, error) {
 			h.stream.keep(response.Header.Get(api.HeaderSession))
 		}
 		return response, err
-	case api.SidecarServiceFetchProcedure, api.SidecarServiceCaptureProcedure, api.SidecarServiceReportProcedure:
+	case api.SidecarServiceFetchProcedure, api.SidecarServiceCaptureProcedure, api.SidecarServiceReportProcedure,
+		api.SidecarServiceAllotProcedure, api.SidecarServiceApproveProcedure:
 		h.stream.turn.Lock()
 		if h.stream.newest() == "" {
 			h.open(r.Context())

@@ -17,20 +17,21 @@ const credentialRows = `
 	select c.id, v.name, c.name, c.service,
 		coalesce(c.captured_hosts, array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position)),
 		c.allow_http, c.allow_websocket, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
-		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at
+		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at, ` + limitColumns + `
 	from credentials c join vaults v on v.id = c.vault_id left join credentials o on o.id = c.origin_id `
 
 func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var c control.Credential
 	var rules, mints []string
 	var captured control.Captured
-	var expires *time.Time
+	var expires, ends *time.Time
 	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username,
 		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt,
-		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires)
+		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &c.Limits, &ends)
 	if err != nil {
 		return c, err
 	}
+	c.Limits.ExpiresAt = ends
 	if expires != nil {
 		captured.ExpiresAt = *expires
 		c.Captured = &captured
@@ -73,9 +74,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 	}
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, version)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)`,
-			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints))
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints), stored(c.Limits), c.Limits.ExpiresAt)
 		if err != nil {
 			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
 		}

@@ -51,8 +51,9 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 }
 
 // mayUse is the condition on a credential c that the sandbox s, to whose agent its
-// vault is pinned, may use it: one that was captured is for the sandbox that did.
-const mayUse = `(c.sandbox_id is null or c.sandbox_id = s.id and c.expires_at > now())`
+// vault is pinned, may use it: one that was captured is for the sandbox that did,
+// and none is used after its end.
+const mayUse = `((c.sandbox_id is null or c.sandbox_id = s.id and c.expires_at > now()) and ` + unexpired + `)`
 
 // boundName is VAULT/NAME of a credential that is bound to a sandbox at a version,
 // and stays so until tx ends.
@@ -108,6 +109,9 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		if err != nil {
 			return err
 		}
+		if err := approved(ctx, tx, g.SandboxID, g.CredentialID, g.Version); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `delete from leases where sandbox_id = $1 and hard_expiry < now()`, g.SandboxID); err != nil {
 			return interpret(err, "delete expired leases", unbound)
 		}
@@ -116,7 +120,8 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		}
 		err = tx.QueryRow(ctx, `
 			insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
-			select $1, $2, $3, id, $5, $6, least(now() + $7, expires_at), least(now() + $8, expires_at) from credentials where id = $4 returning fresh_until, hard_expiry`,
+			select $1, $2, $3, c.id, $5, $6, least(now() + $7, c.expires_at, c.ends_at, o.ends_at), least(now() + $8, c.expires_at, c.ends_at, o.ends_at)
+			from credentials c left join credentials o on o.id = c.origin_id where c.id = $4 returning fresh_until, hard_expiry`,
 			lease.ID, g.TeamID, g.SandboxID, g.CredentialID, g.Version, clean(g.Host), g.FreshFor, g.HardFor).Scan(&lease.FreshUntil, &lease.HardExpiry)
 		if err != nil {
 			return interpret(err, "record the lease", unbound)

@@ -21,7 +21,13 @@ func (f *fixture) populate() {
 	f.t.Helper()
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
-	got(f.grant(f.sandbox("billing").ID, c.ID, 1))(f.t)
+	box := f.sandbox("billing")
+	got(f.grant(box.ID, c.ID, 1))(f.t)
+	f.limit("stripe", control.Limits{Rate: 1, Approve: control.ApproveFirst, ApproveTimeout: control.DefaultApproveTimeout})
+	got(f.AskApproval(f.t.Context(), Question{TeamID: f.Team.ID, SandboxID: box.ID, CredentialID: c.ID, Version: 1, Host: "h", Port: 443, Method: "GET", Path: "/", Request: "r"}))(f.t)
+	if _, _, err := f.Allot(f.t.Context(), Share{f.Team.ID, box.ID, c.ID, 1, control.Ask{Rate: 1}}); err != nil {
+		f.t.Fatal(err)
+	}
 	got(f.CreateToken(f.t.Context(), f.Team.ID, control.Token{Name: "ci", Role: control.RoleAdmin}, hash(NewID()), testAct()))(f.t)
 }
 

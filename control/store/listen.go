@@ -18,13 +18,20 @@ const (
 
 // Listen calls changed with the id of each team whose revision moved, with that
 // of a sandbox beside it if only its stream was opened elsewhere, and with neither
-// whenever it has connected, or connected again: anything may have changed.
-// It returns nil when ctx ends.
-func (s *Store) Listen(ctx context.Context, changed func(teamID, sandboxID string)) error {
+// whenever it has connected, or connected again: anything may have changed. In the
+// same way it calls decided with the id of a sandbox about whose request a person
+// has decided. It returns nil when ctx ends.
+func (s *Store) Listen(ctx context.Context, changed func(teamID, sandboxID string), decided func(sandboxID string)) error {
 	backoff := listenMinBackoff
 	for {
-		err := s.listenOnce(ctx, func(payload string) {
+		err := s.listenOnce(ctx, func(from, payload string) {
 			backoff = listenMinBackoff
+			if from != channel {
+				decided(payload)
+			}
+			if from == decisions {
+				return
+			}
 			teamID, sandboxID, _ := strings.Cut(payload, "/")
 			changed(teamID, sandboxID)
 		})
@@ -42,23 +49,23 @@ func (s *Store) Listen(ctx context.Context, changed func(teamID, sandboxID strin
 }
 
 // listenOnce listens on a connection of its own until that fails or ctx ends.
-func (s *Store) listenOnce(ctx context.Context, notify func(payload string)) error {
+func (s *Store) listenOnce(ctx context.Context, notify func(channel, payload string)) error {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "listen "+channel); err != nil {
+	if _, err := conn.Exec(ctx, "listen "+channel+"; listen "+decisions); err != nil {
 		return err
 	}
-	notify("")
+	notify("", "")
 	for {
 		wait, cancel := context.WithTimeout(ctx, listenPing)
 		n, err := conn.WaitForNotification(wait)
 		cancel()
 		switch {
 		case err == nil:
-			notify(n.Payload)
+			notify(n.Channel, n.Payload)
 		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
 			return err
 		default:

@@ -58,7 +58,7 @@ func TestPolicyIsAnnounced(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	heard := make(chan string, 16)
 	listening := make(chan error, 1)
-	go func() { listening <- f.Listen(ctx, func(team, _ string) { heard <- team }) }()
+	go func() { listening <- f.Listen(ctx, func(team, _ string) { heard <- team }, func(string) {}) }()
 	defer func() {
 		cancel()
 		if err := <-listening; err != nil {

@@ -359,7 +359,9 @@ func TestListen(t *testing.T) {
 	f.agent("billing")
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, done := make(chan string, 16), make(chan error, 1)
-	go func() { done <- f.Listen(ctx, func(teamID, sandboxID string) { heard <- teamID + sandboxID }) }()
+	go func() {
+		done <- f.Listen(ctx, func(teamID, sandboxID string) { heard <- teamID + sandboxID }, func(string) {})
+	}()
 	expect := func(want string) {
 		t.Helper()
 		if got := <-heard; got != want {

@@ -69,6 +69,9 @@ func (s *Store) change(ctx context.Context, teamID string, a control.Event, f fu
 // channel is where Listen listens.
 const channel = "sallyport_changed"
 
+// decisions is where Listen hears of those about approvals.
+const decisions = "sallyport_decided"
+
 func bump(ctx context.Context, tx pgx.Tx, teamID string) (revision int64, err error) {
 	err = tx.QueryRow(ctx, `
 		with bumped as (update teams set revision = revision + 1 where id = $1 returning revision)

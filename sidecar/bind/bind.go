@@ -59,7 +59,8 @@ type Table struct {
 	ports        map[uint16]bool
 	placeholders []string
 	policy       policy
-	mints        map[string][]mint // by credential
+	mints        map[string][]mint  // by credential
+	limits       map[string]*limits // by credential; none of one without
 
 	captured             map[place][]*api.Binding
 	capturedPlaceholders []string
@@ -84,6 +85,7 @@ func New(bindings []*api.Binding, destinations []*api.Destination, rules *api.Po
 		ports:   map[uint16]bool{httpsPort: true, httpPort: true},
 
 		mints:    make(map[string][]mint),
+		limits:   make(map[string]*limits),
 		captured: make(map[place][]*api.Binding),
 	}
 	// Destinations first: what a binding says of the same pattern overrules them.
@@ -123,6 +125,13 @@ func (t *Table) addBinding(b *api.Binding, bound map[place]bool) error {
 		return err
 	}
 	t.mints[b.GetCredentialId()] = mints
+	limits, err := newLimits(b.GetLimits())
+	if err != nil {
+		return err
+	}
+	if limits != nil {
+		t.limits[b.GetCredentialId()] = limits
+	}
 	for _, h := range b.GetHosts() {
 		p, err := api.ParseHostPattern(h)
 		if err != nil {

@@ -16,7 +16,8 @@ type Request struct {
 }
 
 // Permitted is a request that the policy permits. Nothing else gives a binding: for
-// what nobody asked the policy about, there is none.
+// what nobody asked the policy about, there is none. What a binding is used for is
+// a Use.
 type Permitted struct {
 	request Request
 	table   *Table

@@ -79,6 +79,12 @@ func (renewFunc) Watch(context.Context) *connect.BidiStreamForClient[api.WatchRe
 func (renewFunc) Fetch(context.Context, *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
 	panic("not called")
 }
+func (renewFunc) Allot(context.Context, *connect.Request[api.AllotRequest]) (*connect.Response[api.AllotResponse], error) {
+	panic("not called")
+}
+func (renewFunc) Approve(context.Context, *connect.Request[api.ApproveRequest]) (*connect.Response[api.ApproveResponse], error) {
+	panic("not called")
+}
 func (renewFunc) Capture(context.Context, *connect.Request[api.CaptureRequest]) (*connect.Response[api.CaptureResponse], error) {
 	panic("not called")
 }

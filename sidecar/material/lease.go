@@ -88,7 +88,7 @@ func (d deadline) passed(now time.Time) bool {
 
 // lease fetches and opens material.
 func (c *Cache) lease(ctx context.Context, id string, version uint64, host string) (*held, error) {
-	response, err := c.client.Fetch(ctx, connect.NewRequest(&api.FetchRequest{CredentialId: id, Version: version, Host: host}))
+	response, err := c.client.Fetch(ctx, connect.NewRequest(&api.FetchRequest{CredentialId: id, Version: version, Host: host, Limits: true}))
 	if err != nil {
 		return nil, fetchError(err)
 	}

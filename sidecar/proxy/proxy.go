@@ -97,8 +97,11 @@ func (s *Server) idle(c net.Conn, idle bool) {
 // that would now be decided otherwise.
 func (s *Server) Keep(versions map[string]uint64) {
 	s.upstreams.keep(versions)
-	s.tunnels.review()
+	s.Review()
 }
+
+// Review ends what its Plan's Holds says no more of.
+func (s *Server) Review() { s.tunnels.review() }
 
 // DropIdle closes the upstream connections that are idle; those in use are closed
 // when their request ends. The next requests connect anew.

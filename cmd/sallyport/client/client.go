@@ -128,6 +128,11 @@ func roots(pem []byte) (*x509.CertPool, error) {
 
 // call does one request. in is sent as JSON unless nil, out is filled unless nil.
 func (c *Client) call(ctx context.Context, timeout time.Duration, method, path string, in, out any) error {
+	return c.callWith(ctx, timeout, nil, method, path, in, out)
+}
+
+// callWith is call with fields of its own in the request's header.
+func (c *Client) callWith(ctx context.Context, timeout time.Duration, header http.Header, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, body, err := c.request(ctx, method, path, in)
@@ -135,6 +140,9 @@ func (c *Client) call(ctx context.Context, timeout time.Duration, method, path s
 		return err
 	}
 	defer clear(body)
+	for name, values := range header {
+		req.Header[name] = values
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreachable(err)

@@ -37,6 +37,7 @@ type NewCredential struct {
 	AllowHTTP      bool           `json:"allow_http,omitempty"`
 	AllowWebsocket *bool          `json:"allow_websocket,omitempty"` // nil: as the service has it
 	Mints          []control.Mint `json:"mints,omitempty"`
+	Limits         *LimitChanges  `json:"limits,omitempty"`
 	Secret         Outgoing       `json:"secret"`
 }
 
