@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,18 @@ import (
 	"testing"
 )
 
+// builtVar tells a process of a test run that the programs have been built for all.
+const builtVar = "SALLYPORT_E2E_BUILT"
+
+// Build makes the programs and the test's own clients for this process and those that
+// it starts.
+func Build() error {
+	if _, err := build(); err != nil {
+		return err
+	}
+	return os.Setenv(builtVar, "1")
+}
+
 // build makes the programs and the test's own clients, once for all worlds of a
 // test run. The Go build cache makes it quick.
 var build = sync.OnceValues(func() (dir string, err error) {
@@ -19,6 +32,9 @@ var build = sync.OnceValues(func() (dir string, err error) {
 		return "", err
 	}
 	dir = filepath.Join(root, ".cache", "e2e")
+	if os.Getenv(builtVar) != "" {
+		return dir, nil
+	}
 	programs := []string{"./cmd/sallyport", "./cmd/sallyport-control", "./cmd/sallyport-sidecar"}
 	for _, step := range []struct {
 		into     string
@@ -104,17 +120,22 @@ func root(t testing.TB) string {
 	return root
 }
 
-// freePorts gives ports of loopback that nobody listened at a moment ago.
+// freePorts gives ports of loopback that nobody listened at a moment ago, below those
+// that the kernel chooses from: whoever asks it for one meanwhile gets another.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	const least, chosen = 16 << 10, 32 << 10 // ip_local_port_range begins there (ip(7))
+	var ports []int
+	for tries := 0; len(ports) < n; tries++ {
+		port := least + rand.IntN(chosen-least)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil && tries > 100 {
 			t.Fatal(err)
 		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
+		if err == nil {
+			defer listener.Close()
+			ports = append(ports, port)
+		}
 	}
 	return ports
 }

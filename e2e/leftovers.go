@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // traces is what a world could leave on the machine.
 type traces struct {
 	children   []int    // of this process, orphans of its descendants included
-	interfaces []string // of the machine's own network namespace
+	interfaces []string // of this process's network namespace
 	mounts     []string
 }
 
@@ -28,12 +29,12 @@ func leftovers(t testing.TB) traces {
 	}
 	var found traces
 	found.children = children(os.Getpid())
-	links, err := os.ReadDir("/sys/class/net")
+	links, err := net.Interfaces()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, link := range links {
-		found.interfaces = append(found.interfaces, link.Name())
+		found.interfaces = append(found.interfaces, link.Name)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -44,8 +44,7 @@ type World struct {
 type Kind string
 
 const (
-	// Race is with the race detector, which also makes each of a sandbox's
-	// processes take a second to end.
+	// Race is with the race detector, which makes a sandbox slower to start.
 	Race Kind = "race"
 	// Shipped is as make build builds them.
 	Shipped Kind = "shipped"

@@ -123,11 +123,16 @@ func verifyFingerprint(state tls.ConnectionState, fingerprint [sha256.Size]byte)
 func enroll(ctx context.Context, link *link, request *api.EnrollRequest) (*api.EnrollResponse, error) {
 	client, retry := link.client(), backoff{least: 100 * time.Millisecond, most: 2 * time.Second}
 	patience := time.Now().Add(enrollPatience)
+	var before error // why the last try failed that was not cut off
 	for {
 		response, sent, err := enrollOnce(ctx, client, request)
 		if err == nil {
 			return response, nil
 		}
+		if ctx.Err() != nil && before != nil && !sent {
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), before)
+		}
+		before = err
 		if sent || errors.Is(err, ErrUntrusted) || time.Now().After(patience) {
 			return nil, err
 		}

@@ -133,10 +133,11 @@ func (w *worker) awaitReady() {
 	}
 }
 
-// workerEnviron is all that a worker inherits: where the operator keeps the roots.
+// workerEnviron is all that a worker inherits: where the operator keeps the roots, and
+// the options of the race detector, which only a test's build has.
 func workerEnviron(environ []string) []string {
 	var out []string
-	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GORACE"} {
 		if value := lookup(environ, name); value != "" {
 			out = append(out, name+"="+value)
 		}
