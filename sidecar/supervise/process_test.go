@@ -189,7 +189,7 @@ func TestKilledParentTakesAllWithIt(t *testing.T) {
 	eachUser(t, func(t *testing.T, options ...option) {
 		t.Parallel()
 		parent := wrapped("sh", "-c", `setpriv --pdeathsig TERM "$@" & wait`, "sh")
-		s := start(t, sh("trap '' TERM; echo started; while :; do sleep 0.1; done"), append(options, parent)...)
+		s := start(t, sh("trap '' TERM; echo started; exec sleep 1000"), append(options, parent)...)
 		s.stdout.await(t, "started")
 		var all []watched
 		for _, pid := range descendants(t, s.cmd.Process.Pid) {
