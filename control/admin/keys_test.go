@@ -1,6 +1,8 @@
 package admin_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ func TestRotateKeys(t *testing.T) {
 	team := plane.NewTeam(t)
 	c := team.Setup(t, "sk_live_rotated_keys")
 	sidecar := team.Join(t)
+	before := ledger(t, team)
 	var started control.KeyRotation
 	plane.Do(t, plane.Owner, "POST", "/v1/keys/rotate", map[string]any{"new_data_keys": true}).Into(t, 202, &started)
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -36,6 +39,16 @@ func TestRotateKeys(t *testing.T) {
 	}
 	if m, err := sidecar.Fetch(t.Context(), c.ID, 1, "api.stripe.com"); err != nil || string(m.Token) != "sk_live_rotated_keys" {
 		t.Errorf("fetched after the rotation: %v", err)
+	}
+	var kinds []string
+	for _, e := range fresh(t, team, before, "") {
+		if strings.HasPrefix(e.Kind, "key.") {
+			kinds = append(kinds, e.Kind+" "+e.Actor)
+		}
+	}
+	slices.Sort(kinds)
+	if got := strings.Join(kinds, ", "); got != "key.rewrap system, key.rewrap system, key.rotate token:owner, key.rotated system" {
+		t.Errorf("events %s", got)
 	}
 	var rotated control.Rotation
 	team.Must(t, "POST", "vaults/v/credentials/stripe/rotate", map[string]any{"secret": "sk_live_second"}, &rotated)

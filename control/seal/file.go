@@ -141,6 +141,9 @@ func OpenFile(ctx context.Context, path string, meta Meta) (*FileKEK, error) {
 		return nil, err
 	}
 	if sealedWith != "" {
+		if kek, err := readKEK(path); err == nil {
+			return kek, nil // another process has made it, and sealed the database, since we looked
+		}
 		return nil, fmt.Errorf("the key-encryption key %s is missing, and this database was sealed with one (id %s): restore it from your backup, or give its place with --kek; nothing opens without it", path, sealedWith)
 	}
 	if kek, err = createKEK(path); errors.Is(err, fs.ErrExist) {
