@@ -26,6 +26,7 @@ type deed struct {
 // deeds are in an order in which each finds what it needs.
 func deeds() []deed {
 	return []deed{
+		{"update-team", "team.audit", "", map[string]any{"audit": "durable"}, "team=none"},
 		{"set-quota", "team.quota", "", map[string]any{"vaults": 2}, "team=none"},
 		{"create-vault", "vault.create", "", map[string]any{"name": "v"}, ""},
 		{"create-vault", "vault.create", "", map[string]any{"name": "w"}, ""},
@@ -59,7 +60,7 @@ func TestEveryActIsAudited(t *testing.T) {
 	paths := map[string]operation{}
 	for _, op := range operations(t) {
 		paths[op.id] = op
-		if op.method != http.MethodGet && !admin.OpenToAll()[op.id] {
+		if op.method != http.MethodGet && !admin.OpenToAll()[op.id] && op.id != "rotate-keys" && op.id != "rotate-ca" { // those change this plane for every test; they have their own
 			changing = append(changing, op.id)
 		}
 	}
