@@ -35,6 +35,7 @@ type grammar struct {
 	CA         caCmd         `cmd:"" name:"ca" help:"The control plane's own certificate authority."`
 	Token      tokenCmd      `cmd:"" help:"API tokens of people and machines."`
 	Session    sessionCmd    `cmd:"" help:"Logins of people."`
+	Quota      quotaCmd      `cmd:"" help:"How much a team may have."`
 	Login      loginCmd      `cmd:"" help:"Keep a server and token for the commands to come."`
 	Logout     logoutCmd     `cmd:"" help:"Forget them."`
 	Status     statusCmd     `cmd:"" help:"Ask the control plane who it is and who you are."`

@@ -26,6 +26,8 @@ type deed struct {
 // deeds are in an order in which each finds what it needs.
 func deeds() []deed {
 	return []deed{
+		{"update-team", "team.audit", "", map[string]any{"audit": "durable"}, "team=none"},
+		{"set-quota", "team.quota", "", map[string]any{"vaults": 2}, "team=none"},
 		{"create-vault", "vault.create", "", map[string]any{"name": "v"}, ""},
 		{"create-vault", "vault.create", "", map[string]any{"name": "w"}, ""},
 		{"create-credential", "credential.create", "vault=v", map[string]any{"name": "c", "service": "stripe", "secret": "sk_live_0123456789"}, ""},
@@ -59,7 +61,7 @@ func TestEveryActIsAudited(t *testing.T) {
 	paths := map[string]operation{}
 	for _, op := range operations(t) {
 		paths[op.id] = op
-		if op.method != http.MethodGet && !admin.OpenToAll()[op.id] {
+		if op.method != http.MethodGet && !admin.OpenToAll()[op.id] && op.id != "rotate-keys" && op.id != "rotate-ca" { // those change this plane for every test; they have their own
 			changing = append(changing, op.id)
 		}
 	}
@@ -121,7 +123,7 @@ func TestEveryActIsAudited(t *testing.T) {
 
 func (d deed) do(t *testing.T, caller string, op operation, team *controltest.Team, names string, made map[string]string) controltest.Response {
 	t.Helper()
-	path := strings.ReplaceAll(op.path, "{team}", team.Name)
+	path := op.path
 	for _, pair := range strings.Fields(names) {
 		key, value, _ := strings.Cut(pair, "=")
 		if id, found := made[value]; found {
@@ -129,6 +131,7 @@ func (d deed) do(t *testing.T, caller string, op operation, team *controltest.Te
 		}
 		path = strings.ReplaceAll(path, "{"+key+"}", strings.ReplaceAll(value, "TEAM", team.Name))
 	}
+	path = strings.ReplaceAll(path, "{team}", team.Name)
 	body, ok := d.body.(map[string]any)
 	if !ok {
 		return plane.Do(t, caller, op.method, path, nil)

@@ -99,4 +99,5 @@ func (s *Server) routes(api huma.API) {
 	s.sessionRoutes(api)
 	s.keyRoutes(api)
 	s.caRoutes(api)
+	s.quotaRoutes(api)
 }

@@ -17,16 +17,17 @@ func TestUpdatesAreConditional(t *testing.T) {
 	team.Setup(t, "sk_live_1")
 	for path, bodies := range map[string][2]string{
 		"vaults/v/credentials/stripe": {`{"mints":["allow /**"]}`, `{"mints":[]}`},
+		"":                            {`{"audit":"strict"}`, `{"audit":"durable"}`},
 		"agents/a/policy":             {`{"default":"deny"}`, `{"default":"inspect","rules":[{"action":"deny","hosts":["x.example.com"]}]}`},
 	} {
-		method := map[bool]string{true: "PATCH", false: "PUT"}[strings.HasPrefix(path, "vaults")]
+		method := map[bool]string{true: "PUT", false: "PATCH"}[strings.HasSuffix(path, "policy")]
 		update := func(body string, match ...string) controltest.Response {
 			t.Helper()
-			return plane.DoWith(t, plane.Owner, method, team.Path(path), body, http.Header{"If-Match": match})
+			return plane.DoWith(t, plane.Owner, method, strings.TrimSuffix(team.Path(path), "/"), body, http.Header{"If-Match": match})
 		}
 		read := func() string {
 			t.Helper()
-			r := team.Call(t, "GET", path, nil)
+			r := plane.Do(t, plane.Owner, "GET", strings.TrimSuffix(team.Path(path), "/"), nil)
 			if tag := r.Header.Get("ETag"); r.Status == 200 && len(tag) > 10 && tag[0] == '"' {
 				return tag
 			}
@@ -58,7 +59,7 @@ func TestUpdatesAreConditional(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
-				switch r := plane.DoWith(t, plane.Owner, method, team.Path(path), bodies[1], http.Header{"If-Match": {tag}}); r.Status {
+				switch r := plane.DoWith(t, plane.Owner, method, strings.TrimSuffix(team.Path(path), "/"), bodies[1], http.Header{"If-Match": {tag}}); r.Status {
 				case 200:
 					done.Add(1)
 				case 412:

@@ -13,6 +13,9 @@ var leastRoles = map[string]control.Role{
 	"get-team":    control.RoleViewer,
 	"update-team": control.RoleAdmin,
 
+	"get-quota": control.RoleViewer,
+	"set-quota": control.RoleOwner,
+
 	"list-vaults":  control.RoleViewer,
 	"create-vault": control.RoleAdmin,
 	"get-vault":    control.RoleViewer,
@@ -72,7 +75,7 @@ var leastRoles = map[string]control.Role{
 
 // everyTeam are the operations that no token of one team may do.
 var everyTeam = map[string]bool{
-	"create-team": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true, "rotate-global-token": true,
+	"create-team": true, "set-quota": true, "list-global-tokens": true, "create-global-token": true, "delete-global-token": true, "rotate-global-token": true,
 	"get-keys": true, "rotate-keys": true, "get-ca": true, "rotate-ca": true,
 }
 

@@ -27,7 +27,7 @@ var undocumented func(r *http.Request, answer *http.Response, body []byte) []str
 func TestValidationCanFail(t *testing.T) {
 	r := httptest.NewRequest("GET", "/v1/teams", nil)
 	for body, want := range map[string]bool{
-		`{"items":[]}`: true, `{"items":[{"id":"x","name":"n","created_at":"2026-01-01T00:00:00Z"}]}`: true,
+		`{"items":[]}`: true, `{"items":[{"id":"x","name":"n","created_at":"2026-01-01T00:00:00Z","audit":"strict"}]}`: true,
 		`{}`: false, `{"items":[{"name":1}]}`: false, `{"items":[],"extra":1}`: false, `[]`: false,
 	} {
 		answer := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}}

@@ -37,8 +37,8 @@ func (s *Server) teamRoutes(api huma.API) {
 	}, s.createTeam)
 	route(s, api, huma.Operation{
 		OperationID: "get-team", Method: http.MethodGet, Path: "/v1/teams/{team}", Summary: "A team",
-	}, func(ctx context.Context, _ *TeamPath) (*answer[control.Team], error) {
-		return one(teamOf(ctx), nil)
+	}, func(ctx context.Context, _ *TeamPath) (*tagged[control.Team], error) {
+		return versioned(teamOf(ctx), etag(teamOf(ctx)), nil)
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-team", Method: http.MethodPatch, Path: "/v1/teams/{team}",
@@ -70,11 +70,21 @@ type teamSettings struct {
 	Audit control.AuditMode `json:"audit" enum:"best_effort,durable,strict" doc:"Where the intent to use a credential must be before a request goes out"`
 }
 
-func (s *Server) updateTeam(ctx context.Context, _ *TeamPath, body *teamSettings) (*answer[control.Team], error) {
+// teamPatch is what a change of a team names.
+type teamPatch struct {
+	TeamPath
+	IfMatch
+}
+
+func (s *Server) updateTeam(ctx context.Context, in *teamPatch, body *teamSettings) (*tagged[control.Team], error) {
+	if err := in.required(); err != nil {
+		return nil, err
+	}
 	team := teamOf(ctx)
-	if _, err := s.Store.SetTeamAudit(ctx, team.ID, body.Audit, act(ctx, "team.audit", string(body.Audit))); err != nil {
+	unchanged := func(t control.Team) error { return in.check(etag(t)) }
+	if _, err := s.Store.SetTeamAudit(ctx, team.ID, body.Audit, unchanged, act(ctx, "team.audit", string(body.Audit))); err != nil {
 		return nil, err
 	}
 	team.Audit = body.Audit
-	return one(team, nil)
+	return versioned(team, etag(team), nil)
 }

@@ -34,6 +34,9 @@ var meetings = map[string]meeting{
 	"get-team":    {nil, 200},
 	"update-team": {map[string]any{"audit": "durable"}, 200},
 
+	"get-quota": {nil, 200},
+	"set-quota": {map[string]any{"vaults": 1}, 403},
+
 	"list-vaults":  {nil, 200},
 	"create-vault": {map[string]any{"name": canary + "vault"}, 201}, // no conflict, or one could ask for names
 	"get-vault":    {nil, 404},

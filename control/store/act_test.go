@@ -81,6 +81,11 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			_, err := f.RotateToken(ctx, id, "ci", hash("z"), time.Hour, never, act)
 			return err
 		},
+		"SetQuota": func(ctx context.Context, act control.Event) error {
+			n := int64(7)
+			_, err := f.SetQuota(ctx, id, control.QuotaChange{Vaults: &n}, nil, act)
+			return err
+		},
 		"SetMints": func(ctx context.Context, act control.Event) error {
 			_, _, err := f.SetMints(ctx, id, "prod", "stripe", nil, nil, act)
 			return err
@@ -114,7 +119,7 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 // rows is everything that acts change, as text.
 func (f *fixture) rows() (all string) {
 	f.t.Helper()
-	for _, table := range []string{"teams", "vaults", "vault_keys", "credentials", "credential_versions", "agents", "pins", "sandboxes", "join_tokens", "tokens", "audit_heads"} {
+	for _, table := range []string{"teams", "vaults", "vault_keys", "credentials", "credential_versions", "agents", "pins", "sandboxes", "join_tokens", "tokens", "quotas", "audit_heads"} {
 		rows := got(one(f.t.Context(), f.pool, "rows", pgx.RowTo[string], `select coalesce(string_agg(t::text, ' ' order by t::text), '') from `+table+` t`))(f.t)
 		all += fmt.Sprintf("%s: %s\n", table, rows)
 	}

@@ -20,6 +20,9 @@ const agentRows = `
 func (s *Store) CreateAgent(ctx context.Context, teamID, name string, act control.Event) (control.Agent, error) {
 	agent := control.Agent{ID: NewID(), Name: name, Vaults: []string{}}
 	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		if err := room(ctx, tx, teamID, "agents"); err != nil {
+			return err
+		}
 		err := tx.QueryRow(ctx, `insert into agents (id, team_id, name) values ($1, $2, $3) returning created_at`,
 			agent.ID, teamID, name).Scan(&agent.CreatedAt)
 		return interpret(err, fmt.Sprintf("create agent %q", name), "such team")

@@ -73,6 +73,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 		return created, 0, err
 	}
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
+		if err := room(ctx, tx, teamID, "credentials"); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `
 			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, version)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1)`,

@@ -28,6 +28,8 @@ func (f *fixture) populate() {
 	if _, _, err := f.Allot(f.t.Context(), Share{f.Team.ID, box.ID, c.ID, 1, control.Ask{Rate: 1}}); err != nil {
 		f.t.Fatal(err)
 	}
+	many := int64(1000)
+	got(f.SetQuota(f.t.Context(), f.Team.ID, control.QuotaChange{Vaults: &many}, nil, testAct()))(f.t)
 	got(f.CreateToken(f.t.Context(), f.Team.ID, control.Token{Name: "ci", Role: control.RoleAdmin}, hash(NewID()), testAct()))(f.t)
 }
 

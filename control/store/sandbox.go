@@ -24,6 +24,9 @@ func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHa
 	id, what := NewID(), fmt.Sprintf("agent %q", agent)
 	act.Agent, act.Sandbox, act.Detail = agent, id, agent+" "+id
 	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		if err := room(ctx, tx, teamID, "sandboxes"); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `insert into sandboxes (id, team_id, agent_id) select $1, team_id, id from agents where team_id = $2 and name = $3`, id, teamID, agent)
 		if err := must(tag, err, "create a sandbox", what); err != nil {
 			return err

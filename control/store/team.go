@@ -38,7 +38,7 @@ func (s *Store) Team(ctx context.Context, name string) (control.Team, error) {
 // TeamsNamed lists those of the names that there are, by name.
 func (s *Store) TeamsNamed(ctx context.Context, names []string, page Page) (teams []control.Team, next string, err error) {
 	teams, err = all(ctx, s.in(installation), "teams", pgx.RowToStructByPos[control.Team],
-		`select id, name, created_at from teams where name = any($1) and name > $2 order by name limit $3`, names, page.After, page.limit())
+		`select `+teamColumns+` from teams where name = any($1) and name > $2 order by name limit $3`, names, page.After, page.limit())
 	teams, next = cut(page, teams, func(t control.Team) string { return t.Name })
 	return teams, next, err
 }
@@ -52,9 +52,19 @@ func (s *Store) Teams(ctx context.Context, page Page) (teams []control.Team, nex
 }
 
 // SetTeamAudit changes the team's audit mode, in running sandboxes too, and gives
-// the revision that has it.
-func (s *Store) SetTeamAudit(ctx context.Context, teamID string, mode control.AuditMode, act control.Event) (revision int64, err error) {
+// the revision that has it, unless may refuses what the team is until then; nil
+// allows all.
+func (s *Store) SetTeamAudit(ctx context.Context, teamID string, mode control.AuditMode, may func(control.Team) error, act control.Event) (revision int64, err error) {
 	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
+		current, err := one(ctx, tx, "such team", pgx.RowToStructByPos[control.Team], `select `+teamColumns+` from teams where id = $1`, teamID)
+		if err != nil {
+			return err
+		}
+		if may != nil {
+			if err := may(current); err != nil {
+				return err
+			}
+		}
 		tag, err := tx.Exec(ctx, `update teams set audit = $2 where id = $1`, teamID, mode)
 		return must(tag, err, "change the team's audit mode", "such team")
 	})

@@ -25,6 +25,11 @@ const usedWithin = 5 * time.Minute
 func (s *Store) CreateToken(ctx context.Context, teamID string, t control.Token, hash []byte, act control.Event) (control.Token, error) {
 	var created control.Token
 	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		if teamID != "" {
+			if err := room(ctx, tx, teamID, "tokens"); err != nil {
+				return err
+			}
+		}
 		id, what := NewID(), fmt.Sprintf("token %q", t.Name)
 		_, err := tx.Exec(ctx, `insert into tokens (id, team_id, name, role, hash, expires_at) values ($1, nullif($2, '')::uuid, $3, $4, $5, $6)`,
 			id, teamID, t.Name, t.Role, hash, t.ExpiresAt)

@@ -14,6 +14,9 @@ import (
 func (s *Store) CreateVault(ctx context.Context, teamID string, v control.Vault, key control.WrappedKey, act control.Event) (control.Vault, error) {
 	doing, what := fmt.Sprintf("create vault %q", v.Name), "such team"
 	err := s.act(ctx, teamID, act, func(tx pgx.Tx) error {
+		if err := room(ctx, tx, teamID, "vaults"); err != nil {
+			return err
+		}
 		err := tx.QueryRow(ctx, `insert into vaults (id, team_id, name) values ($1, $2, $3) returning created_at`,
 			v.ID, teamID, v.Name).Scan(&v.CreatedAt)
 		if err != nil {

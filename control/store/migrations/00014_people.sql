@@ -48,3 +48,16 @@ create index on sessions (issuer, subject);
 alter table sessions enable row level security, force row level security;
 create policy installation on sessions using (sallyport_team() = '00000000-0000-0000-0000-000000000000');
 grant select, insert, update, delete on sessions to sallyport_app;
+
+-- How much a team may have; null: as much as usual.
+create table quotas (
+    team_id     uuid primary key references teams,
+    vaults      bigint check (vaults >= 0),
+    credentials bigint check (credentials >= 0),
+    agents      bigint check (agents >= 0),
+    sandboxes   bigint check (sandboxes >= 0),
+    tokens      bigint check (tokens >= 0)
+);
+alter table quotas enable row level security, force row level security;
+create policy team on quotas using (team_id = sallyport_team());
+grant select, insert, update, delete on quotas to sallyport_app;
