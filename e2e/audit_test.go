@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/control"
 	"sallyport/e2e"
 )
 
@@ -143,5 +145,38 @@ func TestAuditLogIsOutOfReach(t *testing.T) {
 	agent.Stop()
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
 		t.Errorf("when all was reported it holds %v, %v", files, err)
+	}
+}
+
+// TestAuditTail: who follows the events gets each once and in order, through a kill of
+// the control plane.
+func TestAuditTail(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Shipped)
+	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
+	agent := w.StartSidecar("agent", []string{"init"}, "bash", "-c", asking)
+	tail := w.StartCLI("-o", "json", "audit", "tail", "-f", "--since", "1h")
+	var last int64
+	until := func(path string) {
+		t.Helper()
+		for {
+			var e control.Event
+			if line := tail.Line(); json.Unmarshal([]byte(line), &e) != nil || e.ID != last+1 {
+				t.Fatalf("after event %d it said %s", last, line)
+			}
+			last = e.ID
+			if e.Path == path {
+				return
+			}
+		}
+	}
+	agent.Ask("/first")
+	until("/first")
+	w.KillControl()
+	agent.Ask("/away")
+	w.StartControl()
+	agent.Ask("/back")
+	until("/back")
+	if out := w.CLI("audit", "verify"); !strings.Contains(out, "as they were written") {
+		t.Errorf("verify says %s", out)
 	}
 }

@@ -108,6 +108,12 @@ func (w *World) StartSidecar(agent string, how []string, command ...string) *Pro
 	return w.startCommand("sandbox of "+agent, w.sidecar(args...))
 }
 
+// StartCLI starts a command of sallyport and leaves it running.
+func (w *World) StartCLI(args ...string) *Program {
+	w.t.Helper()
+	return w.startCommand("sallyport "+args[0], w.cli(args...))
+}
+
 // StartOutside starts a command outside any sandbox.
 func (w *World) StartOutside(command ...string) *Program {
 	w.t.Helper()

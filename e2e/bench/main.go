@@ -58,6 +58,7 @@ type options struct {
 	hold        time.Duration
 	connections int
 	protocol    string
+	audit       string // mode of the team
 }
 
 // cores say where to run what; -1 is anywhere.
@@ -73,6 +74,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.bin, "bin", "bin", "folder of the three programs")
 	ways := flags.String("ways", "", "ways to measure, by commas (default: "+strings.Join(names(allWays(), func(y way) string { return y.name }), ",")+")")
 	measures := flags.String("measures", "", "measures to take, by commas (default: "+strings.Join(names(allMeasures(), func(m measure) string { return m.name }), ",")+")")
+	flags.StringVar(&o.audit, "audit", "best_effort", "the team's audit mode: best_effort, durable or strict")
 	flags.IntVar(&o.rounds, "rounds", 9, "rounds; those of large bodies and of idle connections are fewer")
 	flags.IntVar(&o.requests, "requests", 4000, "requests a round and way, at most")
 	flags.DurationVar(&o.limit, "limit", time.Second, "time of a round and way, at most")

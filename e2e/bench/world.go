@@ -72,6 +72,7 @@ func (w *world) control() error {
 		{"credential", "add", "--vault", "bench", "--name", "key", "--host", "*." + keyedZone, "--inject", "bearer", "--secret-file", "-"},
 		{"agent", "create", "bench"},
 		{"agent", "pin", "bench", "bench"},
+		{"team", "set", "--audit", w.audit},
 	} {
 		if _, err := w.CLI(secret, args...); err != nil {
 			return err

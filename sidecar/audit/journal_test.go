@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -437,5 +439,46 @@ func (f *fakeControl) count(t *testing.T, want int) {
 	defer f.mu.Unlock()
 	if len(f.stored) != want {
 		t.Errorf("%d events are stored, want %d", len(f.stored), want)
+	}
+}
+
+// BenchmarkDurable is what intents on a disk cost, alone and 64 at once.
+func BenchmarkDurable(b *testing.B) {
+	for _, at := range []int{1, 64} {
+		b.Run(strconv.Itoa(at), func(b *testing.B) {
+			file, err := os.OpenFile(filepath.Join(b.TempDir(), "log"), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer file.Close()
+			f := &realFile{File: file}
+			q := New(Config{Client: newFakeControl(), Capacity: 10_000, Journal: make([]byte, JournalSize(10_000)), Disk: f, Owner: "x\n", Log: quiet})
+			ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
+			ended := make(chan error, 1)
+			go func() { ended <- q.Run(ctx) }()
+			b.SetParallelism(max(1, at/runtime.GOMAXPROCS(0)))
+			if at == 1 {
+				b.SetParallelism(1)
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+			}
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					q.Reserve(ctx)
+					i, err := q.Intend(ctx, durable, busy())
+					if err != nil {
+						b.Error(err)
+					}
+					q.Complete(i)
+				}
+			})
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/float64(f.syncs.Load()), "intents/sync")
+			b.ReportMetric(float64(f.syncs.Load())/b.Elapsed().Seconds(), "syncs/s")
+			cancel()
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
+		})
 	}
 }
