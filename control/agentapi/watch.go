@@ -41,12 +41,6 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	return w.run(ctx, applied, failed, time.Until(p.cert.NotAfter))
 }
 
-var auditModes = map[control.AuditMode]api.AuditMode{
-	control.AuditBestEffort: api.AuditMode_AUDIT_MODE_BEST_EFFORT,
-	control.AuditDurable:    api.AuditMode_AUDIT_MODE_DURABLE,
-	control.AuditStrict:     api.AuditMode_AUDIT_MODE_STRICT,
-}
-
 // watch is one stream.
 type watch struct {
 	server       *Server
@@ -133,7 +127,7 @@ func (w *watch) push(ctx context.Context, told change) error {
 		return nil
 	}
 	message := w.server.Served(snapshot.Policy, snapshot.Credentials)
-	message.Revision, message.OutageGrace, message.AuditMode = uint64(snapshot.Revision), w.server.grace, auditModes[snapshot.Audit]
+	message.Revision, message.OutageGrace, message.AuditMode = uint64(snapshot.Revision), w.server.grace, auditMode(snapshot.Audit)
 	if err := w.stream.Send(message); err != nil {
 		return fmt.Errorf("send a snapshot: %w", err)
 	}
@@ -208,4 +202,15 @@ func (w *watch) close(ctx context.Context) {
 	if _, err := w.server.closed.call(ctx, w.team, store.Held{Sandbox: w.sandbox, Session: w.session}); err != nil {
 		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.sandbox, "error", err)
 	}
+}
+
+// auditMode is a team's mode as sidecars are told it; one that is unknown is the strictest.
+func auditMode(m control.AuditMode) api.AuditMode {
+	switch m {
+	case control.AuditBestEffort:
+		return api.AuditMode_AUDIT_MODE_BEST_EFFORT
+	case control.AuditDurable:
+		return api.AuditMode_AUDIT_MODE_DURABLE
+	}
+	return api.AuditMode_AUDIT_MODE_STRICT
 }
