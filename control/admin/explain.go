@@ -28,9 +28,6 @@ func (s *Server) explainRoutes(api huma.API) {
 		OperationID: "explain", Method: http.MethodPost, Path: "/v1/teams/{team}/agents/{agent}/explain", DefaultStatus: http.StatusOK,
 		Summary: "What would be injected into a request of the agent, by which rule, or why not",
 	}, func(ctx context.Context, in *AgentPath, body *asked) (*answer[control.Explanation], error) {
-		if s.Explain == nil {
-			return nil, control.Errorf(control.CodeUnavailable, "this control plane was started without what explains")
-		}
 		target, err := parseTarget(body.Method, body.URL)
 		if err != nil {
 			return nil, err
@@ -38,6 +35,9 @@ func (s *Server) explainRoutes(api huma.API) {
 		known, err := s.Store.Policy(ctx, teamOf(ctx).ID, in.Agent)
 		if err != nil {
 			return nil, err
+		}
+		if s.Explain == nil {
+			return nil, control.Errorf(control.CodeUnavailable, "this control plane was started without what explains")
 		}
 		explanation, err := s.Explain(known, target)
 		if err != nil {

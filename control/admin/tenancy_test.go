@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -57,11 +58,17 @@ var meetings = map[string]meeting{
 	"unpin-vault":  {nil, 404},
 	"get-policy":   {nil, 404},
 	"set-policy":   {map[string]any{"default": "deny", "rules": []any{}}, 404},
+	"explain":      {map[string]any{"method": "GET", "url": "https://api.example.com/"}, 404},
 
 	"list-sandboxes": {nil, 200},
 	"create-sandbox": {nil, 404},
 	"get-sandbox":    {nil, 404},
 	"delete-sandbox": {nil, 404},
+
+	"list-approvals":   {nil, 200},
+	"get-approval":     {nil, 404},
+	"approve-approval": {nil, 404},
+	"deny-approval":    {nil, 404},
 
 	"list-events":   {nil, 200},
 	"follow-events": {nil, 200},
@@ -88,7 +95,7 @@ var meetings = map[string]meeting{
 // victim is a team with something of every kind, by names that are easy to find again.
 type victim struct {
 	*controltest.Team
-	sandbox string
+	sandbox, approval string
 }
 
 func newVictim(t *testing.T) victim {
@@ -97,13 +104,18 @@ func newVictim(t *testing.T) victim {
 	v.Must(t, "POST", "vaults", map[string]any{"name": canary + "vault"}, nil)
 	v.Must(t, "POST", "vaults/"+canary+"vault/credentials", map[string]any{
 		"name": canary + "credential", "hosts": []string{canary + "host.example.com"}, "username": canary + "user", "secret": canary + "secret",
+		"limits": map[string]any{"approve": "each"},
 	}, nil)
 	v.Must(t, "POST", "agents", map[string]any{"name": canary + "agent"}, nil)
 	v.Must(t, "PUT", "agents/"+canary+"agent/pins/"+canary+"vault", nil, nil)
 	v.Must(t, "POST", "tokens", map[string]any{"name": canary + "token", "role": "viewer"}, nil)
-	var made struct{ Sandbox control.Sandbox }
+	var made struct {
+		Sandbox   control.Sandbox
+		JoinToken string `json:"join_token"`
+	}
 	v.Must(t, "POST", "agents/"+canary+"agent/sandboxes", nil, &made)
 	v.sandbox = made.Sandbox.ID
+	v.approval = askApproval(t, v.Team, made.JoinToken, canary+"vault", canary+"credential", "/"+canary+"path")[0].ID
 	return v
 }
 
@@ -111,7 +123,7 @@ func newVictim(t *testing.T) victim {
 func (v victim) all(t *testing.T) (text string) {
 	t.Helper()
 	for _, path := range []string{
-		"vaults", "vaults/" + canary + "vault/credentials", "agents", "agents/" + canary + "agent/policy", "sandboxes", "tokens", "audit",
+		"vaults", "vaults/" + canary + "vault/credentials", "agents", "agents/" + canary + "agent/policy", "sandboxes", "approvals", "tokens", "audit",
 	} {
 		text += v.Call(t, "GET", path, nil).Body + "\n"
 	}
@@ -122,7 +134,7 @@ func (v victim) all(t *testing.T) (text string) {
 func (v victim) names() map[string]string {
 	return map[string]string{
 		"{vault}": canary + "vault", "{credential}": canary + "credential", "{agent}": canary + "agent",
-		"{sandbox}": v.sandbox, "{token}": canary + "token",
+		"{sandbox}": v.sandbox, "{approval}": v.approval, "{token}": canary + "token",
 	}
 }
 
@@ -154,7 +166,7 @@ func TestTeamsNeverMeet(t *testing.T) {
 	for parameter := range theirs.names() {
 		nothing[parameter] = "nothing-" + strings.Trim(parameter, "{}")
 	}
-	nothing["{sandbox}"] = store.NewID()
+	nothing["{sandbox}"], nothing["{approval}"] = store.NewID(), store.NewID()
 	for _, op := range operations(t) {
 		if admin.OpenToAll()[op.id] {
 			continue
@@ -196,11 +208,11 @@ func TestTeamsNeverMeet(t *testing.T) {
 
 func ask(t *testing.T, token string, op operation, team string, names map[string]string, body map[string]any) controltest.Response {
 	t.Helper()
-	path := fill(op.path, team, names)
+	path, header := fill(op.path, team, names), http.Header{"If-Match": {"*"}}
 	if body == nil {
-		return plane.Do(t, token, op.method, path, nil)
+		return plane.DoWith(t, token, op.method, path, nil, header)
 	}
-	return plane.Do(t, token, op.method, path, body)
+	return plane.DoWith(t, token, op.method, path, body, header)
 }
 
 // plain is an answer without the names that were asked for, and what no two answers share.
