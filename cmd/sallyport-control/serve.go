@@ -17,6 +17,7 @@ import (
 	"sallyport/control/agentapi"
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -144,8 +145,9 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
+	exchanger := exchange.New()
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
 	people, err := cmd.issuer(log)
@@ -153,7 +155,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	admins, err := admin.New(admin.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})

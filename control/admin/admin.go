@@ -15,6 +15,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/login"
 	"sallyport/control/registry"
@@ -28,6 +29,7 @@ type Config struct {
 	Sealer     *seal.Sealer
 	Authority  *identity.Authority
 	Services   *registry.Registry
+	Exchange   *exchange.Exchanger
 	Metrics    *Metrics
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
