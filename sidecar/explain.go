@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"sallyport/control/api/reach"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/capture"
 	"sallyport/sidecar/inject"
@@ -55,7 +56,7 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "credential_unfit", "the credential for %s can't be put where its rule says; its secret has bytes that have no place there", x.Host)
 	case errors.As(err, &tie):
 		return proxy.Errorf(http.StatusConflict, "binding_tie", "%v; unpin one of the vaults", tie)
-	case errors.Is(err, resolve.ErrForbiddenAddress):
+	case errors.Is(err, reach.ErrForbidden):
 		return proxy.Errorf(http.StatusForbidden, "forbidden_address",
 			"%s has a private, local or metadata address; an operator allows a private service with --connect-to", x.Host)
 	case errors.Is(err, resolve.ErrNoSuchHost):
