@@ -28,6 +28,12 @@ type Auth string
 const (
 	AuthToken Auth = "token" // an opaque string
 	AuthBasic Auth = "basic" // the password of Username (RFC 7617)
+
+	AuthOAuthClient  Auth = "oauth_client"  // a client's own secret or key (RFC 6749 section 4.4)
+	AuthOAuthRefresh Auth = "oauth_refresh" // a refresh token (RFC 6749 section 6)
+	AuthJWTBearer    Auth = "jwt_bearer"    // a key that signs assertions (RFC 7523)
+	AuthGoogle       Auth = "google"        // the key file of a service account
+	AuthGitHubApp    Auth = "github_app"    // the key of a GitHub App
 )
 
 // Sent reports whether the secret itself is what a request carries, and so must

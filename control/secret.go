@@ -10,11 +10,14 @@ import (
 type SecretIdentity struct {
 	Team, Vault, Credential string // ids
 	Version                 int64
-	Field                   string // FieldSecret
+	Field                   string // FieldSecret or FieldMinted
 }
 
-// FieldSecret is the only sealed field of a credential's version so far.
-const FieldSecret = "secret"
+// The sealed fields of a credential's version.
+const (
+	FieldSecret = "secret"
+	FieldMinted = "minted" // what an exchange gave for the secret
+)
 
 // WrappedKey is a vault's data key, wrapped by a key-encryption key.
 type WrappedKey struct {

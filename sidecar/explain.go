@@ -65,6 +65,9 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "credential_refused", "the control plane does not give this sandbox the credential for %s", x.Host)
 	case errors.Is(err, material.ErrSuperseded):
 		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
+	case errors.Is(err, material.ErrExchange):
+		return proxy.Errorf(http.StatusBadGateway, "exchange_failed",
+			"the control plane could not exchange the credential for %s for what is injected: %s; nothing was sent", x.Host, material.Reason(err))
 	case errors.Is(err, material.ErrUnavailable):
 		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane; nothing was sent")
 	case errors.Is(err, material.ErrClosed):

@@ -38,6 +38,7 @@ type serveCmd struct {
 	SidecarURL    string  `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT."`
 	MetricsListen string  `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags   `embed:""`
+	exchangeFlags `embed:""`
 	LogLevel      string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
 
@@ -68,6 +69,10 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	if err := datadir.Remember(env.getenv, dir.path, cmd.KEK); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
+	}
+	client, err := cmd.exchangeFlags.client()
+	if err != nil {
+		return err
 	}
 	listening, err := cmd.listen()
 	if err != nil {
@@ -100,7 +105,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := bootstrap(ctx, st, dir); err != nil {
 		return fmt.Errorf("first start: %w", err)
 	}
-	return cmd.serve(ctx, env, log, dir, listening, &parts{st, sealer, authority})
+	return cmd.serve(ctx, env, log, dir, listening, &parts{st, sealer, authority, client})
 }
 
 // parts are what both APIs stand on.
@@ -108,6 +113,7 @@ type parts struct {
 	store     *store.Store
 	sealer    *seal.Sealer
 	authority *identity.Authority
+	client    *http.Client // of exchanges
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -145,7 +151,8 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
-	exchanger := exchange.New()
+	exchanger := exchange.New(p.client, log)
+	defer exchanger.Close()
 	sidecars := agentapi.New(agentapi.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),

@@ -10,7 +10,6 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
-	"sallyport/control/seal"
 	"sallyport/control/store"
 )
 
@@ -89,23 +88,13 @@ func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
 // material is what is injected for a bound credential, sealed to the sandbox's key,
 // and until when it holds.
 func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) (sealed []byte, expiry time.Time, err error) {
-	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s.Sealer, bound})
+	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
 	if err != nil {
 		return nil, expiry, err
 	}
 	defer material.Wipe()
 	sealed, err = api.SealMaterial(sealKey, bound.Credential.ID, uint64(bound.Credential.Version), material)
 	return sealed, expiry, err
-}
-
-// stored is a bound credential's secret (exchange.Stored).
-type stored struct {
-	sealer *seal.Sealer
-	bound  store.Bound
-}
-
-func (s stored) Open(ctx context.Context) (control.Secret, error) {
-	return s.sealer.Open(ctx, s.bound.Key, s.bound.Identity, s.bound.Secret)
 }
 
 // serves reports whether one of the credential's hosts is host.

@@ -5,11 +5,14 @@ package controltest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -111,13 +114,14 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.metrics = newMetrics()
-	p.Exchange = exchange.New()
+	p.Exchange = exchange.New(exchange.NewClient(Loopback()), log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
 		err := serving()
+		p.Exchange.Close()
 		p.Sealer.Close()
 		p.Store.Close()
 		return err
@@ -154,6 +158,16 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 		cancel()
 		return group.Wait()
 	}, nil
+}
+
+// Loopback is where tests have the servers that secrets are exchanged with: those of
+// httptest, which have one certificate.
+func Loopback() exchange.Reach {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	return exchange.Reach{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Roots: roots}
 }
 
 func (p *Plane) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }

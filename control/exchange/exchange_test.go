@@ -2,6 +2,7 @@ package exchange_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +18,21 @@ func (s secret) Open(context.Context) (control.Secret, error) {
 	return control.Secret(slices.Clone(s)), nil
 }
 
+func (s secret) Alone(ctx context.Context, use func(context.Context, control.Secret, exchange.Minted) (exchange.Minted, error)) (exchange.Minted, error) {
+	return use(ctx, control.Secret(slices.Clone(s)), exchange.Minted{})
+}
+
+var log = slog.New(slog.DiscardHandler)
+
+// local is an Exchanger that reaches nobody.
+func local(t *testing.T) *exchange.Exchanger {
+	x := exchange.New(exchange.NewClient(exchange.Reach{}), log)
+	t.Cleanup(x.Close)
+	return x
+}
+
 func TestMaterial(t *testing.T) {
-	x := exchange.New()
+	x := local(t)
 	for _, tc := range []struct {
 		name     string
 		c        control.Credential
@@ -49,7 +63,7 @@ func TestMaterial(t *testing.T) {
 }
 
 func TestSettingsAreTheKinds(t *testing.T) {
-	x := exchange.New()
+	x := local(t)
 	for _, tc := range []struct {
 		name string
 		c    control.Credential

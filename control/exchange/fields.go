@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 
 	"sallyport/control"
@@ -50,12 +49,12 @@ func wipeFields(read map[string]control.Secret) {
 	}
 }
 
-// checkFields is a CheckSecret for a JSON object of texts.
-func checkFields(fields ...string) func(control.Credential, control.Secret) error {
-	fields = slices.Clone(fields)
-	return func(_ control.Credential, secret control.Secret) error {
-		read, err := readFields(secret, fields...)
-		wipeFields(read)
-		return err
+// writeFields is the inverse of readFields.
+func writeFields(fields map[string]control.Secret) control.Secret {
+	texts := make(map[string]string, len(fields))
+	for name, value := range fields {
+		texts[name] = string(value)
 	}
+	written, _ := json.Marshal(texts) // of texts: never fails
+	return written
 }

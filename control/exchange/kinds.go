@@ -41,8 +41,13 @@ const maxSetting = 4096 // bytes of a setting's value
 // kinds are all there are.
 func kinds() map[control.Auth]Kind {
 	return map[control.Auth]Kind{
-		control.AuthToken: token(),
-		control.AuthBasic: basic(),
+		control.AuthToken:        token(),
+		control.AuthBasic:        basic(),
+		control.AuthOAuthClient:  oauthClient(),
+		control.AuthOAuthRefresh: oauthRefresh(),
+		control.AuthJWTBearer:    jwtBearer(),
+		control.AuthGoogle:       google(),
+		control.AuthGitHubApp:    githubApp(),
 	}
 }
 

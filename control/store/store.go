@@ -30,6 +30,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	reports chan struct{} // holds one for each batch of events being stored
+	alone   chan struct{} // holds one for each Alone
 }
 
 // maxConns is how many connections there are if the URL does not say it with
@@ -67,7 +68,9 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// Batches of one team wait for each other, holding a connection each. Three of
 	// four connections are out of their reach.
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
-	return &Store{pool: pool, log: log, reports: reports}, nil
+	// So are they out of the reach of exchanges, which wait for other servers.
+	alone := make(chan struct{}, max(1, config.MaxConns/4))
+	return &Store{pool: pool, log: log, reports: reports, alone: alone}, nil
 }
 
 // refuseBypass is an error if row-level security would not hold for us.
