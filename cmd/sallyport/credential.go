@@ -17,6 +17,7 @@ type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
 	Set    credentialSetCmd    `cmd:"" help:"Say what a credential's secret is, or what becomes of new secrets that its service hands out."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
+	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
 }

@@ -69,6 +69,10 @@ func (s *Server) credentialRoutes(api huma.API) {
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
 		Summary: "Store a new secret and push it to every connected sidecar",
 	}, s.rotateCredential)
+	routeBody(s, api, huma.Operation{
+		OperationID: "login-credential", Method: http.MethodPost, Path: credentials + "/{credential}/login", DefaultStatus: http.StatusOK,
+		Summary: "Exchange an authorization code for the refresh token of an oauth_refresh credential, and store that",
+	}, s.loginCredential)
 	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {

@@ -9,7 +9,8 @@ import (
 )
 
 // oauthRefresh is what a person has allowed (RFC 6749 section 6): the secret is a JSON
-// object with refresh_token and, unless the client is a public one, client_secret. A
+// object with refresh_token, which a login can bring, and, unless the client is a public
+// one, client_secret. A
 // server that rotates refresh tokens (RFC 9700 section 4.14.2) uses up the one it
 // gets, so the next is stored before the access token is given to anybody.
 func oauthRefresh() Kind {
@@ -17,6 +18,7 @@ func oauthRefresh() Kind {
 		Settings: []Setting{
 			endpoint(), {Name: "client_id", Required: true}, {Name: "client_auth", Check: oneOf(clientBasic, clientPost, clientNone)},
 			{Name: "scope"}, {Name: "resource", Check: checkURL},
+			{Name: "auth_url", Check: checkURL}, {Name: "redirect_uri", Check: CheckRedirect}, // of a login
 		},
 		CheckSecret: func(c control.Credential, secret control.Secret) error {
 			read, err := readGrant(c, secret)
@@ -32,9 +34,9 @@ func oauthRefresh() Kind {
 // readGrant reads the secret of an oauth_refresh.
 func readGrant(c control.Credential, secret control.Secret) (map[string]control.Secret, error) {
 	if c.Settings["client_auth"] == clientNone {
-		return readFields(secret, "refresh_token")
+		return readFields(secret, "refresh_token?")
 	}
-	return readFields(secret, "refresh_token", "client_secret")
+	return readFields(secret, "refresh_token?", "client_secret")
 }
 
 func refresh(ctx context.Context, client *http.Client, c control.Credential, secret control.Secret) (Minted, error) {
@@ -43,6 +45,9 @@ func refresh(ctx context.Context, client *http.Client, c control.Credential, sec
 		return Minted{}, err
 	}
 	defer wipeFields(grant)
+	if grant["refresh_token"] == nil {
+		return Minted{}, control.Errorf(control.CodeExchange, "nobody has logged in for %s/%s yet: sallyport credential login %s/%s", c.Vault, c.Name, c.Vault, c.Name)
+	}
 	params := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(grant["refresh_token"])}}
 	request, err := clientRequest(c.Settings, grant["client_secret"], params)
 	if err != nil {

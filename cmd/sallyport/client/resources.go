@@ -221,3 +221,20 @@ func (c *Client) CreateToken(ctx context.Context, team string, wanted NewToken) 
 func (c *Client) DeleteToken(ctx context.Context, team, name string) error {
 	return act(ctx, c, http.MethodDelete, tokens(team, name)...)
 }
+
+// Credential gives one credential, without its secret.
+func (c *Client) Credential(ctx context.Context, team, vault, name string) (control.Credential, error) {
+	return get[control.Credential](ctx, c, "teams", team, "vaults", vault, "credentials", name)
+}
+
+// Login is what a browser brought back for a credential.
+type Login struct {
+	Code        Outgoing `json:"code"`
+	Verifier    Outgoing `json:"code_verifier"`
+	RedirectURI string   `json:"redirect_uri"`
+}
+
+// LoginCredential has the control plane exchange a code for a refresh token.
+func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login Login) (control.Rotation, error) {
+	return send[control.Rotation](ctx, c, http.MethodPost, login, "teams", team, "vaults", vault, "credentials", name, "login")
+}
