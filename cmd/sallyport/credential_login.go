@@ -61,12 +61,12 @@ func (cmd *credentialLoginCmd) Run(ctx context.Context, c *cli) error {
 }
 
 // allow gives what the browser brings back.
-func (cmd *credentialLoginCmd) allow(ctx context.Context, c *cli, s control.Settings) (client.Login, error) {
+func (cmd *credentialLoginCmd) allow(ctx context.Context, c *cli, s control.Settings) (client.CredentialLogin, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	listener, redirect, err := listenForCode(s["redirect_uri"])
 	if err != nil {
-		return client.Login{}, err
+		return client.CredentialLogin{}, err
 	}
 	defer listener.Close()
 	state, verifier := rand.Text(), oauth2.GenerateVerifier()
@@ -82,9 +82,9 @@ func (cmd *credentialLoginCmd) allow(ctx context.Context, c *cli, s control.Sett
 	}
 	code, err := awaitCode(ctx, listener, redirect, state)
 	if err != nil {
-		return client.Login{}, err
+		return client.CredentialLogin{}, err
 	}
-	return client.Login{Code: client.Outgoing{Secret: code}, Verifier: client.Outgoing{Secret: control.Secret(verifier)}, RedirectURI: redirect}, nil
+	return client.CredentialLogin{Code: client.Outgoing{Secret: code}, Verifier: client.Outgoing{Secret: control.Secret(verifier)}, RedirectURI: redirect}, nil
 }
 
 // listenForCode listens on loopback, at the address that the client is known with or

@@ -26,7 +26,7 @@ func TestFleet(t *testing.T) {
 	f.agent("both", "prod", "other")
 	f.agent("one", "other")
 	f.agent("none")
-	if _, err := f.SetPolicy(ctx, f.Team.ID, "one", control.Policy{Default: "deny"}, testAct()); err != nil {
+	if _, err := f.SetPolicy(ctx, f.Team.ID, "one", control.Policy{Default: "deny"}, nil, testAct()); err != nil {
 		t.Fatal(err)
 	}
 	held := []control.Sandbox{f.sandbox("both"), f.sandbox("both"), f.sandbox("one"), f.sandbox("none")}

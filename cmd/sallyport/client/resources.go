@@ -227,14 +227,14 @@ func (c *Client) Credential(ctx context.Context, team, vault, name string) (cont
 	return get[control.Credential](ctx, c, "teams", team, "vaults", vault, "credentials", name)
 }
 
-// Login is what a browser brought back for a credential.
-type Login struct {
+// CredentialLogin is what a browser brought back for a credential.
+type CredentialLogin struct {
 	Code        Outgoing `json:"code"`
 	Verifier    Outgoing `json:"code_verifier"`
 	RedirectURI string   `json:"redirect_uri"`
 }
 
 // LoginCredential has the control plane exchange a code for a refresh token.
-func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login Login) (control.Rotation, error) {
+func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login CredentialLogin) (control.Rotation, error) {
 	return send[control.Rotation](ctx, c, http.MethodPost, login, "teams", team, "vaults", vault, "credentials", name, "login")
 }
