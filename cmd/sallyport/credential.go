@@ -15,7 +15,7 @@ import (
 
 type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Say what a credential's secret is, or what becomes of new secrets that its service hands out."`
+	Set    credentialSetCmd    `cmd:"" help:"Set what an auth kind has to know, or what becomes of new secrets that its service hands out."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
 	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
@@ -125,17 +125,16 @@ type credentialSetCmd struct {
 	Name    string            `arg:"" help:"The credential's name."`
 	Mint    []string          `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
 	NoMint  bool              `xor:"mint" help:"None but those of the service."`
-	Auth    string            `enum:"${kinds}," default:"" placeholder:"KIND" help:"What the secret, which stays, is from now on. Makes a new version."`
 	Setting map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"In the place of all settings that the credential has. Makes a new version. May be repeated."`
 }
 
 func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
-	mint, auth := len(cmd.Mint) > 0 || cmd.NoMint, cmd.Auth != "" || cmd.Setting != nil
-	if mint == auth {
-		return usagef("credential set needs --mint or --no-mint; or --auth, --setting or both")
+	mint, settings := len(cmd.Mint) > 0 || cmd.NoMint, cmd.Setting != nil
+	if mint == settings {
+		return usagef("credential set needs --mint or --no-mint; or --setting")
 	}
-	if auth {
-		return cmd.setAuth(ctx, c)
+	if settings {
+		return cmd.setSettings(ctx, c)
 	}
 	mints, err := parseMints(cmd.Mint)
 	if err != nil {
@@ -152,16 +151,16 @@ func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
 	return c.say(set, "credential %s has %s of its own for new secrets", set.Name, counted(len(set.Mints), "rule"))
 }
 
-func (cmd *credentialSetCmd) setAuth(ctx context.Context, c *cli) error {
+func (cmd *credentialSetCmd) setSettings(ctx context.Context, c *cli) error {
 	api, team, err := c.connectTeam()
 	if err != nil {
 		return err
 	}
-	set, err := api.SetAuth(ctx, team, cmd.Vault, cmd.Name, control.Auth(cmd.Auth), cmd.Setting)
+	set, err := api.SetSettings(ctx, team, cmd.Vault, cmd.Name, cmd.Setting)
 	if err != nil {
 		return err
 	}
-	return c.say(set, "credential %s is now version %d, with auth %s and %s", set.Name, set.Version, set.Auth, counted(len(set.Settings), "setting"))
+	return c.say(set, "credential %s is now version %d, with %s", set.Name, set.Version, counted(len(set.Settings), "setting"))
 }
 
 // parseMints reads --mint.

@@ -38,7 +38,6 @@ type newCredential struct {
 // changes are what can be changed of a credential, beside its secret.
 type changes struct {
 	Mints    []control.Mint   `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
-	Auth     control.Auth     `json:"auth,omitempty" pattern:"^[a-z0-9_]{1,32}$" doc:"What the secret, which stays, is from now on; makes a new version"`
 	Settings control.Settings `json:"settings,omitempty" doc:"In the place of all that it has; makes a new version"`
 }
 
@@ -63,7 +62,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change its auth kind and settings, or what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change the settings of its auth kind, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
@@ -119,13 +118,13 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 	if err := in.required(); err != nil {
 		return nil, err
 	}
-	switch auth := body.Auth != "" || body.Settings != nil; {
-	case auth && body.Mints != nil:
-		return nil, control.Errorf(control.CodeInvalid, "mints are changed by themselves, since auth and settings make a new version: send two requests")
-	case auth:
-		return s.updateAuth(ctx, in, body)
+	switch {
+	case body.Settings != nil && body.Mints != nil:
+		return nil, control.Errorf(control.CodeInvalid, "mints are changed by themselves, since settings make a new version: send two requests")
+	case body.Settings != nil:
+		return s.updateSettings(ctx, in, body)
 	case body.Mints == nil: // and not "take all of them away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none; or auth, settings or both")
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none; or settings")
 	}
 	mints, err := checkMints(body.Mints)
 	if err != nil {

@@ -33,7 +33,7 @@ func githubApp() Kind {
 			{Name: "installation_id", Required: true, Check: matches(digits, "it is a number")},
 			{Name: "repositories", Check: func(value string) error { _, err := readRepositories(value); return err }},
 			{Name: "permissions", Check: func(value string) error { _, err := readPermissions(value); return err }},
-			{Name: "api_url", Check: checkURL},
+			{Name: "api_url", Check: checkURL, Steers: true},
 		},
 		CheckSecret: checkKey,
 		Remote:      true,

@@ -34,6 +34,7 @@ type Setting struct {
 	Name     string
 	Required bool
 	Check    func(value string) error // nil: any text
+	Steers   bool                     // it says where the secret, or what proves it, is sent
 }
 
 const maxSetting = 4096 // bytes of a setting's value
@@ -110,6 +111,22 @@ func checkSettings(auth control.Auth, known []Setting, given control.Settings) e
 	for _, s := range known {
 		if s.Required && given[s.Name] == "" {
 			return control.Errorf(control.CodeInvalid, "auth %s needs the setting %s; %s", auth, s.Name, takes(known))
+		}
+	}
+	return nil
+}
+
+// CheckChange reports why settings can't be changed under a secret that stays: it would
+// be sent to a server of whoever changes them, and nobody gets to see a secret that was
+// stored.
+func (x *Exchanger) CheckChange(before, after control.Credential) error {
+	kind, err := x.kind(after)
+	if err != nil {
+		return err
+	}
+	for _, s := range kind.Settings {
+		if s.Steers && before.Settings[s.Name] != after.Settings[s.Name] {
+			return control.Errorf(control.CodeInvalid, "the setting %s says where the secret is sent, so it stays with the secret: store another credential", s.Name)
 		}
 	}
 	return nil

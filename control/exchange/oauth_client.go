@@ -22,7 +22,9 @@ const (
 	clientNone  = "none"
 )
 
-func endpoint() Setting { return Setting{Name: "token_url", Required: true, Check: checkURL} }
+func endpoint() Setting {
+	return Setting{Name: "token_url", Required: true, Check: checkURL, Steers: true}
+}
 
 // oneOf allows only some values.
 func oneOf(values ...string) func(string) error {

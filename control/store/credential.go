@@ -153,13 +153,13 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(pgx.Tx) error { return nil })
 }
 
-// SetAuth gives a credential another auth kind and other settings. That makes a new
-// version, like RotateCredential, since what is injected is another.
-func (s *Store) SetAuth(ctx context.Context, teamID, credentialID string, expectVersion int64, c control.Credential, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
+// SetSettings gives a credential other settings. That makes a new version, like
+// RotateCredential, since what is injected is another.
+func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
 	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `update credentials set auth = $3, settings = $4 where team_id = $1 and id = $2 and origin_id is null`,
-			teamID, credentialID, c.Auth, stored(c.Settings))
-		return must(tag, err, "set the credential's auth", "such credential that was not captured")
+		tag, err := tx.Exec(ctx, `update credentials set settings = $3 where team_id = $1 and id = $2 and origin_id is null`,
+			teamID, credentialID, stored(settings))
+		return must(tag, err, "set the credential's settings", "such credential that was not captured")
 	})
 }
 

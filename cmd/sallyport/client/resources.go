@@ -111,13 +111,11 @@ func (c *Client) SetMints(ctx context.Context, team, vault, name string, mints [
 	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
 
-// SetAuth gives a credential another auth kind, unless that is empty, and other
-// settings, unless they are nil.
-func (c *Client) SetAuth(ctx context.Context, team, vault, name string, auth control.Auth, settings control.Settings) (control.Credential, error) {
+// SetSettings gives a credential other settings.
+func (c *Client) SetSettings(ctx context.Context, team, vault, name string, settings control.Settings) (control.Credential, error) {
 	body := struct {
-		Auth     control.Auth     `json:"auth,omitempty"`
-		Settings control.Settings `json:"settings,omitempty"`
-	}{auth, settings}
+		Settings control.Settings `json:"settings"`
+	}{settings}
 	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
 

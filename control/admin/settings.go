@@ -11,9 +11,9 @@ import (
 	"sallyport/control/store"
 )
 
-// updateAuth gives a credential another auth kind, other settings or both. What is
-// injected for its secret is another then, so it gets a new version of the same secret.
-func (s *Server) updateAuth(ctx context.Context, in *credentialPatch, body *changes) (*tagged[control.Credential], error) {
+// updateSettings gives a credential other settings. What is injected for its secret is
+// another then, so it gets a new version of the same secret.
+func (s *Server) updateSettings(ctx context.Context, in *credentialPatch, body *changes) (*tagged[control.Credential], error) {
 	team := teamOf(ctx).ID
 	bound, err := s.Store.Current(ctx, team, in.Vault, in.Credential)
 	if err != nil {
@@ -26,24 +26,20 @@ func (s *Server) updateAuth(ctx context.Context, in *credentialPatch, body *chan
 	if c.Captured != nil {
 		return nil, control.Errorf(control.CodeConflict, "the credential %s/%s was captured: what it is can't be changed", c.Vault, c.Name)
 	}
-	if body.Auth != "" {
-		c.Auth = body.Auth
-	}
-	if body.Settings != nil {
-		c.Settings = body.Settings
-	}
+	before := c
+	c.Settings = body.Settings
 	if err := s.checkAuth(c); err != nil {
 		return nil, err
 	}
-	if err := checkRules(c); err != nil {
+	if err := s.Exchange.CheckChange(before, c); err != nil {
 		return nil, err
 	}
 	sealed, err := s.reseal(ctx, bound, c)
 	if err != nil {
 		return nil, err
 	}
-	detail := fmt.Sprintf("%s/%s: auth %s%s", c.Vault, c.Name, c.Auth, described(c.Settings))
-	if _, _, err := s.Store.SetAuth(ctx, team, c.ID, c.Version, c, sealed, act(ctx, "credential.update", detail)); err != nil {
+	detail := fmt.Sprintf("%s/%s: settings%s", c.Vault, c.Name, described(c.Settings))
+	if _, _, err := s.Store.SetSettings(ctx, team, c.ID, c.Version, c.Settings, sealed, act(ctx, "credential.update", detail)); err != nil {
 		return nil, err
 	}
 	c, err = s.Store.Credential(ctx, team, in.Vault, in.Credential)
@@ -59,7 +55,7 @@ func (s *Server) reseal(ctx context.Context, bound store.Bound, becomes control.
 	}
 	defer secret.Wipe()
 	if err := s.Exchange.CheckSecret(becomes, secret); err != nil {
-		return control.SealedSecret{}, control.Errorf(control.CodeInvalid, "the secret that is stored does not fit auth %s; store another credential: %v", becomes.Auth, err)
+		return control.SealedSecret{}, control.Errorf(control.CodeInvalid, "the secret that is stored does not fit these settings; store another credential: %v", err)
 	}
 	return s.seal(ctx, bound.Identity.Vault, becomes.ID, becomes.Version+1, secret)
 }
@@ -68,7 +64,7 @@ func (s *Server) reseal(ctx context.Context, bound store.Bound, becomes control.
 func described(s control.Settings) string {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(&text, ", %s %q", name, s[name])
+		fmt.Fprintf(&text, " %s=%.256q", name, s[name])
 	}
 	return text.String()
 }
