@@ -2,6 +2,7 @@ package material
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -130,15 +131,27 @@ func serverTime(header http.Header, now time.Time) time.Time {
 }
 
 // awayError is a fetch that failed because the control plane is away or
-// overwhelmed, which says nothing about the credential.
-type awayError struct{ error }
+// overwhelmed, or what it depends on is, which says nothing about the credential.
+type awayError struct {
+	what  error // ErrUnavailable or ErrExchange
+	cause error
+}
 
-func (e awayError) Unwrap() []error { return []error{ErrUnavailable, e.error} }
-func (e awayError) Error() string   { return ErrUnavailable.Error() + ": " + e.error.Error() }
+func (e awayError) Unwrap() []error { return []error{e.what, e.cause} }
+func (e awayError) Error() string   { return e.what.Error() + ": " + e.cause.Error() }
 
 func isAway(err error) bool {
 	_, away := err.(awayError)
 	return away
+}
+
+// Reason is what the control plane says of an ErrExchange, for whoever asked.
+func Reason(err error) string {
+	var said *connect.Error
+	if !errors.As(err, &said) {
+		return "it does not say why"
+	}
+	return said.Message()
 }
 
 // fetchError sorts errors into refusals and outages. A certificate that expired
@@ -146,9 +159,11 @@ func isAway(err error) bool {
 // part of the outage.
 func fetchError(err error) error {
 	switch connect.CodeOf(err) {
+	case connect.CodeAborted:
+		return awayError{ErrExchange, err}
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeInternal,
-		connect.CodeUnknown, connect.CodeResourceExhausted, connect.CodeAborted, connect.CodeUnauthenticated:
-		return awayError{err}
+		connect.CodeUnknown, connect.CodeResourceExhausted, connect.CodeUnauthenticated:
+		return awayError{ErrUnavailable, err}
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
