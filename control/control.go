@@ -22,13 +22,17 @@ type Vault struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// Auth is what a credential's secret is.
+// Auth is what a credential's secret is: one of the kinds of control/exchange.
 type Auth string
 
 const (
 	AuthToken Auth = "token" // an opaque string
 	AuthBasic Auth = "basic" // the password of Username (RFC 7617)
 )
+
+// Sent reports whether the secret itself is what a request carries, and so must
+// fit into a header.
+func (a Auth) Sent() bool { return a == AuthToken || a == AuthBasic }
 
 // Stray is what happens to a placeholder found where nothing is injected.
 type Stray string
@@ -50,6 +54,7 @@ type Credential struct {
 	AllowWebsocket bool      `json:"allow_websocket"` // a WebSocket may be opened with it
 	Auth           Auth      `json:"auth"`
 	Username       string    `json:"username,omitempty"`
+	Settings       Settings  `json:"settings,omitempty"`
 	Inject         []Rule    `json:"inject"`
 	Stray          Stray     `json:"stray"`
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
@@ -61,6 +66,10 @@ type Credential struct {
 
 	Warning string `json:"warning,omitempty"` // what is weak about its secret; only said when it is stored
 }
+
+// Settings are what an auth kind has to know beside the secret, by name. They are
+// not secret.
+type Settings map[string]string
 
 // Captured is where a credential comes from that a service has handed out, in its
 // answer to a request of a sandbox. It serves that sandbox alone, until it expires

@@ -15,6 +15,7 @@ const (
 	CodeUnauthorized Code = "unauthenticated" // no or wrong credentials of the caller
 	CodeForbidden    Code = "forbidden"       // the caller may not do this
 	CodeUnavailable  Code = "unavailable"     // a dependency is away; try again
+	CodeExchange     Code = "exchange_failed" // another server did not give what is injected for a secret
 )
 
 // Error is an error whose message is meant for the caller: what was wrong and

@@ -17,6 +17,7 @@ import (
 	"sallyport/control/agentapi"
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -143,12 +144,13 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
+	exchanger := exchange.New()
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
 	admins, err := admin.New(admin.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.admin, Log: log, SidecarURL: sidecarURL, Version: version(),
 	})
 	if err != nil {

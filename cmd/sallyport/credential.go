@@ -15,25 +15,26 @@ import (
 
 type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Say what becomes of new secrets that a credential's service hands out."`
+	Set    credentialSetCmd    `cmd:"" help:"Say what a credential's secret is, or what becomes of new secrets that its service hands out."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
 }
 
 type credentialAddCmd struct {
-	Vault          string   `required:"" placeholder:"VAULT" help:"The vault to store it in."`
-	Name           string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
-	Service        string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
-	Host           []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
-	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, cookie:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
-	Auth           string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
-	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
-	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
-	AllowHTTP      bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
-	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
-	Mint           []string `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
-	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	Vault          string            `required:"" placeholder:"VAULT" help:"The vault to store it in."`
+	Name           string            `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
+	Service        string            `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
+	Host           []string          `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
+	Inject         []string          `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, cookie:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Auth           string            `enum:"${kinds}," default:"" placeholder:"KIND" help:"What the secret is, as docs/auth.md says: ${kinds}."`
+	Setting        map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"What the auth kind has to know beside the secret. May be repeated."`
+	Username       string            `placeholder:"USER" help:"The user name of basic authentication."`
+	Stray          string            `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
+	AllowHTTP      bool              `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
+	AllowWebsocket *bool             `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
+	Mint           []string          `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
+	SecretFile     string            `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
 }
 
 func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
@@ -45,7 +46,7 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if credential.Secret, err = c.readSecret(cmd.SecretFile); err != nil {
+	if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
 		return err
 	}
 	defer credential.Secret.Wipe()
@@ -53,6 +54,7 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	c.warnOf(stored.Warning)
 	return c.say(stored, "credential %s stored in vault %s for %s; its placeholder is vault:%s",
 		stored.Name, stored.Vault, strings.Join(stored.Hosts, ", "), stored.Name)
 }
@@ -67,7 +69,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 		return none, usagef("--service already says the hosts and rules; give --service, or --host with --inject")
 	case cmd.Auth == string(control.AuthBasic) && cmd.Username == "":
 		return none, usagef("--auth basic needs --username")
-	case cmd.Username != "" && cmd.Auth == string(control.AuthToken):
+	case cmd.Username != "" && cmd.Auth != "" && cmd.Auth != string(control.AuthBasic):
 		return none, usagef("--username goes with --auth basic")
 	}
 	if err := checkName("credential", cmd.Name); err != nil {
@@ -87,7 +89,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	}
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
-		Auth: auth, Username: cmd.Username,
+		Auth: auth, Username: cmd.Username, Settings: cmd.Setting,
 		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints,
 	}, nil
 }
@@ -118,15 +120,21 @@ func parseRules(texts []string) ([]control.Rule, error) {
 }
 
 type credentialSetCmd struct {
-	Vault  string   `required:"" placeholder:"VAULT" help:"The credential's vault."`
-	Name   string   `arg:"" help:"The credential's name."`
-	Mint   []string `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
-	NoMint bool     `xor:"mint" help:"None but those of the service."`
+	Vault   string            `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name    string            `arg:"" help:"The credential's name."`
+	Mint    []string          `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
+	NoMint  bool              `xor:"mint" help:"None but those of the service."`
+	Auth    string            `enum:"${kinds}," default:"" placeholder:"KIND" help:"What the secret, which stays, is from now on. Makes a new version."`
+	Setting map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"In the place of all settings that the credential has. Makes a new version. May be repeated."`
 }
 
 func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
-	if len(cmd.Mint) == 0 && !cmd.NoMint {
-		return usagef("credential set needs --mint or --no-mint")
+	mint, auth := len(cmd.Mint) > 0 || cmd.NoMint, cmd.Auth != "" || cmd.Setting != nil
+	if mint == auth {
+		return usagef("credential set needs --mint or --no-mint; or --auth, --setting or both")
+	}
+	if auth {
+		return cmd.setAuth(ctx, c)
 	}
 	mints, err := parseMints(cmd.Mint)
 	if err != nil {
@@ -141,6 +149,18 @@ func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	return c.say(set, "credential %s has %s of its own for new secrets", set.Name, counted(len(set.Mints), "rule"))
+}
+
+func (cmd *credentialSetCmd) setAuth(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	set, err := api.SetAuth(ctx, team, cmd.Vault, cmd.Name, control.Auth(cmd.Auth), cmd.Setting)
+	if err != nil {
+		return err
+	}
+	return c.say(set, "credential %s is now version %d, with auth %s and %s", set.Name, set.Version, set.Auth, counted(len(set.Settings), "setting"))
 }
 
 // parseMints reads --mint.
@@ -168,7 +188,7 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	secret, err := c.readSecret(cmd.SecretFile)
+	secret, err := c.readSecret(cmd.SecretFile, authOfStored)
 	if err != nil {
 		return err
 	}
@@ -178,6 +198,7 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	c.warnOf(rotation.Warning)
 	if err := c.say(rotation, "%s", rotated(cmd.Name, rotation, wait)); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -25,6 +26,7 @@ type Config struct {
 	Sealer     *seal.Sealer
 	Authority  *identity.Authority
 	Services   *registry.Registry
+	Exchange   *exchange.Exchanger
 	Metrics    *Metrics
 	Log        *slog.Logger
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox

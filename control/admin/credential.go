@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control"
+	"sallyport/control/exchange"
 	"sallyport/control/store"
 )
 
@@ -20,22 +21,25 @@ type CredentialPath struct {
 // newCredential is a credential to be stored. What is left out comes from the
 // service, or is the usual.
 type newCredential struct {
-	Name           string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
-	Service        string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
-	Hosts          []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
-	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, cookie:NAME, path:TEMPLATE"`
-	Auth           control.Auth   `json:"auth,omitempty" enum:"token,basic"`
-	Username       string         `json:"username,omitempty" doc:"Of basic"`
-	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
-	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
-	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
-	Mints          []control.Mint `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
-	Secret         secret         `json:"secret"`
+	Name           string           `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
+	Service        string           `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
+	Hosts          []string         `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
+	Inject         []control.Rule   `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, cookie:NAME, path:TEMPLATE"`
+	Auth           control.Auth     `json:"auth,omitempty" pattern:"^[a-z0-9_]{1,32}$" doc:"What the secret is: token, basic, or another of the kinds in docs/auth.md"`
+	Username       string           `json:"username,omitempty" doc:"Of basic"`
+	Settings       control.Settings `json:"settings,omitempty" doc:"What the auth kind has to know beside the secret, by name; not secret"`
+	Stray          control.Stray    `json:"stray,omitempty" enum:"block,literal,redact"`
+	AllowHTTP      bool             `json:"allow_http,omitempty" doc:"May be sent without TLS"`
+	AllowWebsocket *bool            `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
+	Mints          []control.Mint   `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
+	Secret         secret           `json:"secret"`
 }
 
 // changes are what can be changed of a credential, beside its secret.
 type changes struct {
-	Mints []control.Mint `json:"mints" doc:"In the place of its own; the service's come after them"`
+	Mints    []control.Mint   `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
+	Auth     control.Auth     `json:"auth,omitempty" pattern:"^[a-z0-9_]{1,32}$" doc:"What the secret, which stays, is from now on; makes a new version"`
+	Settings control.Settings `json:"settings,omitempty" doc:"In the place of all that it has; makes a new version"`
 }
 
 // Wipe overwrites the secret.
@@ -58,7 +62,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change its auth kind and settings, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
@@ -78,7 +82,7 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	if err != nil {
 		return nil, err
 	}
-	if err := control.CheckSecret(body.Secret.Secret); err != nil {
+	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
 		return nil, err
 	}
 	team := teamOf(ctx).ID
@@ -92,13 +96,18 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 		return nil, err
 	}
 	c, _, err = s.Store.CreateCredential(ctx, team, vault.ID, c, sealed, act(ctx, "credential.create", c.Vault+"/"+c.Name))
-	c.Warning = control.Weakness(body.Secret.Secret)
+	c.Warning = exchange.Weakness(c, body.Secret.Secret)
 	return one(c, err)
 }
 
 func (s *Server) updateCredential(ctx context.Context, in *CredentialPath, body *changes) (*answer[control.Credential], error) {
-	if body.Mints == nil { // and not "take all of them away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none")
+	switch auth := body.Auth != "" || body.Settings != nil; {
+	case auth && body.Mints != nil:
+		return nil, control.Errorf(control.CodeInvalid, "mints are changed by themselves, since auth and settings make a new version: send two requests")
+	case auth:
+		return s.updateAuth(ctx, in, body)
+	case body.Mints == nil: // and not "take all of them away", by an empty body
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none; or auth, settings or both")
 	}
 	mints, err := checkMints(body.Mints)
 	if err != nil {
@@ -121,6 +130,6 @@ func (s *Server) seal(ctx context.Context, vaultID, credentialID string, version
 		return control.SealedSecret{}, err
 	}
 	return s.Sealer.Seal(ctx, key, control.SecretIdentity{
-		Team: team, Vault: vaultID, Credential: credentialID, Version: version, Field: "secret",
+		Team: team, Vault: vaultID, Credential: credentialID, Version: version, Field: control.FieldSecret,
 	}, value)
 }

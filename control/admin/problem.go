@@ -21,7 +21,7 @@ type problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail"`
-	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, unavailable or internal"`
+	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, unavailable, exchange_failed or internal"`
 }
 
 func (p *problem) Error() string             { return p.Detail }
@@ -48,6 +48,8 @@ func statusOf(code control.Code) int {
 		return http.StatusForbidden
 	case control.CodeUnavailable:
 		return http.StatusServiceUnavailable
+	case control.CodeExchange:
+		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError
 }

@@ -23,7 +23,7 @@ func replica(t *testing.T, connections ...int) (url string, stop func() error) {
 		t.Fatal(err)
 	}
 	server := agentapi.New(agentapi.Config{
-		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services,
+		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services, Exchange: plane.Exchange,
 		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Names: []string{"127.0.0.1"}, Connections: append(connections, 0)[0],
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -22,6 +22,7 @@ import (
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
 	"sallyport/control/embedded"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -34,6 +35,7 @@ type Plane struct {
 	Sealer    *seal.Sealer
 	Authority *identity.Authority
 	Services  *registry.Registry
+	Exchange  *exchange.Exchanger
 	Admin     *admin.Server
 	Log       *Log
 
@@ -100,6 +102,7 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.metrics = newMetrics()
+	p.Exchange = exchange.New()
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
@@ -123,14 +126,14 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	}
 	p.AdminURL, p.SidecarURL = "http://"+adminListener.Addr().String(), "https://"+sidecarListener.Addr().String()
 	p.Admin, err = admin.New(admin.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
 		Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
 	})
 	if err != nil {
 		return nil, err
 	}
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
 		Metrics: p.metrics.agentapi, Log: log, Names: []string{"127.0.0.1"},
 	})
 	ctx, cancel := context.WithCancel(ctx)

@@ -23,17 +23,18 @@ type Info struct {
 
 // NewCredential is a credential to be stored.
 type NewCredential struct {
-	Name           string         `json:"name"`
-	Service        string         `json:"service,omitempty"`
-	Hosts          []string       `json:"hosts,omitempty"`
-	Inject         []control.Rule `json:"inject,omitempty"`
-	Auth           control.Auth   `json:"auth,omitempty"`
-	Username       string         `json:"username,omitempty"`
-	Stray          control.Stray  `json:"stray,omitempty"`
-	AllowHTTP      bool           `json:"allow_http,omitempty"`
-	AllowWebsocket *bool          `json:"allow_websocket,omitempty"` // nil: as the service has it
-	Mints          []control.Mint `json:"mints,omitempty"`
-	Secret         Outgoing       `json:"secret"`
+	Name           string           `json:"name"`
+	Service        string           `json:"service,omitempty"`
+	Hosts          []string         `json:"hosts,omitempty"`
+	Inject         []control.Rule   `json:"inject,omitempty"`
+	Auth           control.Auth     `json:"auth,omitempty"`
+	Username       string           `json:"username,omitempty"`
+	Settings       control.Settings `json:"settings,omitempty"`
+	Stray          control.Stray    `json:"stray,omitempty"`
+	AllowHTTP      bool             `json:"allow_http,omitempty"`
+	AllowWebsocket *bool            `json:"allow_websocket,omitempty"` // nil: as the service has it
+	Mints          []control.Mint   `json:"mints,omitempty"`
+	Secret         Outgoing         `json:"secret"`
 }
 
 // Outgoing is a secret on its way to the control plane: the one place where a
@@ -103,6 +104,16 @@ func (c *Client) SetMints(ctx context.Context, team, vault, name string, mints [
 	body := struct {
 		Mints []control.Mint `json:"mints"`
 	}{mints}
+	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
+}
+
+// SetAuth gives a credential another auth kind, unless that is empty, and other
+// settings, unless they are nil.
+func (c *Client) SetAuth(ctx context.Context, team, vault, name string, auth control.Auth, settings control.Settings) (control.Credential, error) {
+	body := struct {
+		Auth     control.Auth     `json:"auth,omitempty"`
+		Settings control.Settings `json:"settings,omitempty"`
+	}{auth, settings}
 	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
 
