@@ -96,6 +96,12 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 
 // use is the plan for a destination with a credential.
 func (w *worker) use(now *served, permitted bind.Permitted, binding *api.Binding, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	switch {
+	case inject.Signs(binding.GetInject()):
+		return w.sign(now, permitted, binding, lease, x, r)
+	case presents(binding.GetInject()):
+		return w.present(now, permitted, binding, lease, x, r)
+	}
 	token := lease.Material()
 	if err := redact.Check(token); err != nil {
 		lease.Release()

@@ -31,6 +31,7 @@ import (
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/identity"
+	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/mint"
 	"sallyport/sidecar/proxy"
@@ -79,6 +80,7 @@ type worker struct {
 	resolver *resolve.Resolver
 	leases   *material.Cache
 	events   *audit.Queue
+	bodies   *inject.Budget // of those that wait to be signed
 	gate     *gate.Gate
 	proxy    *proxy.Server
 	metrics  *metrics
@@ -134,6 +136,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
 	w.events = audit.New(id.Client(), auditCapacity, config.Log)
+	w.bodies = inject.NewBudget(mostHeld)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
 		OriginalDst: netsetup.OriginalDst,

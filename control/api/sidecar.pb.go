@@ -1131,6 +1131,9 @@ type Rule struct {
 	//	*Rule_Path_
 	//	*Rule_Basic_
 	//	*Rule_Cookie_
+	//	*Rule_Sigv4
+	//	*Rule_Hmac
+	//	*Rule_ClientCertificate_
 	Place         isRule_Place `protobuf_oneof:"place"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1218,6 +1221,33 @@ func (x *Rule) GetCookie() *Rule_Cookie {
 	return nil
 }
 
+func (x *Rule) GetSigv4() *Rule_SigV4 {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_Sigv4); ok {
+			return x.Sigv4
+		}
+	}
+	return nil
+}
+
+func (x *Rule) GetHmac() *Rule_HMAC {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_Hmac); ok {
+			return x.Hmac
+		}
+	}
+	return nil
+}
+
+func (x *Rule) GetClientCertificate() *Rule_ClientCertificate {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_ClientCertificate_); ok {
+			return x.ClientCertificate
+		}
+	}
+	return nil
+}
+
 type isRule_Place interface {
 	isRule_Place()
 }
@@ -1242,6 +1272,18 @@ type Rule_Cookie_ struct {
 	Cookie *Rule_Cookie `protobuf:"bytes,5,opt,name=cookie,proto3,oneof"`
 }
 
+type Rule_Sigv4 struct {
+	Sigv4 *Rule_SigV4 `protobuf:"bytes,6,opt,name=sigv4,proto3,oneof"`
+}
+
+type Rule_Hmac struct {
+	Hmac *Rule_HMAC `protobuf:"bytes,7,opt,name=hmac,proto3,oneof"`
+}
+
+type Rule_ClientCertificate_ struct {
+	ClientCertificate *Rule_ClientCertificate `protobuf:"bytes,8,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
+}
+
 func (*Rule_Header_) isRule_Place() {}
 
 func (*Rule_Query_) isRule_Place() {}
@@ -1251,6 +1293,12 @@ func (*Rule_Path_) isRule_Place() {}
 func (*Rule_Basic_) isRule_Place() {}
 
 func (*Rule_Cookie_) isRule_Place() {}
+
+func (*Rule_Sigv4) isRule_Place() {}
+
+func (*Rule_Hmac) isRule_Place() {}
+
+func (*Rule_ClientCertificate_) isRule_Place() {}
 
 type FetchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2094,6 +2142,150 @@ func (*Rule_Basic) Descriptor() ([]byte, []int) {
 	return file_sidecar_proto_rawDescGZIP(), []int{13, 4}
 }
 
+// SigV4 signs the request by AWS Signature Version 4. The token is a SigV4's.
+type Rule_SigV4 struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_SigV4) Reset() {
+	*x = Rule_SigV4{}
+	mi := &file_sidecar_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_SigV4) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_SigV4) ProtoMessage() {}
+
+func (x *Rule_SigV4) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_SigV4.ProtoReflect.Descriptor instead.
+func (*Rule_SigV4) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 5}
+}
+
+// HMAC signs the request (RFC 2104) with the token as key.
+type Rule_HMAC struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Algorithm     string                 `protobuf:"bytes,1,opt,name=algorithm,proto3" json:"algorithm,omitempty"`                             // sha256, sha384 or sha512
+	StringToSign  string                 `protobuf:"bytes,2,opt,name=string_to_sign,json=stringToSign,proto3" json:"string_to_sign,omitempty"` // text with {{method}}, {{path}}, {{query}}, {{host}}, {{timestamp}}, {{nonce}}, {{body}}, {{body_sha256}}, {{header:NAME}}
+	Headers       []*Rule_Header         `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`                                 // templates with {{signature:hex}}, {{signature:base64}}, {{timestamp}}, {{nonce}}
+	Timestamp     string                 `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`                             // unix (or empty), unix_ms, rfc3339 or http
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_HMAC) Reset() {
+	*x = Rule_HMAC{}
+	mi := &file_sidecar_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_HMAC) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_HMAC) ProtoMessage() {}
+
+func (x *Rule_HMAC) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_HMAC.ProtoReflect.Descriptor instead.
+func (*Rule_HMAC) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 6}
+}
+
+func (x *Rule_HMAC) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *Rule_HMAC) GetStringToSign() string {
+	if x != nil {
+		return x.StringToSign
+	}
+	return ""
+}
+
+func (x *Rule_HMAC) GetHeaders() []*Rule_Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Rule_HMAC) GetTimestamp() string {
+	if x != nil {
+		return x.Timestamp
+	}
+	return ""
+}
+
+// ClientCertificate is presented in the TLS handshake with the upstream. The token
+// is a chain of certificates and the key, in PEM.
+type Rule_ClientCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_ClientCertificate) Reset() {
+	*x = Rule_ClientCertificate{}
+	mi := &file_sidecar_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_ClientCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_ClientCertificate) ProtoMessage() {}
+
+func (x *Rule_ClientCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_ClientCertificate.ProtoReflect.Descriptor instead.
+func (*Rule_ClientCertificate) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{13, 7}
+}
+
 var File_sidecar_proto protoreflect.FileDescriptor
 
 const file_sidecar_proto_rawDesc = "" +
@@ -2174,13 +2366,16 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x06header\x18\x03 \x01(\tH\x00R\x06header\x12\x1a\n" +
 	"\boptional\x18\x04 \x01(\bR\boptional\x12\x14\n" +
 	"\x05strip\x18\x05 \x01(\bR\x05stripB\a\n" +
-	"\x05place\"\xfc\x03\n" +
+	"\x05place\"\x92\a\n" +
 	"\x04Rule\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.sallyport.sidecar.v1.Rule.HeaderH\x00R\x06header\x128\n" +
 	"\x05query\x18\x02 \x01(\v2 .sallyport.sidecar.v1.Rule.QueryH\x00R\x05query\x125\n" +
 	"\x04path\x18\x03 \x01(\v2\x1f.sallyport.sidecar.v1.Rule.PathH\x00R\x04path\x128\n" +
 	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x12;\n" +
-	"\x06cookie\x18\x05 \x01(\v2!.sallyport.sidecar.v1.Rule.CookieH\x00R\x06cookie\x1a^\n" +
+	"\x06cookie\x18\x05 \x01(\v2!.sallyport.sidecar.v1.Rule.CookieH\x00R\x06cookie\x128\n" +
+	"\x05sigv4\x18\x06 \x01(\v2 .sallyport.sidecar.v1.Rule.SigV4H\x00R\x05sigv4\x125\n" +
+	"\x04hmac\x18\a \x01(\v2\x1f.sallyport.sidecar.v1.Rule.HMACH\x00R\x04hmac\x12]\n" +
+	"\x12client_certificate\x18\b \x01(\v2,.sallyport.sidecar.v1.Rule.ClientCertificateH\x00R\x11clientCertificate\x1a^\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\btemplate\x18\x02 \x01(\tR\btemplate\x12$\n" +
@@ -2191,7 +2386,14 @@ const file_sidecar_proto_rawDesc = "" +
 	"\btemplate\x18\x01 \x01(\tR\btemplate\x1a\x1c\n" +
 	"\x06Cookie\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x1a\a\n" +
-	"\x05BasicB\a\n" +
+	"\x05Basic\x1a\a\n" +
+	"\x05SigV4\x1a\xa5\x01\n" +
+	"\x04HMAC\x12\x1c\n" +
+	"\talgorithm\x18\x01 \x01(\tR\talgorithm\x12$\n" +
+	"\x0estring_to_sign\x18\x02 \x01(\tR\fstringToSign\x12;\n" +
+	"\aheaders\x18\x03 \x03(\v2!.sallyport.sidecar.v1.Rule.HeaderR\aheaders\x12\x1c\n" +
+	"\ttimestamp\x18\x04 \x01(\tR\ttimestamp\x1a\x13\n" +
+	"\x11ClientCertificateB\a\n" +
 	"\x05place\"a\n" +
 	"\fFetchRequest\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
@@ -2286,47 +2488,50 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_sidecar_proto_goTypes = []any{
-	(Action)(0),                   // 0: sallyport.sidecar.v1.Action
-	(Stray)(0),                    // 1: sallyport.sidecar.v1.Stray
-	(MintAction)(0),               // 2: sallyport.sidecar.v1.MintAction
-	(*EnrollRequest)(nil),         // 3: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 4: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 5: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 6: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 7: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 8: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 9: sallyport.sidecar.v1.WatchResponse
-	(*Policy)(nil),                // 10: sallyport.sidecar.v1.Policy
-	(*PolicyRule)(nil),            // 11: sallyport.sidecar.v1.PolicyRule
-	(*Destination)(nil),           // 12: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 13: sallyport.sidecar.v1.Binding
-	(*Mint)(nil),                  // 14: sallyport.sidecar.v1.Mint
-	(*MintPlace)(nil),             // 15: sallyport.sidecar.v1.MintPlace
-	(*Rule)(nil),                  // 16: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 17: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 18: sallyport.sidecar.v1.FetchResponse
-	(*CaptureRequest)(nil),        // 19: sallyport.sidecar.v1.CaptureRequest
-	(*NewSecret)(nil),             // 20: sallyport.sidecar.v1.NewSecret
-	(*CaptureResponse)(nil),       // 21: sallyport.sidecar.v1.CaptureResponse
-	(*ReportRequest)(nil),         // 22: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 23: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 24: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 25: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 26: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 27: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Cookie)(nil),           // 28: sallyport.sidecar.v1.Rule.Cookie
-	(*Rule_Basic)(nil),            // 29: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(Action)(0),                    // 0: sallyport.sidecar.v1.Action
+	(Stray)(0),                     // 1: sallyport.sidecar.v1.Stray
+	(MintAction)(0),                // 2: sallyport.sidecar.v1.MintAction
+	(*EnrollRequest)(nil),          // 3: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),            // 4: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),         // 5: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),           // 6: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),          // 7: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),           // 8: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),          // 9: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                 // 10: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),             // 11: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),            // 12: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),                // 13: sallyport.sidecar.v1.Binding
+	(*Mint)(nil),                   // 14: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),              // 15: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                   // 16: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),           // 17: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),          // 18: sallyport.sidecar.v1.FetchResponse
+	(*CaptureRequest)(nil),         // 19: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),              // 20: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),        // 21: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),          // 22: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),         // 23: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                  // 24: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),            // 25: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),             // 26: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),              // 27: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),            // 28: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),             // 29: sallyport.sidecar.v1.Rule.Basic
+	(*Rule_SigV4)(nil),             // 30: sallyport.sidecar.v1.Rule.SigV4
+	(*Rule_HMAC)(nil),              // 31: sallyport.sidecar.v1.Rule.HMAC
+	(*Rule_ClientCertificate)(nil), // 32: sallyport.sidecar.v1.Rule.ClientCertificate
+	(*durationpb.Duration)(nil),    // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
 	4,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	4,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	13, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
 	12, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	30, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	33, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
 	10, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
 	0,  // 6: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
 	11, // 7: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
@@ -2342,31 +2547,35 @@ var file_sidecar_proto_depIdxs = []int32{
 	27, // 17: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
 	29, // 18: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
 	28, // 19: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
-	31, // 20: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	31, // 21: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	20, // 22: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
-	30, // 23: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
-	24, // 24: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	31, // 25: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	30, // 26: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	30, // 27: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	3,  // 28: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	6,  // 29: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	8,  // 30: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	17, // 31: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	19, // 32: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
-	22, // 33: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	5,  // 34: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	7,  // 35: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	9,  // 36: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	18, // 37: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	21, // 38: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
-	23, // 39: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	34, // [34:40] is the sub-list for method output_type
-	28, // [28:34] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	30, // 20: sallyport.sidecar.v1.Rule.sigv4:type_name -> sallyport.sidecar.v1.Rule.SigV4
+	31, // 21: sallyport.sidecar.v1.Rule.hmac:type_name -> sallyport.sidecar.v1.Rule.HMAC
+	32, // 22: sallyport.sidecar.v1.Rule.client_certificate:type_name -> sallyport.sidecar.v1.Rule.ClientCertificate
+	34, // 23: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	34, // 24: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	20, // 25: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	33, // 26: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	24, // 27: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	34, // 28: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	33, // 29: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	33, // 30: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	25, // 31: sallyport.sidecar.v1.Rule.HMAC.headers:type_name -> sallyport.sidecar.v1.Rule.Header
+	3,  // 32: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	6,  // 33: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	8,  // 34: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	17, // 35: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	19, // 36: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	22, // 37: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	5,  // 38: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	7,  // 39: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	9,  // 40: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	18, // 41: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	21, // 42: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	23, // 43: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	38, // [38:44] is the sub-list for method output_type
+	32, // [32:38] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -2385,6 +2594,9 @@ func file_sidecar_proto_init() {
 		(*Rule_Path_)(nil),
 		(*Rule_Basic_)(nil),
 		(*Rule_Cookie_)(nil),
+		(*Rule_Sigv4)(nil),
+		(*Rule_Hmac)(nil),
+		(*Rule_ClientCertificate_)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2392,7 +2604,7 @@ func file_sidecar_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
