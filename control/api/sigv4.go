@@ -40,6 +40,9 @@ func (SigV4) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (SigV4) Format(f fmt.State, _ rune)   { fmt.Fprint(f, redacted) }
 func (SigV4) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
+// Format keeps every verb of fmt from reaching the key.
+func (SigV4Day) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
 // Marshal is the material's token.
 func (s *SigV4) Marshal() ([]byte, error) {
 	type plain SigV4 // which does not redact itself
