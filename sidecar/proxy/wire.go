@@ -176,13 +176,22 @@ func (x *exchange) write(w *bufio.Writer, out *http.Request, body io.ReadCloser)
 	request.Body = body
 	send := head.WriteRequest
 	if x.travel.upload != nil { // eager flushes what it is copied to
-		send = func(w *bufio.Writer, r *http.Request) error { return r.Write(w) }
+		send = func(w *bufio.Writer, r *http.Request) error { return r.Write(copied{w}) }
 	}
 	if err := send(w, &request); err != nil {
 		return err
 	}
 	return w.Flush()
 }
+
+// copied is what a body is copied to that flushes it: unlike a bufio.Writer it is not
+// read into, which would put what is read where the flushed bytes were.
+type copied struct{ w *bufio.Writer }
+
+func (c copied) Write(p []byte) (int, error) { return c.w.Write(p) }
+
+// WriteByte keeps net/http from making a buffer of its own.
+func (c copied) WriteByte(b byte) error { return c.w.WriteByte(b) }
 
 // eager is a body that comes over time: what was written so far is sent before
 // more is waited for.
