@@ -335,7 +335,7 @@ type tap struct {
 func blame(c net.Conn, err error) error {
 	if below, ok := netConn(c).(*tap); ok && below.asked {
 		return fmt.Errorf("%w: %w", errClientCertificate, err)
-	} else if ok && below.shown && isAlert(err, "") {
+	} else if ok && below.shown {
 		return fmt.Errorf("%w: %w", errCertificateRefused, err)
 	}
 	return err
