@@ -33,12 +33,13 @@ func later(code string, err error) *proxy.Error {
 // explain gives the answer for an error of one of the parts.
 func explain(x *proxy.Exchange, err error) *proxy.Error {
 	var (
-		stray   *scan.StrayError
-		tie     *bind.TieError
-		framing *strict.Error
-		denied  *bind.DeniedError
-		refused *bind.RefusedMintError
-		unread  *capture.UnreadableError
+		stray    *scan.StrayError
+		tie      *bind.TieError
+		framing  *strict.Error
+		denied   *bind.DeniedError
+		refused  *bind.RefusedMintError
+		unread   *capture.UnreadableError
+		unsigned *inject.SignError
 	)
 	if answer := explainLimit(x, err); answer != nil {
 		return answer
@@ -50,6 +51,8 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return later("audit_log_failed", err)
 	case errors.Is(err, audit.ErrUnacknowledged):
 		return later("audit_unacknowledged", err)
+	case errors.As(err, &unsigned):
+		return proxy.Errorf(unsigned.Status, unsigned.Code, "%s", unsigned.Message)
 	case errors.As(err, &refused):
 		return proxy.Errorf(http.StatusForbidden, "mint_refused",
 			"%s %s makes a new secret, which the rule '%s' refuses; an admin can have it captured, so that you get a placeholder for it: sallyport credential set --vault %s %s --mint %s",

@@ -110,11 +110,7 @@ func fillIn(c *control.Credential) {
 		c.Auth = control.AuthToken
 	}
 	if len(c.Inject) == 0 {
-		if c.Auth == control.AuthBasic {
-			c.Inject = []control.Rule{{Kind: control.RuleBasic}}
-		} else {
-			c.Inject = []control.Rule{{Kind: control.RuleHeader, Name: "Authorization", Template: "Bearer {{token}}"}}
-		}
+		c.Inject = c.Auth.UsualRules()
 	}
 	if c.Stray == "" {
 		c.Stray = control.StrayBlock
@@ -171,6 +167,9 @@ func checkRules(c control.Credential) error {
 	if len(c.Inject) > maxRules {
 		return control.Errorf(control.CodeInvalid, "the credential has more than %d inject rules", maxRules)
 	}
+	if err := c.Auth.CheckRules(c.Inject); err != nil {
+		return err
+	}
 	if !slices.ContainsFunc(c.Inject, control.Rule.Holds) {
 		return control.Errorf(control.CodeInvalid, "no inject rule puts the secret anywhere; one needs {{token}}")
 	}
@@ -193,7 +192,7 @@ func checkRules(c control.Credential) error {
 // place is where a rule writes, in the one spelling of all that servers take for it.
 func place(r control.Rule) string {
 	switch r.Kind {
-	case control.RuleBasic:
+	case control.RuleBasic, control.RuleSigV4:
 		return "header authorization"
 	case control.RuleHeader, control.RuleDefault:
 		return "header " + string(api.FoldField(nil, r.Name))

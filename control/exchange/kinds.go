@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/control"
 )
@@ -49,6 +50,9 @@ func kinds() map[control.Auth]Kind {
 		control.AuthJWTBearer:    jwtBearer(),
 		control.AuthGoogle:       google(),
 		control.AuthGitHubApp:    githubApp(),
+		control.AuthSigV4:        sigV4(time.Now),
+		control.AuthHMAC:         hmacKey(),
+		control.AuthClientCert:   clientCert(time.Now),
 	}
 }
 
@@ -162,8 +166,11 @@ func (x *Exchanger) CheckSecret(c control.Credential, secret control.Secret) err
 
 // Weakness says what a person who stores a secret should know, or nothing.
 func Weakness(c control.Credential, secret control.Secret) string {
-	if !c.Auth.Sent() {
-		return ""
+	switch {
+	case c.Auth.Sent() || c.Auth == control.AuthHMAC:
+		return control.Weakness(secret)
+	case c.Auth == control.AuthClientCert:
+		return certificateEnds(secret, time.Now())
 	}
-	return control.Weakness(secret)
+	return ""
 }

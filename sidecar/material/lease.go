@@ -41,6 +41,10 @@ func (l *Lease) Derive(derive func(api.Material) Wiper) Wiper {
 	return l.held.derived
 }
 
+// Now is the time by the control plane's clock, as far as it is known: that of a
+// sandbox may be wrong, and signatures have the time in them.
+func (l *Lease) Now() time.Time { return time.Now().Add(l.held.skew) }
+
 // ID is the lease's id, for audit.
 func (l *Lease) ID() string { return l.held.id }
 
@@ -58,7 +62,8 @@ type held struct {
 	refresh  deadline // from here on it is fetched again while it still serves
 	fresh    deadline
 	hard     deadline
-	users    atomic.Int64 // the cache is one of them
+	skew     time.Duration // what the control plane's clock is ahead
+	users    atomic.Int64  // the cache is one of them
 
 	deriving sync.Once
 	derived  Wiper
@@ -115,6 +120,7 @@ func (c *Cache) lease(ctx context.Context, id string, version uint64, host strin
 		refresh:  deadline{now.Add(fresh * 3 / 4)},
 		fresh:    deadline{now.Add(fresh)},
 		hard:     deadline{now.Add(hard)},
+		skew:     skew(there.Sub(now)),
 	}
 	h.users.Store(1)
 	return h, nil
@@ -128,6 +134,17 @@ func serverTime(header http.Header, now time.Time) time.Time {
 		return now
 	}
 	return date.Add(time.Second)
+}
+
+// sameTime is how far clocks may be apart that are taken to be the same: serverTime
+// knows whole seconds, and not how long the answer took.
+const sameTime = 10 * time.Second
+
+func skew(ahead time.Duration) time.Duration {
+	if ahead.Abs() < sameTime {
+		return 0
+	}
+	return ahead
 }
 
 // awayError is a fetch that failed because the control plane is away or
