@@ -32,13 +32,23 @@ type Vault struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// Auth is what a credential's secret is.
+// Auth is what a credential's secret is: one of the kinds of control/exchange.
 type Auth string
 
 const (
 	AuthToken Auth = "token" // an opaque string
 	AuthBasic Auth = "basic" // the password of Username (RFC 7617)
+
+	AuthOAuthClient  Auth = "oauth_client"  // a client's own secret or key (RFC 6749 section 4.4)
+	AuthOAuthRefresh Auth = "oauth_refresh" // a refresh token (RFC 6749 section 6)
+	AuthJWTBearer    Auth = "jwt_bearer"    // a key that signs assertions (RFC 7523)
+	AuthGoogle       Auth = "google"        // the key file of a service account
+	AuthGitHubApp    Auth = "github_app"    // the key of a GitHub App
 )
+
+// Sent reports whether the secret itself is what a request carries, and so must
+// fit into a header.
+func (a Auth) Sent() bool { return a == AuthToken || a == AuthBasic }
 
 // Stray is what happens to a placeholder found where nothing is injected.
 type Stray string
@@ -60,6 +70,7 @@ type Credential struct {
 	AllowWebsocket bool      `json:"allow_websocket"` // a WebSocket may be opened with it
 	Auth           Auth      `json:"auth"`
 	Username       string    `json:"username,omitempty"`
+	Settings       Settings  `json:"settings,omitempty"`
 	Inject         []Rule    `json:"inject"`
 	Stray          Stray     `json:"stray"`
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
@@ -73,6 +84,10 @@ type Credential struct {
 
 	Warning string `json:"warning,omitempty"` // what is weak about its secret; only said when it is stored
 }
+
+// Settings are what an auth kind has to know beside the secret, by name. They are
+// not secret.
+type Settings map[string]string
 
 // Captured is where a credential comes from that a service has handed out, in its
 // answer to a request of a sandbox. It serves that sandbox alone, until it expires

@@ -17,6 +17,7 @@ const (
 	CodeUnavailable  Code = "unavailable"     // a dependency is away; try again
 	CodeChanged      Code = "changed"         // it is not what the caller last saw
 	CodeQuota        Code = "quota_exceeded"  // the team has as many as it may have
+	CodeExchange     Code = "exchange_failed" // another server did not give what is injected for a secret
 )
 
 // Error is an error whose message is meant for the caller: what was wrong and

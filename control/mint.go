@@ -196,7 +196,7 @@ func (m *Mint) check(text string) error {
 		return mintErrorf(text, "name=, hosts=, ttl= and inject= are for capture")
 	case m.TTL != 0 && m.TTLAt != "":
 		return mintErrorf(text, "it has two ttl=")
-	case m.Inject != nil && (!m.Inject.Holds() || m.Inject.Kind == RuleBasic || m.Inject.Kind == RulePath):
+	case m.Inject != nil && (!m.Inject.Holds() || m.Inject.Signs() || m.Inject.Kind == RuleBasic || m.Inject.Kind == RulePath):
 		return mintErrorf(text, "what is captured is injected by bearer, header:NAME: TEMPLATE with {{token}}, query:NAME or cookie:NAME")
 	}
 	return nil

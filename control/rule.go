@@ -28,6 +28,7 @@ const (
 //	query:NAME
 //	cookie:NAME               one cookie; the client's others are left
 //	path:TEMPLATE             TEMPLATE holds {{token}} and {{path}}
+//	sigv4, client_cert        of the auth kinds of that name
 type Rule struct {
 	Kind     RuleKind
 	Name     string // of a header, query parameter or cookie
@@ -60,6 +61,8 @@ func ParseRule(s string) (Rule, error) {
 		return Rule{Kind: RuleHeader, Name: "Authorization", Template: "Bearer " + tokenSlot}, nil
 	case s == "basic":
 		return Rule{Kind: RuleBasic}, nil
+	case s == string(RuleSigV4) || s == string(RuleClientCert):
+		return Rule{Kind: RuleKind(s)}, nil
 	case found && kind == "header":
 		return parseHeaderRule(rest)
 	case found && kind == "default":
@@ -88,7 +91,7 @@ func parseHeaderRule(s string) (Rule, error) {
 	if err := checkField(RuleHeader, s, name, template); err != nil {
 		return Rule{}, err
 	}
-	if err := checkSlots("header", template, tokenSlot); err != nil {
+	if err := checkSlots("header", template, append([]string{tokenSlot}, signatureSlots...)...); err != nil {
 		return Rule{}, err
 	}
 	return Rule{Kind: RuleHeader, Name: name, Template: template}, nil
@@ -150,14 +153,14 @@ func checkSlots(kind, template string, known ...string) error {
 		rest = strings.ReplaceAll(rest, slot, "")
 	}
 	if strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {
-		return Errorf(CodeInvalid, "inject rule \"%s:%s\": the slots are %s", kind, template, strings.Join(known, " and "))
+		return Errorf(CodeInvalid, "inject rule \"%s:%s\": the slots are %s", kind, template, strings.Join(known, ", "))
 	}
 	return nil
 }
 
-// Holds reports whether the rule puts the token anywhere.
+// Holds reports whether the rule puts the token, or what is made of it, anywhere.
 func (r Rule) Holds() bool {
-	return r.Kind == RuleQuery || r.Kind == RuleBasic || r.Kind == RuleCookie || strings.Contains(r.Template, tokenSlot)
+	return r.Signs() || r.Kind == RuleQuery || r.Kind == RuleBasic || r.Kind == RuleCookie || strings.Contains(r.Template, tokenSlot)
 }
 
 // String is the rule's text form.

@@ -10,11 +10,14 @@ import (
 type SecretIdentity struct {
 	Team, Vault, Credential string // ids
 	Version                 int64
-	Field                   string // FieldSecret
+	Field                   string // FieldSecret or FieldMinted
 }
 
-// FieldSecret is the only sealed field of a credential's version so far.
-const FieldSecret = "secret"
+// The sealed fields of a credential's version.
+const (
+	FieldSecret = "secret"
+	FieldMinted = "minted" // what an exchange gave for the secret
+)
 
 // WrappedKey is a vault's data key, wrapped by a key-encryption key.
 type WrappedKey struct {
@@ -69,14 +72,22 @@ func Weakness(s Secret) string {
 	return ""
 }
 
-// CheckSecret reports why a secret can't be stored, if it can't. The message
-// never holds the value.
-func CheckSecret(s Secret) error {
+// CheckLength reports why a secret can't be stored, whatever it is.
+func CheckLength(s Secret) error {
 	switch {
 	case len(s) == 0:
 		return Errorf(CodeInvalid, "the secret is empty")
 	case len(s) > MaxSecretLength:
 		return Errorf(CodeInvalid, "the secret is longer than %d bytes", MaxSecretLength)
+	}
+	return nil
+}
+
+// CheckSecret reports why a secret that requests carry can't be stored, if it
+// can't. The message never holds the value.
+func CheckSecret(s Secret) error {
+	if err := CheckLength(s); err != nil {
+		return err
 	}
 	for _, c := range s {
 		if c < ' ' && c != '\t' || c == 0x7f {

@@ -26,6 +26,12 @@ func (w *World) CLI(args ...string) string {
 	return w.CLIReading("", args...)
 }
 
+// StartCLI is CLI for a command that waits for something.
+func (w *World) StartCLI(args ...string) *Program {
+	w.t.Helper()
+	return w.startCommand("sallyport "+args[0], w.cli(args...))
+}
+
 // CLIReading is CLI with a standard input.
 func (w *World) CLIReading(stdin string, args ...string) string {
 	w.t.Helper()
@@ -106,12 +112,6 @@ func (w *World) StartSidecar(agent string, how []string, command ...string) *Pro
 		args = append(append(args, "--"), command...)
 	}
 	return w.startCommand("sandbox of "+agent, w.sidecar(args...))
-}
-
-// StartCLI starts a command of sallyport and leaves it running.
-func (w *World) StartCLI(args ...string) *Program {
-	w.t.Helper()
-	return w.startCommand("sallyport "+args[0], w.cli(args...))
 }
 
 // StartOutside starts a command outside any sandbox.

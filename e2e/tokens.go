@@ -50,16 +50,30 @@ func NewTokens(t testing.TB, secret string) *Tokens {
 	manager.MustTokenStorage(store.NewMemoryTokenStore())
 	manager.MapClientStorage(clients)
 	s := &Tokens{secret: secret, oauth: server.NewDefaultServer(manager)}
-	s.oauth.SetAllowedGrantType(oauth2.ClientCredentials)
+	s.oauth.SetAllowedGrantType(oauth2.ClientCredentials, oauth2.AuthorizationCode, oauth2.Refreshing)
+	s.oauth.Config.ForcePKCE = true
+	manager.SetValidateURIHandler(onLoopback)
+	s.oauth.SetUserAuthorizationHandler(func(http.ResponseWriter, *http.Request) (string, error) { return "bob", nil })
 	s.oauth.SetInternalErrorHandler(func(err error) *errors.Response {
 		t.Errorf("the OAuth server: %v", err)
 		return nil
 	})
 	s.oauth.SetExtensionFieldsHandler(func(token oauth2.TokenInfo) map[string]any {
 		s.keep(token.GetAccess())
+		if refresh := token.GetRefresh(); refresh != "" {
+			s.keep(refresh)
+		}
 		return nil
 	})
 	return s
+}
+
+// onLoopback lets codes go to any port of the client's machine (RFC 8252 section 7.3).
+func onLoopback(_, redirect string) error {
+	if !strings.HasPrefix(redirect, "http://127.0.0.1:") {
+		return errors.ErrInvalidRedirectURI
+	}
+	return nil
 }
 
 // Made gives the secrets handed out so far.
@@ -108,6 +122,10 @@ func (s *Tokens) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	switch form, keys := strings.CutPrefix(r.URL.Path, "/keys/"); {
 	case r.URL.Path == "/oauth/token":
 		if err := s.oauth.HandleTokenRequest(rw, r); err != nil {
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+		}
+	case r.URL.Path == "/oauth/authorize":
+		if err := s.oauth.HandleAuthorizeRequest(rw, r); err != nil {
 			http.Error(rw, err.Error(), http.StatusBadRequest)
 		}
 	case r.URL.Path == "/me":

@@ -112,6 +112,7 @@ func (w *World) chooseListeners() []string {
 		"--admin-listen", strings.TrimPrefix(w.Server, "http://"),
 		"--sidecar-listen", strings.TrimPrefix(w.SidecarURL, "https://"),
 		"--metrics-listen", fmt.Sprintf("127.0.0.1:%d", ports[2]),
+		"--exchange-ca", w.UpstreamCA(), "--exchange-network", "127.0.0.0/8",
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"sallyport/control/api/reach"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/capture"
@@ -32,12 +33,13 @@ func later(code string, err error) *proxy.Error {
 // explain gives the answer for an error of one of the parts.
 func explain(x *proxy.Exchange, err error) *proxy.Error {
 	var (
-		stray   *scan.StrayError
-		tie     *bind.TieError
-		framing *strict.Error
-		denied  *bind.DeniedError
-		refused *bind.RefusedMintError
-		unread  *capture.UnreadableError
+		stray    *scan.StrayError
+		tie      *bind.TieError
+		framing  *strict.Error
+		denied   *bind.DeniedError
+		refused  *bind.RefusedMintError
+		unread   *capture.UnreadableError
+		unsigned *inject.SignError
 	)
 	if answer := explainLimit(x, err); answer != nil {
 		return answer
@@ -49,6 +51,8 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return later("audit_log_failed", err)
 	case errors.Is(err, audit.ErrUnacknowledged):
 		return later("audit_unacknowledged", err)
+	case errors.As(err, &unsigned):
+		return proxy.Errorf(unsigned.Status, unsigned.Code, "%s", unsigned.Message)
 	case errors.As(err, &refused):
 		return proxy.Errorf(http.StatusForbidden, "mint_refused",
 			"%s %s makes a new secret, which the rule '%s' refuses; an admin can have it captured, so that you get a placeholder for it: sallyport credential set --vault %s %s --mint %s",
@@ -72,7 +76,7 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "credential_unfit", "the credential for %s can't be put where its rule says; its secret has bytes that have no place there", x.Host)
 	case errors.As(err, &tie):
 		return proxy.Errorf(http.StatusConflict, "binding_tie", "%v; unpin one of the vaults", tie)
-	case errors.Is(err, resolve.ErrForbiddenAddress):
+	case errors.Is(err, reach.ErrForbidden):
 		return proxy.Errorf(http.StatusForbidden, "forbidden_address",
 			"%s has a private, local or metadata address; an operator allows a private service with --connect-to", x.Host)
 	case errors.Is(err, resolve.ErrNoSuchHost):
@@ -81,6 +85,9 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "credential_refused", "the control plane does not give this sandbox the credential for %s", x.Host)
 	case errors.Is(err, material.ErrSuperseded):
 		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
+	case errors.Is(err, material.ErrExchange):
+		return proxy.Errorf(http.StatusBadGateway, "exchange_failed",
+			"the control plane could not exchange the credential for %s for what is injected: %s; nothing was sent", x.Host, material.Reason(err))
 	case errors.Is(err, material.ErrUnavailable):
 		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane; nothing was sent")
 	case errors.Is(err, material.ErrClosed):

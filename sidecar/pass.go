@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/control/api"
+	"sallyport/control/api/reach"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/resolve"
@@ -47,7 +48,7 @@ func (w *worker) dialRoute(ctx context.Context, route gate.Route) (net.Conn, *ga
 		return conn, nil
 	case errors.As(err, &denied):
 		return nil, &gate.Refusal{Code: "policy_denied", Hint: err.Error()}
-	case errors.Is(err, resolve.ErrForbiddenAddress):
+	case errors.Is(err, reach.ErrForbidden):
 		return nil, &gate.Refusal{Code: "forbidden_address", Hint: "it has a private, local or metadata address; an operator allows a private service with --connect-to"}
 	case errors.Is(err, resolve.ErrNoSuchHost):
 		return nil, &gate.Refusal{Code: "no_such_host", Hint: err.Error()}

@@ -23,6 +23,7 @@ import (
 	"sallyport/control/api"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/mint"
 	"sallyport/sidecar/proxy"
@@ -49,11 +50,19 @@ type door struct {
 	arrived []arrival
 }
 
-// leasing is a control plane that leases "token-of-ID" for every credential.
+// leasing is a control plane that leases "token-of-ID" for every credential, and of
+// "two" a key that signs.
 type leasing struct{ key hpke.PrivateKey }
 
 func (l leasing) Fetch(_ context.Context, r *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
-	sealed, err := api.SealMaterial(l.key.PublicKey().Bytes(), r.Msg.GetCredentialId(), r.Msg.GetVersion(), api.Material{Token: []byte("token-of-" + r.Msg.GetCredentialId())})
+	token := []byte("token-of-" + r.Msg.GetCredentialId())
+	if r.Msg.GetCredentialId() == "two" {
+		var err error
+		if token, err = signingKeys().Marshal(); err != nil {
+			return nil, err
+		}
+	}
+	sealed, err := api.SealMaterial(l.key.PublicKey().Bytes(), r.Msg.GetCredentialId(), r.Msg.GetVersion(), api.Material{Token: token})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +84,7 @@ func newDoor(t *testing.T) *door {
 	if d.trust, err = mint.New(); err != nil {
 		t.Fatal(err)
 	}
-	d.worker = &worker{log: log, heard: make(chan struct{}), leases: material.NewCache(leasing{key}, key, log), events: audit.New(audit.Config{Capacity: 100, Journal: make([]byte, audit.JournalSize(100)), Log: log})}
+	d.worker = &worker{log: log, heard: make(chan struct{}), bodies: inject.NewBudget(1 << 20), leases: material.NewCache(leasing{key}, key, log), events: audit.New(audit.Config{Capacity: 100, Journal: make([]byte, audit.JournalSize(100)), Log: log})}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.trust.CertificatePEM())
 	server := proxy.New(proxy.Config{
@@ -162,7 +171,7 @@ func (d *door) upstream(port uint16) net.Conn {
 			path, _, _ := strings.Cut(request.RequestURI, "?")
 			credential, ours := strings.CutPrefix(request.Header.Get("Authorization"), "Bearer token-of-")
 			if !ours {
-				credential = ""
+				credential = signerOf(request)
 			}
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -260,8 +269,9 @@ func (d *door) ask(facts proxy.Facts, method, host, target string, header http.H
 
 // TestInjectionIsEnforcement: whatever the policy and the bindings are and however a
 // client asks, what arrives upstream is what the policy permits, as it arrives: the
-// same host, port, method and path. The credential it bears, if any, is the one of the
-// binding that this very request has, and within the limits of that.
+// same host, port, method and path. The credential it bears, if any, or that signed it
+// as it arrives, is the one of the binding that this very request has, and within the
+// limits of that.
 func TestInjectionIsEnforcement(t *testing.T) {
 	d := newDoor(t)
 	hosts := []string{"a.test", "b.test", "x.a.test", "A.Test.", "c.test"}
@@ -331,11 +341,12 @@ func TestInjectionIsEnforcement(t *testing.T) {
 func drawTable(t *rapid.T) *bind.Table {
 	var bindings []*api.Binding
 	bearer := []*api.Rule{{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}}
+	rules := map[string][]*api.Rule{"one": bearer, "two": {{Place: &api.Rule_Sigv4{Sigv4: &api.Rule_SigV4{}}}}}
 	patterns := rapid.SampledFrom([]string{"a.test", "b.test", "*.a.test", "a.test:8443", "b.test:80"})
 	for _, id := range []string{"one", "two"} {
 		if rapid.Bool().Draw(t, "bound "+id) {
 			bindings = append(bindings, &api.Binding{
-				CredentialId: id, Vault: "v", Name: id, Version: 1, Hosts: rapid.SliceOfN(patterns, 1, 2).Draw(t, "hosts of "+id), Inject: bearer,
+				CredentialId: id, Vault: "v", Name: id, Version: 1, Hosts: rapid.SliceOfN(patterns, 1, 2).Draw(t, "hosts of "+id), Inject: rules[id],
 				AllowHttp: rapid.Bool().Draw(t, "allow_http"), AllowWebsocket: rapid.Bool().Draw(t, "allow_websocket"),
 				Limits: drawLimits(t),
 			})

@@ -108,7 +108,14 @@ func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy
 
 // use is the plan for a destination with a credential.
 func (w *worker) use(now *served, use bind.Use, lease *material.Lease, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
-	binding, token := use.Binding(), lease.Material()
+	binding := use.Binding()
+	switch {
+	case inject.Signs(binding.GetInject()):
+		return w.sign(now, use, lease, x, r)
+	case presents(binding.GetInject()):
+		return w.present(now, use, lease, x, r)
+	}
+	token := lease.Material()
 	if err := redact.Check(token); err != nil {
 		lease.Release()
 		return nil, err

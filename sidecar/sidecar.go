@@ -35,6 +35,7 @@ import (
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/identity"
+	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/mint"
 	"sallyport/sidecar/proxy"
@@ -91,6 +92,7 @@ type worker struct {
 	allotted *allot.Ledger
 	desk     *approve.Desk
 	events   *audit.Queue
+	bodies   *inject.Budget // of those that wait to be signed
 	gate     *gate.Gate
 	proxy    *proxy.Server
 	metrics  *metrics
@@ -150,6 +152,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Owner: fmt.Sprintf("sallyport audit log v1: team %s, agent %s, sandbox %s\n", id.Team(), id.Agent(), id.Sandbox()), Log: config.Log,
 	})
 	w.allotted, w.desk = allot.New(id.Client()), approve.New(id.Client())
+	w.bodies = inject.NewBudget(mostHeld)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
 		OriginalDst: netsetup.OriginalDst,

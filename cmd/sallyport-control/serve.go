@@ -17,6 +17,7 @@ import (
 	"sallyport/control/agentapi"
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -41,7 +42,8 @@ type serveCmd struct {
 	MetricsListen  string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags    `embed:""`
 	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
-	LogLevel       string    `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
+	exchangeFlags  `embed:""`
+	LogLevel       string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
 
 // Run serves until ctx ends. What it opens it closes, in the reverse order.
@@ -78,6 +80,10 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := datadir.Remember(env.getenv, private...); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
+	client, err := cmd.exchangeFlags.client()
+	if err != nil {
+		return err
+	}
 	listening, err := cmd.listen()
 	if err != nil {
 		return err
@@ -112,7 +118,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	return cmd.serve(ctx, env, log, dir, listening, &parts{
 		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log),
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client,
 	})
 }
 
@@ -123,6 +129,7 @@ type parts struct {
 	authority  *identity.Authority
 	rekey      *rekey.Rotator
 	succession *identity.Succession
+	client     *http.Client // of exchanges
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -160,8 +167,10 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
+	exchanger := exchange.New(p.client, log)
+	defer exchanger.Close()
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
 	people, err := cmd.issuer(log)
@@ -169,7 +178,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	admins, err := admin.New(admin.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
 		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})

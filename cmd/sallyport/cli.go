@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"sallyport/cmd/sallyport/client"
+	"sallyport/control/exchange"
 )
 
 // grammar is the command line: global flags and a noun a field.
@@ -73,6 +75,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		kong.Description("Agents use secrets that nobody in their loop can see."),
 		kong.Writers(stdout, stderr),
 		kong.NoDefaultHelp(),
+		variables(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(c),
@@ -150,3 +153,6 @@ func (c *cli) dial(s settings) (*client.Client, error) {
 	c.session = isSession(string(s.Token))
 	return client.New(client.Config{Server: s.Server, Token: s.Token, CA: []byte(s.CA), UserAgent: "sallyport/" + version(), Expires: c.warnOfExpiry})
 }
+
+// variables are what the grammar's tags name as ${…}.
+func variables() kong.Vars { return kong.Vars{"kinds": strings.Join(exchange.Kinds(), ",")} }

@@ -15,26 +15,28 @@ import (
 
 type credentialCmd struct {
 	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, or what becomes of new secrets that its service hands out."`
+	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
 	Show   credentialShowCmd   `cmd:"" help:"Show a credential with its limits, never its secret."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
+	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
 }
 
 type credentialAddCmd struct {
-	Vault          string   `required:"" placeholder:"VAULT" help:"The vault to store it in."`
-	Name           string   `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
-	Service        string   `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
-	Host           []string `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
-	Inject         []string `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, cookie:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
-	Auth           string   `enum:"token,basic," default:"" placeholder:"KIND" help:"What the secret is: token, or basic: the password of --username."`
-	Username       string   `placeholder:"USER" help:"The user name of basic authentication."`
-	Stray          string   `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
-	AllowHTTP      bool     `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
-	AllowWebsocket *bool    `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
-	Mint           []string `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
-	SecretFile     string   `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	Vault          string            `required:"" placeholder:"VAULT" help:"The vault to store it in."`
+	Name           string            `required:"" placeholder:"NAME" help:"Its name; the agent's placeholder for it is vault:NAME."`
+	Service        string            `placeholder:"SERVICE" help:"A known service, which gives the hosts and inject rules ('sallyport service list')."`
+	Host           []string          `sep:"none" placeholder:"HOST" help:"A host it may be sent to: api.example.com, *.example.com (one label) or either with :PORT. May be repeated."`
+	Inject         []string          `sep:"none" placeholder:"RULE" help:"How it is put into a request: bearer, basic, 'header:NAME: TEMPLATE' with {{token}}, 'default:NAME: TEXT' where the client sent none, query:NAME, cookie:NAME, or path:TEMPLATE with {{token}} and {{path}}. May be repeated."`
+	Auth           string            `enum:"${kinds}," default:"" placeholder:"KIND" help:"What the secret is, as docs/auth.md says: ${kinds}."`
+	Setting        map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"What the auth kind has to know beside the secret. May be repeated."`
+	Username       string            `placeholder:"USER" help:"The user name of basic authentication."`
+	Stray          string            `enum:"block,literal,redact," default:"" placeholder:"WHAT" help:"What becomes of a placeholder where nothing is injected: block, literal or redact."`
+	AllowHTTP      bool              `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
+	AllowWebsocket *bool             `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
+	Mint           []string          `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
+	SecretFile     string            `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
 	limitFlags     `embed:""`
 }
 
@@ -47,7 +49,7 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if credential.Secret, err = c.readSecret(cmd.SecretFile); err != nil {
+	if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
 		return err
 	}
 	defer credential.Secret.Wipe()
@@ -55,6 +57,7 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	c.warnOf(stored.Warning)
 	return c.say(stored, "credential %s stored in vault %s for %s; its placeholder is vault:%s",
 		stored.Name, stored.Vault, strings.Join(stored.Hosts, ", "), stored.Name)
 }
@@ -69,7 +72,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 		return none, usagef("--service already says the hosts and rules; give --service, or --host with --inject")
 	case cmd.Auth == string(control.AuthBasic) && cmd.Username == "":
 		return none, usagef("--auth basic needs --username")
-	case cmd.Username != "" && cmd.Auth == string(control.AuthToken):
+	case cmd.Username != "" && cmd.Auth != "" && cmd.Auth != string(control.AuthBasic):
 		return none, usagef("--username goes with --auth basic")
 	}
 	if err := checkName("credential", cmd.Name); err != nil {
@@ -93,7 +96,7 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	}
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
-		Auth: auth, Username: cmd.Username,
+		Auth: auth, Username: cmd.Username, Settings: cmd.Setting,
 		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints, Limits: limits,
 	}, nil
 }
@@ -124,25 +127,35 @@ func parseRules(texts []string) ([]control.Rule, error) {
 }
 
 type credentialSetCmd struct {
-	Vault  string   `required:"" placeholder:"VAULT" help:"The credential's vault."`
-	Name   string   `arg:"" help:"The credential's name."`
-	Mint   []string `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
-	NoMint bool     `xor:"mint" help:"None but those of the service."`
+	Vault   string            `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name    string            `arg:"" help:"The credential's name."`
+	Mint    []string          `sep:"none" xor:"mint" placeholder:"RULE" help:"'ACTION [METHOD,…] /PATH [PLACE…] [name=SUFFIX] [hosts=HOST,…] [ttl=TTL] [inject=RULE]', ACTION one of allow, refuse, strip, capture; PLACE json:/POINTER, cookie:NAME or header:NAME. May be repeated; the first that fits decides, and the service's own come last."`
+	NoMint  bool              `xor:"mint" help:"None but those of the service."`
+	Setting map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"In the place of all settings that the credential has. Makes a new version. May be repeated."`
 
 	limitFlags `embed:""`
 }
 
 func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
 	limits, err := cmd.changes(time.Now())
-	switch changesMints := len(cmd.Mint) > 0 || cmd.NoMint; {
-	case err != nil:
+	if err != nil {
 		return err
-	case limits == nil && !changesMints:
-		return usagef("credential set needs a limit, --mint or --no-mint")
-	case limits != nil && changesMints:
-		return usagef("credential set changes limits or --mint, not both at once")
+	}
+	kinds := 0
+	for _, given := range []bool{limits != nil, len(cmd.Mint) > 0 || cmd.NoMint, cmd.Setting != nil} {
+		if given {
+			kinds++
+		}
+	}
+	switch {
+	case kinds == 0:
+		return usagef("credential set needs a limit, --setting, --mint or --no-mint")
+	case kinds > 1:
+		return usagef("credential set changes limits, settings or --mint, not several at once")
 	case limits != nil:
 		return cmd.limit(ctx, c, limits)
+	case cmd.Setting != nil:
+		return cmd.setSettings(ctx, c)
 	}
 	mints, err := parseMints(cmd.Mint)
 	if err != nil {
@@ -171,6 +184,18 @@ func (cmd *credentialSetCmd) limit(ctx context.Context, c *cli, limits *client.L
 	return c.say(set, "credential %s: %s", set.Name, set.Limits)
 }
 
+func (cmd *credentialSetCmd) setSettings(ctx context.Context, c *cli) error {
+	api, team, err := c.connectTeam()
+	if err != nil {
+		return err
+	}
+	set, err := api.SetSettings(ctx, team, cmd.Vault, cmd.Name, cmd.Setting)
+	if err != nil {
+		return err
+	}
+	return c.say(set, "credential %s is now version %d, with %s", set.Name, set.Version, counted(len(set.Settings), "setting"))
+}
+
 // parseMints reads --mint.
 func parseMints(texts []string) ([]control.Mint, error) {
 	mints := []control.Mint{}
@@ -196,7 +221,7 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	secret, err := c.readSecret(cmd.SecretFile)
+	secret, err := c.readSecret(cmd.SecretFile, authOfStored)
 	if err != nil {
 		return err
 	}
@@ -206,6 +231,7 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	c.warnOf(rotation.Warning)
 	if err := c.say(rotation, "%s", rotated(cmd.Name, rotation, wait)); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // The help of every command, in one file to be read and reviewed.
 func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	parser, err := kong.New(&grammar{}, kong.Name("sallyport"), kong.NoDefaultHelp())
+	parser, err := kong.New(&grammar{}, kong.Name("sallyport"), kong.NoDefaultHelp(), variables())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parser, err := kong.New(&grammar{}, kong.Name("sallyport"), kong.NoDefaultHelp())
+	parser, err := kong.New(&grammar{}, kong.Name("sallyport"), kong.NoDefaultHelp(), variables())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/login"
 	"sallyport/control/registry"
@@ -31,6 +32,7 @@ type Config struct {
 	Services   *registry.Registry
 	Rekey      *rekey.Rotator
 	Succession *identity.Succession
+	Exchange   *exchange.Exchanger
 	Metrics    *Metrics
 	Log        *slog.Logger
 	Explain    Explainer

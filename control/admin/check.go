@@ -8,7 +8,6 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
-	"sallyport/control/exchange"
 )
 
 const (
@@ -20,7 +19,7 @@ const (
 func (s *Server) credential(body *newCredential) (control.Credential, error) {
 	c := control.Credential{
 		Name: body.Name, Service: body.Service, Hosts: body.Hosts, AllowHTTP: body.AllowHTTP,
-		Auth: body.Auth, Username: body.Username, Inject: body.Inject, Stray: body.Stray,
+		Auth: body.Auth, Username: body.Username, Settings: body.Settings, Inject: body.Inject, Stray: body.Stray,
 		Placeholders: []string{"vault:" + body.Name},
 	}
 	if body.AllowWebsocket != nil {
@@ -39,7 +38,7 @@ func (s *Server) credential(body *newCredential) (control.Credential, error) {
 	if c.Hosts, err = checkHosts(c.Hosts); err != nil {
 		return c, err
 	}
-	if err := checkAuth(c); err != nil {
+	if err := s.checkAuth(c); err != nil {
 		return c, err
 	}
 	if err := checkRules(c); err != nil {
@@ -111,11 +110,7 @@ func fillIn(c *control.Credential) {
 		c.Auth = control.AuthToken
 	}
 	if len(c.Inject) == 0 {
-		if c.Auth == control.AuthBasic {
-			c.Inject = []control.Rule{{Kind: control.RuleBasic}}
-		} else {
-			c.Inject = []control.Rule{{Kind: control.RuleHeader, Name: "Authorization", Template: "Bearer {{token}}"}}
-		}
+		c.Inject = c.Auth.UsualRules()
 	}
 	if c.Stray == "" {
 		c.Stray = control.StrayBlock
@@ -159,30 +154,21 @@ func sharedByStrangers(p api.HostPattern) bool {
 	return p.Wildcard() && suffix == below
 }
 
-func checkAuth(c control.Credential) error {
+func (s *Server) checkAuth(c control.Credential) error {
 	switch c.Stray {
 	case control.StrayBlock, control.StrayLiteral, control.StrayRedact:
 	default:
 		return control.Errorf(control.CodeInvalid, "stray must be block, literal or redact")
 	}
-	switch c.Auth {
-	case control.AuthToken:
-		if c.Username != "" {
-			return control.Errorf(control.CodeInvalid, "a username is for basic authentication; this credential is a token")
-		}
-	case control.AuthBasic:
-		if err := exchange.CheckUsername(c.Username); err != nil {
-			return err
-		}
-	default:
-		return control.Errorf(control.CodeInvalid, "auth must be token or basic")
-	}
-	return nil
+	return s.Exchange.Check(c)
 }
 
 func checkRules(c control.Credential) error {
 	if len(c.Inject) > maxRules {
 		return control.Errorf(control.CodeInvalid, "the credential has more than %d inject rules", maxRules)
+	}
+	if err := c.Auth.CheckRules(c.Inject); err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(c.Inject, control.Rule.Holds) {
 		return control.Errorf(control.CodeInvalid, "no inject rule puts the secret anywhere; one needs {{token}}")
@@ -206,7 +192,7 @@ func checkRules(c control.Credential) error {
 // place is where a rule writes, in the one spelling of all that servers take for it.
 func place(r control.Rule) string {
 	switch r.Kind {
-	case control.RuleBasic:
+	case control.RuleBasic, control.RuleSigV4:
 		return "header authorization"
 	case control.RuleHeader, control.RuleDefault:
 		return "header " + string(api.FoldField(nil, r.Name))

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control"
+	"sallyport/control/exchange"
 	"sallyport/control/store"
 )
 
@@ -21,25 +22,27 @@ type CredentialPath struct {
 // newCredential is a credential to be stored. What is left out comes from the
 // service, or is the usual.
 type newCredential struct {
-	Name           string         `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
-	Service        string         `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
-	Hosts          []string       `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
-	Inject         []control.Rule `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, cookie:NAME, path:TEMPLATE"`
-	Auth           control.Auth   `json:"auth,omitempty" enum:"token,basic"`
-	Username       string         `json:"username,omitempty" doc:"Of basic"`
-	Stray          control.Stray  `json:"stray,omitempty" enum:"block,literal,redact"`
-	AllowHTTP      bool           `json:"allow_http,omitempty" doc:"May be sent without TLS"`
-	AllowWebsocket *bool          `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
-	Mints          []control.Mint `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
-	Limits         limitChanges   `json:"limits,omitzero"`
-	Secret         secret         `json:"secret"`
+	Name           string           `json:"name" maxLength:"63" doc:"Its placeholder is vault:NAME"`
+	Service        string           `json:"service,omitempty" doc:"One of /v1/services: gives hosts, auth, rules, stray policy, allow_websocket and placeholders"`
+	Hosts          []string         `json:"hosts,omitempty" doc:"NAME, *.NAME (one label), NAME:PORT. In the place of the service's, if both are given."`
+	Inject         []control.Rule   `json:"inject,omitempty" doc:"bearer, basic, header:NAME: TEMPLATE, default:NAME: TEXT (where the client sent none), query:NAME, cookie:NAME, path:TEMPLATE"`
+	Auth           control.Auth     `json:"auth,omitempty" pattern:"^[a-z0-9_]{1,32}$" doc:"What the secret is: token, basic, or another of the kinds in docs/auth.md"`
+	Username       string           `json:"username,omitempty" doc:"Of basic"`
+	Settings       control.Settings `json:"settings,omitempty" doc:"What the auth kind has to know beside the secret, by name; not secret"`
+	Stray          control.Stray    `json:"stray,omitempty" enum:"block,literal,redact"`
+	AllowHTTP      bool             `json:"allow_http,omitempty" doc:"May be sent without TLS"`
+	AllowWebsocket *bool            `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
+	Mints          []control.Mint   `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
+	Limits         limitChanges     `json:"limits,omitzero"`
+	Secret         secret           `json:"secret"`
 }
 
 // changes are what can be changed of a credential, beside its secret. What is left
 // out stays as it is.
 type changes struct {
-	Mints  []control.Mint `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
-	Limits *limitChanges  `json:"limits,omitempty"`
+	Mints    []control.Mint   `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
+	Limits   *limitChanges    `json:"limits,omitempty"`
+	Settings control.Settings `json:"settings,omitempty" doc:"In the place of all that it has; makes a new version"`
 }
 
 // Wipe overwrites the secret.
@@ -62,12 +65,16 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change its limits, or what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change its limits, the settings of its auth kind, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
 		Summary: "Store a new secret and push it to every connected sidecar",
 	}, s.rotateCredential)
+	routeBody(s, api, huma.Operation{
+		OperationID: "login-credential", Method: http.MethodPost, Path: credentials + "/{credential}/login", DefaultStatus: http.StatusOK,
+		Summary: "Exchange an authorization code for the refresh token of an oauth_refresh credential, and store that",
+	}, s.loginCredential)
 	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
@@ -82,7 +89,7 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	if err != nil {
 		return nil, err
 	}
-	if err := control.CheckSecret(body.Secret.Secret); err != nil {
+	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
 		return nil, err
 	}
 	team := teamOf(ctx).ID
@@ -97,7 +104,7 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 		return err
 	})
 	tag := credentialTag(c)
-	c.Warning = control.Weakness(body.Secret.Secret)
+	c.Warning = exchange.Weakness(c, body.Secret.Secret)
 	return versioned(c, tag, err)
 }
 
@@ -115,13 +122,21 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 		return nil, err
 	}
 	limited := body.Limits != nil && !body.Limits.empty()
+	kinds := 0
+	for _, given := range []bool{limited, body.Settings != nil, body.Mints != nil} {
+		if given {
+			kinds++
+		}
+	}
 	switch {
-	case body.Mints == nil && !limited: // and not "take all of them away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, or limits")
-	case body.Mints != nil && limited:
-		return nil, control.Errorf(control.CodeInvalid, "give mints or limits: each is a change of its own")
+	case kinds == 0: // and not "take all of the mints away", by an empty body
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, settings or limits")
+	case kinds > 1:
+		return nil, control.Errorf(control.CodeInvalid, "give mints, settings or limits: each is a change of its own")
 	case limited:
 		return s.setLimits(ctx, in, body.Limits)
+	case body.Settings != nil:
+		return s.updateSettings(ctx, in, body)
 	}
 	mints, err := checkMints(body.Mints)
 	if err != nil {
@@ -159,6 +174,6 @@ func (s *Server) seal(ctx context.Context, vaultID, credentialID string, version
 		return control.SealedSecret{}, err
 	}
 	return s.Sealer.Seal(ctx, key, control.SecretIdentity{
-		Team: team, Vault: vaultID, Credential: credentialID, Version: version, Field: "secret",
+		Team: team, Vault: vaultID, Credential: credentialID, Version: version, Field: control.FieldSecret,
 	}, value)
 }

@@ -23,7 +23,7 @@ type problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail"`
-	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, changed, unconditional, quota_exceeded, too_many_requests, pending, unavailable or internal"`
+	Code   control.Code `json:"code" doc:"invalid, not_found, conflict, unauthenticated, forbidden, changed, unconditional, quota_exceeded, too_many_requests, pending, unavailable, exchange_failed or internal"`
 
 	header http.Header // of the answer, beside the usual
 }
@@ -62,6 +62,8 @@ func statusOf(code control.Code) int {
 		return http.StatusForbidden
 	case control.CodeUnavailable:
 		return http.StatusServiceUnavailable
+	case control.CodeExchange:
+		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError
 }

@@ -26,6 +26,7 @@ var leastRoles = map[string]control.Role{
 	"get-credential":    control.RoleViewer,
 	"update-credential": control.RoleAdmin,
 	"rotate-credential": control.RoleAdmin,
+	"login-credential":  control.RoleAdmin,
 	"delete-credential": control.RoleAdmin,
 
 	"list-agents":  control.RoleViewer,

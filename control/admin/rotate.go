@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sallyport/control"
+	"sallyport/control/exchange"
 )
 
 const (
@@ -35,9 +36,6 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 	if err != nil {
 		return nil, err
 	}
-	if err := control.CheckSecret(body.Secret.Secret); err != nil {
-		return nil, err
-	}
 	team := teamOf(ctx).ID
 	vault, err := s.Store.Vault(ctx, team, in.Vault)
 	if err != nil {
@@ -45,6 +43,9 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 	}
 	c, err := s.Store.Credential(ctx, team, in.Vault, in.Credential)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
 		return nil, err
 	}
 	var version, revision int64
@@ -57,7 +58,7 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 		return nil, err
 	}
 	start := time.Now()
-	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision, Warning: control.Weakness(body.Secret.Secret)}, start, wait))
+	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision, Warning: exchange.Weakness(c, body.Secret.Secret)}, start, wait))
 }
 
 func parseWait(text string) (time.Duration, error) {

@@ -48,6 +48,7 @@ var meetings = map[string]meeting{
 	"get-credential":    {nil, 404},
 	"update-credential": {map[string]any{"mints": []string{"allow /**"}}, 404},
 	"rotate-credential": {map[string]any{"secret": "mine"}, 404},
+	"login-credential":  {map[string]any{"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
 	"delete-credential": {nil, 404},
 
 	"list-agents":  {nil, 200},

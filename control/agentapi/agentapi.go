@@ -21,6 +21,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -47,6 +48,7 @@ type Config struct {
 	Sealer    *seal.Sealer
 	Authority *identity.Authority
 	Services  *registry.Registry
+	Exchange  *exchange.Exchanger
 	Metrics   *Metrics
 	Log       *slog.Logger
 	Names     []string // DNS names and addresses of the listener, for its certificate

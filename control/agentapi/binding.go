@@ -5,6 +5,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/exchange"
 	"sallyport/control/policy"
 	"sallyport/control/registry"
 )
@@ -34,7 +35,12 @@ func (s *Server) binding(c control.Credential) *api.Binding {
 		Limits:         limitsOf(c.Limits),
 	}
 	for _, r := range c.Inject {
-		b.Inject = append(b.Inject, rule(r))
+		if c.Auth != control.AuthHMAC || !r.Signs() {
+			b.Inject = append(b.Inject, rule(r))
+		}
+	}
+	if c.Auth == control.AuthHMAC {
+		b.Inject = append(b.Inject, hmacRule(c))
 	}
 	for _, m := range s.mints(c) {
 		b.Mints = append(b.Mints, mint(m))
@@ -81,10 +87,27 @@ func rule(r control.Rule) *api.Rule {
 		return &api.Rule{Place: &api.Rule_Cookie_{Cookie: &api.Rule_Cookie{Name: r.Name}}}
 	case control.RulePath:
 		return &api.Rule{Place: &api.Rule_Path_{Path: &api.Rule_Path{Template: r.Template}}}
+	case control.RuleSigV4:
+		return &api.Rule{Place: &api.Rule_Sigv4{Sigv4: &api.Rule_SigV4{}}}
+	case control.RuleClientCert:
+		return &api.Rule{Place: &api.Rule_ClientCertificate_{ClientCertificate: &api.Rule_ClientCertificate{}}}
 	case control.RuleBasic:
 		return &api.Rule{Place: &api.Rule_Basic_{Basic: &api.Rule_Basic{}}}
 	}
 	return &api.Rule{} // no place: a sidecar refuses it
+}
+
+// hmacRule is the one rule that those headers make which hold of a signature.
+func hmacRule(c control.Credential) *api.Rule {
+	wire := &api.Rule_HMAC{
+		Algorithm: c.Settings[exchange.HMACAlgorithm], StringToSign: c.Settings[exchange.HMACStringToSign], Timestamp: c.Settings[exchange.HMACTimestamp],
+	}
+	for _, r := range c.Inject {
+		if r.Signs() {
+			wire.Headers = append(wire.Headers, &api.Rule_Header{Name: r.Name, Template: r.Template})
+		}
+	}
+	return &api.Rule{Place: &api.Rule_Hmac{Hmac: wire}}
 }
 
 func stray(s control.Stray) api.Stray {

@@ -10,7 +10,6 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
-	"sallyport/control/exchange"
 	"sallyport/control/store"
 )
 
@@ -55,13 +54,13 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if !bound.Credential.Limits.None() && !m.GetLimits() {
 		return nil, errOldSidecar
 	}
-	sealed, err := s.material(ctx, bound, known.SealKey)
+	sealed, expiry, err := s.material(ctx, bound, known.SealKey)
 	if err != nil {
 		return nil, err
 	}
 	lease, err := s.Store.Grant(ctx, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor,
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: expiry,
 	})
 	if err != nil {
 		return nil, refused(err)
@@ -89,19 +88,16 @@ func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
 	return known, err
 }
 
-// material opens the secret, turns it into what is injected, and seals that.
-func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) ([]byte, error) {
-	secret, err := s.Sealer.Open(ctx, bound.Key, bound.Identity, bound.Secret)
+// material is what is injected for a bound credential, sealed to the sandbox's key,
+// and until when it holds.
+func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) (sealed []byte, expiry time.Time, err error) {
+	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
 	if err != nil {
-		return nil, err
-	}
-	defer secret.Wipe()
-	material, err := exchange.Material(bound.Credential, secret)
-	if err != nil {
-		return nil, err
+		return nil, expiry, err
 	}
 	defer material.Wipe()
-	return api.SealMaterial(sealKey, bound.Credential.ID, uint64(bound.Credential.Version), material)
+	sealed, err = api.SealMaterial(sealKey, bound.Credential.ID, uint64(bound.Credential.Version), material)
+	return sealed, expiry, err
 }
 
 // serves reports whether one of the credential's hosts is host.

@@ -12,6 +12,8 @@ import (
 	"sallyport/control"
 	"sallyport/control/agentapi"
 	"sallyport/control/api"
+	"sallyport/control/controltest"
+	"sallyport/control/exchange"
 )
 
 // replica serves the sidecar API a second time on the same database. stop ends
@@ -22,8 +24,10 @@ func replica(t *testing.T, connections ...int) (url string, stop func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	exchanger := exchange.New(exchange.NewClient(controltest.Loopback()), slog.New(slog.DiscardHandler)) // its own: replicas share the database only
+	t.Cleanup(exchanger.Close)
 	server := agentapi.New(agentapi.Config{
-		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services,
+		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services, Exchange: exchanger,
 		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Names: []string{"127.0.0.1"}, Connections: append(connections, 0)[0],
 	})
 	ctx, cancel := context.WithCancel(context.Background())

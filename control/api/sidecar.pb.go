@@ -1410,6 +1410,9 @@ type Rule struct {
 	//	*Rule_Path_
 	//	*Rule_Basic_
 	//	*Rule_Cookie_
+	//	*Rule_Sigv4
+	//	*Rule_Hmac
+	//	*Rule_ClientCertificate_
 	Place         isRule_Place `protobuf_oneof:"place"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1497,6 +1500,33 @@ func (x *Rule) GetCookie() *Rule_Cookie {
 	return nil
 }
 
+func (x *Rule) GetSigv4() *Rule_SigV4 {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_Sigv4); ok {
+			return x.Sigv4
+		}
+	}
+	return nil
+}
+
+func (x *Rule) GetHmac() *Rule_HMAC {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_Hmac); ok {
+			return x.Hmac
+		}
+	}
+	return nil
+}
+
+func (x *Rule) GetClientCertificate() *Rule_ClientCertificate {
+	if x != nil {
+		if x, ok := x.Place.(*Rule_ClientCertificate_); ok {
+			return x.ClientCertificate
+		}
+	}
+	return nil
+}
+
 type isRule_Place interface {
 	isRule_Place()
 }
@@ -1521,6 +1551,18 @@ type Rule_Cookie_ struct {
 	Cookie *Rule_Cookie `protobuf:"bytes,5,opt,name=cookie,proto3,oneof"`
 }
 
+type Rule_Sigv4 struct {
+	Sigv4 *Rule_SigV4 `protobuf:"bytes,6,opt,name=sigv4,proto3,oneof"`
+}
+
+type Rule_Hmac struct {
+	Hmac *Rule_HMAC `protobuf:"bytes,7,opt,name=hmac,proto3,oneof"`
+}
+
+type Rule_ClientCertificate_ struct {
+	ClientCertificate *Rule_ClientCertificate `protobuf:"bytes,8,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
+}
+
 func (*Rule_Header_) isRule_Place() {}
 
 func (*Rule_Query_) isRule_Place() {}
@@ -1530,6 +1572,12 @@ func (*Rule_Path_) isRule_Place() {}
 func (*Rule_Basic_) isRule_Place() {}
 
 func (*Rule_Cookie_) isRule_Place() {}
+
+func (*Rule_Sigv4) isRule_Place() {}
+
+func (*Rule_Hmac) isRule_Place() {}
+
+func (*Rule_ClientCertificate_) isRule_Place() {}
 
 type FetchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2714,6 +2762,150 @@ func (*Rule_Basic) Descriptor() ([]byte, []int) {
 	return file_sidecar_proto_rawDescGZIP(), []int{14, 4}
 }
 
+// SigV4 signs the request by AWS Signature Version 4. The token is a SigV4's.
+type Rule_SigV4 struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_SigV4) Reset() {
+	*x = Rule_SigV4{}
+	mi := &file_sidecar_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_SigV4) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_SigV4) ProtoMessage() {}
+
+func (x *Rule_SigV4) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_SigV4.ProtoReflect.Descriptor instead.
+func (*Rule_SigV4) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 5}
+}
+
+// HMAC signs the request (RFC 2104) with the token as key.
+type Rule_HMAC struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Algorithm     string                 `protobuf:"bytes,1,opt,name=algorithm,proto3" json:"algorithm,omitempty"`                             // sha256, sha384 or sha512
+	StringToSign  string                 `protobuf:"bytes,2,opt,name=string_to_sign,json=stringToSign,proto3" json:"string_to_sign,omitempty"` // text with {{method}}, {{path}}, {{query}}, {{host}}, {{timestamp}}, {{nonce}}, {{body}}, {{body_sha256}}, {{header:NAME}}
+	Headers       []*Rule_Header         `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`                                 // templates with {{signature:hex}}, {{signature:base64}}, {{timestamp}}, {{nonce}}
+	Timestamp     string                 `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`                             // unix (or empty), unix_ms, rfc3339 or http
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_HMAC) Reset() {
+	*x = Rule_HMAC{}
+	mi := &file_sidecar_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_HMAC) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_HMAC) ProtoMessage() {}
+
+func (x *Rule_HMAC) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_HMAC.ProtoReflect.Descriptor instead.
+func (*Rule_HMAC) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 6}
+}
+
+func (x *Rule_HMAC) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *Rule_HMAC) GetStringToSign() string {
+	if x != nil {
+		return x.StringToSign
+	}
+	return ""
+}
+
+func (x *Rule_HMAC) GetHeaders() []*Rule_Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Rule_HMAC) GetTimestamp() string {
+	if x != nil {
+		return x.Timestamp
+	}
+	return ""
+}
+
+// ClientCertificate is presented in the TLS handshake with the upstream. The token
+// is a chain of certificates and the key, in PEM.
+type Rule_ClientCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule_ClientCertificate) Reset() {
+	*x = Rule_ClientCertificate{}
+	mi := &file_sidecar_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule_ClientCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule_ClientCertificate) ProtoMessage() {}
+
+func (x *Rule_ClientCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule_ClientCertificate.ProtoReflect.Descriptor instead.
+func (*Rule_ClientCertificate) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{14, 7}
+}
+
 var File_sidecar_proto protoreflect.FileDescriptor
 
 const file_sidecar_proto_rawDesc = "" +
@@ -2806,13 +2998,16 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x06header\x18\x03 \x01(\tH\x00R\x06header\x12\x1a\n" +
 	"\boptional\x18\x04 \x01(\bR\boptional\x12\x14\n" +
 	"\x05strip\x18\x05 \x01(\bR\x05stripB\a\n" +
-	"\x05place\"\xfc\x03\n" +
+	"\x05place\"\x92\a\n" +
 	"\x04Rule\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.sallyport.sidecar.v1.Rule.HeaderH\x00R\x06header\x128\n" +
 	"\x05query\x18\x02 \x01(\v2 .sallyport.sidecar.v1.Rule.QueryH\x00R\x05query\x125\n" +
 	"\x04path\x18\x03 \x01(\v2\x1f.sallyport.sidecar.v1.Rule.PathH\x00R\x04path\x128\n" +
 	"\x05basic\x18\x04 \x01(\v2 .sallyport.sidecar.v1.Rule.BasicH\x00R\x05basic\x12;\n" +
-	"\x06cookie\x18\x05 \x01(\v2!.sallyport.sidecar.v1.Rule.CookieH\x00R\x06cookie\x1a^\n" +
+	"\x06cookie\x18\x05 \x01(\v2!.sallyport.sidecar.v1.Rule.CookieH\x00R\x06cookie\x128\n" +
+	"\x05sigv4\x18\x06 \x01(\v2 .sallyport.sidecar.v1.Rule.SigV4H\x00R\x05sigv4\x125\n" +
+	"\x04hmac\x18\a \x01(\v2\x1f.sallyport.sidecar.v1.Rule.HMACH\x00R\x04hmac\x12]\n" +
+	"\x12client_certificate\x18\b \x01(\v2,.sallyport.sidecar.v1.Rule.ClientCertificateH\x00R\x11clientCertificate\x1a^\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\btemplate\x18\x02 \x01(\tR\btemplate\x12$\n" +
@@ -2823,7 +3018,14 @@ const file_sidecar_proto_rawDesc = "" +
 	"\btemplate\x18\x01 \x01(\tR\btemplate\x1a\x1c\n" +
 	"\x06Cookie\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x1a\a\n" +
-	"\x05BasicB\a\n" +
+	"\x05Basic\x1a\a\n" +
+	"\x05SigV4\x1a\xa5\x01\n" +
+	"\x04HMAC\x12\x1c\n" +
+	"\talgorithm\x18\x01 \x01(\tR\talgorithm\x12$\n" +
+	"\x0estring_to_sign\x18\x02 \x01(\tR\fstringToSign\x12;\n" +
+	"\aheaders\x18\x03 \x03(\v2!.sallyport.sidecar.v1.Rule.HeaderR\aheaders\x12\x1c\n" +
+	"\ttimestamp\x18\x04 \x01(\tR\ttimestamp\x1a\x13\n" +
+	"\x11ClientCertificateB\a\n" +
 	"\x05place\"y\n" +
 	"\fFetchRequest\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x18\n" +
@@ -2962,56 +3164,59 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_sidecar_proto_goTypes = []any{
-	(AuditMode)(0),                // 0: sallyport.sidecar.v1.AuditMode
-	(Action)(0),                   // 1: sallyport.sidecar.v1.Action
-	(Stray)(0),                    // 2: sallyport.sidecar.v1.Stray
-	(Approval)(0),                 // 3: sallyport.sidecar.v1.Approval
-	(MintAction)(0),               // 4: sallyport.sidecar.v1.MintAction
-	(ApproveResponse_Decision)(0), // 5: sallyport.sidecar.v1.ApproveResponse.Decision
-	(*EnrollRequest)(nil),         // 6: sallyport.sidecar.v1.EnrollRequest
-	(*Certificate)(nil),           // 7: sallyport.sidecar.v1.Certificate
-	(*EnrollResponse)(nil),        // 8: sallyport.sidecar.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 9: sallyport.sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),         // 10: sallyport.sidecar.v1.RenewResponse
-	(*WatchRequest)(nil),          // 11: sallyport.sidecar.v1.WatchRequest
-	(*WatchResponse)(nil),         // 12: sallyport.sidecar.v1.WatchResponse
-	(*Policy)(nil),                // 13: sallyport.sidecar.v1.Policy
-	(*PolicyRule)(nil),            // 14: sallyport.sidecar.v1.PolicyRule
-	(*Destination)(nil),           // 15: sallyport.sidecar.v1.Destination
-	(*Binding)(nil),               // 16: sallyport.sidecar.v1.Binding
-	(*Limits)(nil),                // 17: sallyport.sidecar.v1.Limits
-	(*Mint)(nil),                  // 18: sallyport.sidecar.v1.Mint
-	(*MintPlace)(nil),             // 19: sallyport.sidecar.v1.MintPlace
-	(*Rule)(nil),                  // 20: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),          // 21: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),         // 22: sallyport.sidecar.v1.FetchResponse
-	(*AllotRequest)(nil),          // 23: sallyport.sidecar.v1.AllotRequest
-	(*AllotResponse)(nil),         // 24: sallyport.sidecar.v1.AllotResponse
-	(*Allotment)(nil),             // 25: sallyport.sidecar.v1.Allotment
-	(*ApproveRequest)(nil),        // 26: sallyport.sidecar.v1.ApproveRequest
-	(*ApproveResponse)(nil),       // 27: sallyport.sidecar.v1.ApproveResponse
-	(*CaptureRequest)(nil),        // 28: sallyport.sidecar.v1.CaptureRequest
-	(*NewSecret)(nil),             // 29: sallyport.sidecar.v1.NewSecret
-	(*CaptureResponse)(nil),       // 30: sallyport.sidecar.v1.CaptureResponse
-	(*ReportRequest)(nil),         // 31: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),        // 32: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                 // 33: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),           // 34: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),            // 35: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),             // 36: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Cookie)(nil),           // 37: sallyport.sidecar.v1.Rule.Cookie
-	(*Rule_Basic)(nil),            // 38: sallyport.sidecar.v1.Rule.Basic
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(AuditMode)(0),                 // 0: sallyport.sidecar.v1.AuditMode
+	(Action)(0),                    // 1: sallyport.sidecar.v1.Action
+	(Stray)(0),                     // 2: sallyport.sidecar.v1.Stray
+	(Approval)(0),                  // 3: sallyport.sidecar.v1.Approval
+	(MintAction)(0),                // 4: sallyport.sidecar.v1.MintAction
+	(ApproveResponse_Decision)(0),  // 5: sallyport.sidecar.v1.ApproveResponse.Decision
+	(*EnrollRequest)(nil),          // 6: sallyport.sidecar.v1.EnrollRequest
+	(*Certificate)(nil),            // 7: sallyport.sidecar.v1.Certificate
+	(*EnrollResponse)(nil),         // 8: sallyport.sidecar.v1.EnrollResponse
+	(*RenewRequest)(nil),           // 9: sallyport.sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),          // 10: sallyport.sidecar.v1.RenewResponse
+	(*WatchRequest)(nil),           // 11: sallyport.sidecar.v1.WatchRequest
+	(*WatchResponse)(nil),          // 12: sallyport.sidecar.v1.WatchResponse
+	(*Policy)(nil),                 // 13: sallyport.sidecar.v1.Policy
+	(*PolicyRule)(nil),             // 14: sallyport.sidecar.v1.PolicyRule
+	(*Destination)(nil),            // 15: sallyport.sidecar.v1.Destination
+	(*Binding)(nil),                // 16: sallyport.sidecar.v1.Binding
+	(*Limits)(nil),                 // 17: sallyport.sidecar.v1.Limits
+	(*Mint)(nil),                   // 18: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),              // 19: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                   // 20: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),           // 21: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),          // 22: sallyport.sidecar.v1.FetchResponse
+	(*AllotRequest)(nil),           // 23: sallyport.sidecar.v1.AllotRequest
+	(*AllotResponse)(nil),          // 24: sallyport.sidecar.v1.AllotResponse
+	(*Allotment)(nil),              // 25: sallyport.sidecar.v1.Allotment
+	(*ApproveRequest)(nil),         // 26: sallyport.sidecar.v1.ApproveRequest
+	(*ApproveResponse)(nil),        // 27: sallyport.sidecar.v1.ApproveResponse
+	(*CaptureRequest)(nil),         // 28: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),              // 29: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),        // 30: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),          // 31: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),         // 32: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                  // 33: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),            // 34: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),             // 35: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),              // 36: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),            // 37: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),             // 38: sallyport.sidecar.v1.Rule.Basic
+	(*Rule_SigV4)(nil),             // 39: sallyport.sidecar.v1.Rule.SigV4
+	(*Rule_HMAC)(nil),              // 40: sallyport.sidecar.v1.Rule.HMAC
+	(*Rule_ClientCertificate)(nil), // 41: sallyport.sidecar.v1.Rule.ClientCertificate
+	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 43: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
 	7,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	7,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	16, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
 	15, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	39, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	42, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
 	13, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
 	0,  // 6: sallyport.sidecar.v1.WatchResponse.audit_mode:type_name -> sallyport.sidecar.v1.AuditMode
 	1,  // 7: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
@@ -3022,9 +3227,9 @@ var file_sidecar_proto_depIdxs = []int32{
 	2,  // 12: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
 	18, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
 	17, // 14: sallyport.sidecar.v1.Binding.limits:type_name -> sallyport.sidecar.v1.Limits
-	40, // 15: sallyport.sidecar.v1.Limits.expires:type_name -> google.protobuf.Timestamp
+	43, // 15: sallyport.sidecar.v1.Limits.expires:type_name -> google.protobuf.Timestamp
 	3,  // 16: sallyport.sidecar.v1.Limits.approval:type_name -> sallyport.sidecar.v1.Approval
-	39, // 17: sallyport.sidecar.v1.Limits.approval_timeout:type_name -> google.protobuf.Duration
+	42, // 17: sallyport.sidecar.v1.Limits.approval_timeout:type_name -> google.protobuf.Duration
 	4,  // 18: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
 	19, // 19: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
 	34, // 20: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
@@ -3032,41 +3237,45 @@ var file_sidecar_proto_depIdxs = []int32{
 	36, // 22: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
 	38, // 23: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
 	37, // 24: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
-	40, // 25: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	40, // 26: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	25, // 27: sallyport.sidecar.v1.AllotResponse.rate:type_name -> sallyport.sidecar.v1.Allotment
-	25, // 28: sallyport.sidecar.v1.AllotResponse.budget:type_name -> sallyport.sidecar.v1.Allotment
-	39, // 29: sallyport.sidecar.v1.Allotment.lasts:type_name -> google.protobuf.Duration
-	39, // 30: sallyport.sidecar.v1.Allotment.retry_after:type_name -> google.protobuf.Duration
-	5,  // 31: sallyport.sidecar.v1.ApproveResponse.decision:type_name -> sallyport.sidecar.v1.ApproveResponse.Decision
-	39, // 32: sallyport.sidecar.v1.ApproveResponse.lasts:type_name -> google.protobuf.Duration
-	29, // 33: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
-	39, // 34: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 35: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	40, // 36: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	39, // 37: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	39, // 38: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	6,  // 39: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	9,  // 40: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	11, // 41: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	21, // 42: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	23, // 43: sallyport.sidecar.v1.SidecarService.Allot:input_type -> sallyport.sidecar.v1.AllotRequest
-	26, // 44: sallyport.sidecar.v1.SidecarService.Approve:input_type -> sallyport.sidecar.v1.ApproveRequest
-	28, // 45: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
-	31, // 46: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	8,  // 47: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	10, // 48: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	12, // 49: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	22, // 50: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	24, // 51: sallyport.sidecar.v1.SidecarService.Allot:output_type -> sallyport.sidecar.v1.AllotResponse
-	27, // 52: sallyport.sidecar.v1.SidecarService.Approve:output_type -> sallyport.sidecar.v1.ApproveResponse
-	30, // 53: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
-	32, // 54: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	39, // 25: sallyport.sidecar.v1.Rule.sigv4:type_name -> sallyport.sidecar.v1.Rule.SigV4
+	40, // 26: sallyport.sidecar.v1.Rule.hmac:type_name -> sallyport.sidecar.v1.Rule.HMAC
+	41, // 27: sallyport.sidecar.v1.Rule.client_certificate:type_name -> sallyport.sidecar.v1.Rule.ClientCertificate
+	43, // 28: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	43, // 29: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	25, // 30: sallyport.sidecar.v1.AllotResponse.rate:type_name -> sallyport.sidecar.v1.Allotment
+	25, // 31: sallyport.sidecar.v1.AllotResponse.budget:type_name -> sallyport.sidecar.v1.Allotment
+	42, // 32: sallyport.sidecar.v1.Allotment.lasts:type_name -> google.protobuf.Duration
+	42, // 33: sallyport.sidecar.v1.Allotment.retry_after:type_name -> google.protobuf.Duration
+	5,  // 34: sallyport.sidecar.v1.ApproveResponse.decision:type_name -> sallyport.sidecar.v1.ApproveResponse.Decision
+	42, // 35: sallyport.sidecar.v1.ApproveResponse.lasts:type_name -> google.protobuf.Duration
+	29, // 36: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	42, // 37: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 38: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	43, // 39: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	42, // 40: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	42, // 41: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	34, // 42: sallyport.sidecar.v1.Rule.HMAC.headers:type_name -> sallyport.sidecar.v1.Rule.Header
+	6,  // 43: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	9,  // 44: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	11, // 45: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	21, // 46: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	23, // 47: sallyport.sidecar.v1.SidecarService.Allot:input_type -> sallyport.sidecar.v1.AllotRequest
+	26, // 48: sallyport.sidecar.v1.SidecarService.Approve:input_type -> sallyport.sidecar.v1.ApproveRequest
+	28, // 49: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	31, // 50: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	8,  // 51: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	10, // 52: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	12, // 53: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	22, // 54: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	24, // 55: sallyport.sidecar.v1.SidecarService.Allot:output_type -> sallyport.sidecar.v1.AllotResponse
+	27, // 56: sallyport.sidecar.v1.SidecarService.Approve:output_type -> sallyport.sidecar.v1.ApproveResponse
+	30, // 57: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	32, // 58: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	51, // [51:59] is the sub-list for method output_type
+	43, // [43:51] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -3085,6 +3294,9 @@ func file_sidecar_proto_init() {
 		(*Rule_Path_)(nil),
 		(*Rule_Basic_)(nil),
 		(*Rule_Cookie_)(nil),
+		(*Rule_Sigv4)(nil),
+		(*Rule_Hmac)(nil),
+		(*Rule_ClientCertificate_)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3092,7 +3304,7 @@ func file_sidecar_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   33,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -5,11 +5,14 @@ package controltest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,6 +26,7 @@ import (
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
 	"sallyport/control/embedded"
+	"sallyport/control/exchange"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -41,6 +45,7 @@ type Plane struct {
 	Succession *identity.Succession
 	Admin      *admin.Server
 	Log        *Log
+	Exchange   *exchange.Exchanger
 
 	// Check, if it is set, looks at every answer of the admin API that Do gets.
 	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
@@ -116,12 +121,14 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.metrics = newMetrics()
+	p.Exchange = exchange.New(exchange.NewClient(Loopback()), log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
 		err := serving()
+		p.Exchange.Close()
 		p.Sealer.Close()
 		p.Store.Close()
 		return err
@@ -139,7 +146,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	}
 	p.AdminURL, p.SidecarURL = "http://"+adminListener.Addr().String(), "https://"+sidecarListener.Addr().String()
 	p.Admin, err = admin.New(admin.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
 		Rekey: p.Rekey, Succession: p.Succession, Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
 		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
@@ -147,7 +154,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 		return nil, err
 	}
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
 		Metrics: p.metrics.agentapi, Log: log, Names: []string{"127.0.0.1"},
 	})
 	ctx, cancel := context.WithCancel(ctx)
@@ -159,6 +166,16 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 		cancel()
 		return group.Wait()
 	}, nil
+}
+
+// Loopback is where tests have the servers that secrets are exchanged with: those of
+// httptest, which have one certificate.
+func Loopback() exchange.Reach {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	return exchange.Reach{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Roots: roots}
 }
 
 func (p *Plane) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }

@@ -1,16 +1,33 @@
 package exchange
 
 import (
+	"context"
+	"net/http"
 	"strings"
 
 	"sallyport/control"
 	"sallyport/control/api"
 )
 
-// CheckUsername reports why a user-id can't be sent by Basic authentication:
+// basic is a password with its user-id.
+func basic() Kind {
+	return Kind{
+		Check:       checkUsername,
+		CheckSecret: sent,
+		Exchange: func(_ context.Context, _ *http.Client, c control.Credential, secret control.Secret) (Minted, error) {
+			if err := checkUsername(c); err != nil {
+				return Minted{}, err
+			}
+			return Minted{Material: api.Material{Username: c.Username, Token: clone(secret)}}, nil
+		},
+	}
+}
+
+// checkUsername reports why a user-id can't be sent by Basic authentication:
 // a colon would move the boundary between it and the password, and control
 // characters are not allowed (RFC 7617 section 2).
-func CheckUsername(username string) error {
+func checkUsername(c control.Credential) error {
+	username := c.Username
 	switch {
 	case username == "":
 		return control.Errorf(control.CodeInvalid, "basic authentication needs a username")
@@ -20,12 +37,4 @@ func CheckUsername(username string) error {
 		return control.Errorf(control.CodeInvalid, "the username has a colon or a control character (RFC 7617 section 2)")
 	}
 	return nil
-}
-
-// basic is a password with its user-id.
-func basic(username string, secret control.Secret) (api.Material, error) {
-	if err := CheckUsername(username); err != nil {
-		return api.Material{}, err
-	}
-	return api.Material{Username: username, Token: clone(secret)}, nil
 }

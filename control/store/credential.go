@@ -16,7 +16,7 @@ import (
 const credentialRows = `
 	select c.id, v.name, c.name, c.service,
 		coalesce(c.captured_hosts, array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position)),
-		c.allow_http, c.allow_websocket, c.auth, c.username, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
+		c.allow_http, c.allow_websocket, c.auth, c.username, c.settings, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
 		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at, ` + limitColumns + `
 	from credentials c join vaults v on v.id = c.vault_id left join credentials o on o.id = c.origin_id `
 
@@ -25,7 +25,7 @@ func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var rules, mints []string
 	var captured control.Captured
 	var expires, ends *time.Time
-	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username,
+	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username, &c.Settings,
 		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt,
 		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &c.Limits, &ends)
 	if err != nil {
@@ -77,9 +77,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 			return err
 		}
 		_, err := tx.Exec(ctx, `
-			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, version)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1)`,
-			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints), stored(c.Limits), c.Limits.ExpiresAt)
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, settings, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints), stored(c.Limits), c.Limits.ExpiresAt, storedSettings(c.Settings))
 		if err != nil {
 			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
 		}
@@ -99,6 +99,14 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 		return err
 	})
 	return created, revision, err
+}
+
+// storedSettings are settings as a jsonb object, {} for none.
+func storedSettings(s control.Settings) control.Settings {
+	if s == nil {
+		return control.Settings{}
+	}
+	return s
 }
 
 func normalise(hosts []string) ([]string, error) {
@@ -146,6 +154,21 @@ func (s *Store) Credentials(ctx context.Context, teamID, vault string, page Page
 // RotateCredential makes version expectVersion+1, to which secret must have been
 // sealed. It is CodeConflict unless expectVersion is the current one.
 func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
+	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(pgx.Tx) error { return nil })
+}
+
+// SetSettings gives a credential other settings. That makes a new version, like
+// RotateCredential, since what is injected is another.
+func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
+	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `update credentials set settings = $3 where team_id = $1 and id = $2 and origin_id is null`,
+			teamID, credentialID, storedSettings(settings))
+		return must(tag, err, "set the credential's settings", "such credential that was not captured")
+	})
+}
+
+// newVersion makes version expectVersion+1, and what change does with it.
+func (s *Store) newVersion(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, act control.Event, change func(pgx.Tx) error) (version, revision int64, err error) {
 	version = expectVersion + 1
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		current, err := one(ctx, tx, "such credential", pgx.RowTo[int64],
@@ -157,6 +180,9 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 			return control.Errorf(control.CodeConflict, "the credential was rotated at the same time and has version %d now: try again", current)
 		}
 		if err := addVersion(ctx, tx, teamID, credentialID, version, secret); err != nil {
+			return err
+		}
+		if err := change(tx); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `update credentials set version = $3, rotated_at = now() where team_id = $1 and id = $2`, teamID, credentialID, version)

@@ -59,10 +59,3 @@ func (s *Store) Follow(ctx context.Context, teamID string, f EventFilter) (event
 	})
 	return events, next, err
 }
-
-func orNull(at time.Time) *time.Time {
-	if at.IsZero() {
-		return nil
-	}
-	return &at
-}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,18 +37,37 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 		if err != nil {
 			return err
 		}
-		b.Identity.Field = control.FieldSecret
-		return interpret(tx.QueryRow(ctx, `
-			select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
-			from credentials c
-			join credential_versions x on x.credential_id = c.id and x.version = c.version
-			join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
-			where c.team_id = $1 and c.id = $2`, teamID, credentialID).Scan(
-			&b.Identity.Team, &b.Identity.Vault, &b.Identity.Credential, &b.Identity.Version,
-			&b.Key.KEK, &b.Key.Version, &b.Key.Blob,
-			&b.Secret.KeyVersion, &b.Secret.Salt, &b.Secret.Commitment, &b.Secret.Ciphertext), "read the secret", unbound)
+		return b.readSecret(ctx, tx, teamID, unbound)
 	})
 	return b, err
+}
+
+// Current is a credential by its name, for an admin, with what opens its secret.
+func (s *Store) Current(ctx context.Context, teamID, vault, name string) (Bound, error) {
+	var b Bound
+	what := fmt.Sprintf("credential %q in vault %q", name, vault)
+	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) (err error) {
+		b.Credential, err = one(ctx, tx, what, scanCredential, credentialRows+`where c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)
+		if err != nil {
+			return err
+		}
+		return b.readSecret(ctx, tx, teamID, what)
+	})
+	return b, err
+}
+
+// readSecret reads the rest of b, whose Credential is known.
+func (b *Bound) readSecret(ctx context.Context, tx pgx.Tx, teamID, what string) error {
+	b.Identity.Field = control.FieldSecret
+	return interpret(tx.QueryRow(ctx, `
+		select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
+		from credentials c
+		join credential_versions x on x.credential_id = c.id and x.version = c.version
+		join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
+		where c.team_id = $1 and c.id = $2`, teamID, b.Credential.ID).Scan(
+		&b.Identity.Team, &b.Identity.Vault, &b.Identity.Credential, &b.Identity.Version,
+		&b.Key.KEK, &b.Key.Version, &b.Key.Blob,
+		&b.Secret.KeyVersion, &b.Secret.Salt, &b.Secret.Commitment, &b.Secret.Ciphertext), "read the secret", what)
 }
 
 // mayUse is the condition on a credential c that the sandbox s, to whose agent its
@@ -86,6 +106,7 @@ type Grant struct {
 	Host         string        // as asked
 	FreshFor     time.Duration // until the sidecar asks again
 	HardFor      time.Duration // until it must stop using it
+	NotAfter     time.Time     // neither is later; zero: the material has no end of its own
 }
 
 // Lease is a recorded grant. Its times are the database's.
@@ -120,9 +141,9 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		}
 		err = tx.QueryRow(ctx, `
 			insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
-			select $1, $2, $3, c.id, $5, $6, least(now() + $7, c.expires_at, c.ends_at, o.ends_at), least(now() + $8, c.expires_at, c.ends_at, o.ends_at)
+			select $1, $2, $3, c.id, $5, $6, least(now() + $7, c.expires_at, c.ends_at, o.ends_at, $9), least(now() + $8, c.expires_at, c.ends_at, o.ends_at, $9)
 			from credentials c left join credentials o on o.id = c.origin_id where c.id = $4 returning fresh_until, hard_expiry`,
-			lease.ID, g.TeamID, g.SandboxID, g.CredentialID, g.Version, clean(g.Host), g.FreshFor, g.HardFor).Scan(&lease.FreshUntil, &lease.HardExpiry)
+			lease.ID, g.TeamID, g.SandboxID, g.CredentialID, g.Version, clean(g.Host), g.FreshFor, g.HardFor, orNull(g.NotAfter)).Scan(&lease.FreshUntil, &lease.HardExpiry)
 		if err != nil {
 			return interpret(err, "record the lease", unbound)
 		}
@@ -132,4 +153,12 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		}})
 	})
 	return lease, err
+}
+
+// orNull is t, or null for none.
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }

@@ -31,6 +31,7 @@ type Store struct {
 	log     *slog.Logger
 	reports chan struct{}   // holds one for each batch of events being stored
 	owner   *pgx.ConnConfig // of connections as the tables' owner
+	alone   chan struct{}   // holds one for each Alone
 }
 
 // maxConns is how many connections there are if the URL does not say it with
@@ -69,7 +70,9 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// Batches of one team wait for each other, holding a connection each. Three of
 	// four connections are out of their reach.
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
-	s := &Store{pool: pool, log: log, reports: reports, owner: owner}
+	// So are they out of the reach of exchanges, which wait for other servers.
+	alone := make(chan struct{}, max(1, config.MaxConns/4))
+	s := &Store{pool: pool, log: log, reports: reports, alone: alone, owner: owner}
 	if err := s.keepMonths(ctx); err != nil {
 		pool.Close()
 		return nil, err

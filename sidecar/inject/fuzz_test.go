@@ -77,6 +77,12 @@ func wireRule(r control.Rule) *api.Rule {
 		rule := header(r.Name, r.Template)
 		rule.GetHeader().OnlyIfAbsent = true
 		return rule
+	case control.RuleSigV4:
+		return sigv4Rules[0]
+	case control.RuleClientCert:
+		return &api.Rule{Place: &api.Rule_ClientCertificate_{ClientCertificate: &api.Rule_ClientCertificate{}}}
+	case control.RuleCookie:
+		return cookie(r.Name)
 	case control.RuleQuery:
 		return query(r.Name)
 	case control.RulePath:

@@ -44,6 +44,12 @@ func Clear(r *http.Request, rules []*api.Rule) {
 		if c := rule.GetCookie(); c != nil {
 			dropCookie(r.Header, c.GetName())
 		}
+		if rule.GetSigv4() != nil {
+			clearV4(r)
+		}
+		if h := rule.GetHmac(); h != nil {
+			clearHMAC(r, h)
+		}
 	}
 }
 
@@ -80,6 +86,10 @@ func render(r *http.Request, rule *api.Rule, m api.Material) (func(), error) {
 		return renderCookie(r, place.Cookie, m)
 	case *api.Rule_Path_:
 		return renderPath(r, place.Path, m)
+	case *api.Rule_Sigv4, *api.Rule_Hmac:
+		return func() {}, nil // a Signer's, when all the rest is done
+	case *api.Rule_ClientCertificate_:
+		return func() {}, nil // the connection's
 	}
 	return nil, fmt.Errorf("%w: it is of an unknown kind", ErrRule)
 }

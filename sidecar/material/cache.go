@@ -31,6 +31,9 @@ var (
 	// ErrUnavailable is the control plane being away, or answering nonsense, with
 	// no lease left that may be used.
 	ErrUnavailable = errors.New("no valid lease of the credential, and none to be had from the control plane")
+	// ErrExchange is the control plane having no material to give: another server did
+	// not give it to the control plane.
+	ErrExchange = errors.New("the control plane could not exchange the credential's secret")
 	// ErrClosed is a Get after the end of Run.
 	ErrClosed = errors.New("the sidecar is stopping")
 )

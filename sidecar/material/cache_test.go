@@ -397,7 +397,11 @@ func TestExpiriesAreTheControlPlanesTime(t *testing.T) {
 		inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
 			f.set(func() { f.skew = skew })
 			c.Keep(map[string]uint64{"a": 1})
-			get(t, c, "a", 1).Release()
+			lease := get(t, c, "a", 1)
+			if off := lease.Now().Sub(time.Now().Add(skew)).Abs(); off > 2*time.Second {
+				t.Errorf("by the control plane's clock it is %v off", off)
+			}
+			lease.Release()
 			time.Sleep(7 * time.Minute)
 			get(t, c, "a", 1).Release()
 			f.fetched(t, 1)

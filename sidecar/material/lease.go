@@ -2,6 +2,7 @@ package material
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -40,6 +41,10 @@ func (l *Lease) Derive(derive func(api.Material) Wiper) Wiper {
 	return l.held.derived
 }
 
+// Now is the time by the control plane's clock, as far as it is known: that of a
+// sandbox may be wrong, and signatures have the time in them.
+func (l *Lease) Now() time.Time { return time.Now().Add(l.held.skew) }
+
 // ID is the lease's id, for audit.
 func (l *Lease) ID() string { return l.held.id }
 
@@ -57,7 +62,8 @@ type held struct {
 	refresh  deadline // from here on it is fetched again while it still serves
 	fresh    deadline
 	hard     deadline
-	users    atomic.Int64 // the cache is one of them
+	skew     time.Duration // what the control plane's clock is ahead
+	users    atomic.Int64  // the cache is one of them
 
 	deriving sync.Once
 	derived  Wiper
@@ -114,6 +120,7 @@ func (c *Cache) lease(ctx context.Context, id string, version uint64, host strin
 		refresh:  deadline{now.Add(fresh * 3 / 4)},
 		fresh:    deadline{now.Add(fresh)},
 		hard:     deadline{now.Add(hard)},
+		skew:     skew(there.Sub(now)),
 	}
 	h.users.Store(1)
 	return h, nil
@@ -129,16 +136,39 @@ func serverTime(header http.Header, now time.Time) time.Time {
 	return date.Add(time.Second)
 }
 
-// awayError is a fetch that failed because the control plane is away or
-// overwhelmed, which says nothing about the credential.
-type awayError struct{ error }
+// sameTime is how far clocks may be apart that are taken to be the same: serverTime
+// knows whole seconds, and not how long the answer took.
+const sameTime = 10 * time.Second
 
-func (e awayError) Unwrap() []error { return []error{ErrUnavailable, e.error} }
-func (e awayError) Error() string   { return ErrUnavailable.Error() + ": " + e.error.Error() }
+func skew(ahead time.Duration) time.Duration {
+	if ahead.Abs() < sameTime {
+		return 0
+	}
+	return ahead
+}
+
+// awayError is a fetch that failed because the control plane is away or
+// overwhelmed, or what it depends on is, which says nothing about the credential.
+type awayError struct {
+	what  error // ErrUnavailable or ErrExchange
+	cause error
+}
+
+func (e awayError) Unwrap() []error { return []error{e.what, e.cause} }
+func (e awayError) Error() string   { return e.what.Error() + ": " + e.cause.Error() }
 
 func isAway(err error) bool {
 	_, away := err.(awayError)
 	return away
+}
+
+// Reason is what the control plane says of an ErrExchange, for whoever asked.
+func Reason(err error) string {
+	var said *connect.Error
+	if !errors.As(err, &said) {
+		return "it does not say why"
+	}
+	return said.Message()
 }
 
 // fetchError sorts errors into refusals and outages. A certificate that expired
@@ -146,9 +176,11 @@ func isAway(err error) bool {
 // part of the outage.
 func fetchError(err error) error {
 	switch connect.CodeOf(err) {
+	case connect.CodeAborted:
+		return awayError{ErrExchange, err}
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeInternal,
-		connect.CodeUnknown, connect.CodeResourceExhausted, connect.CodeAborted, connect.CodeUnauthenticated:
-		return awayError{err}
+		connect.CodeUnknown, connect.CodeResourceExhausted, connect.CodeUnauthenticated:
+		return awayError{ErrUnavailable, err}
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }

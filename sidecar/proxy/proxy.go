@@ -14,6 +14,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net"
@@ -29,6 +30,9 @@ type Plan struct {
 	Lease      string
 
 	Upgrade bool // a request with a credential may change to WebSocket
+	// Certificate is what the upstream is shown if it asks who connects; nil: none.
+	// It goes with Credential and Version.
+	Certificate *tls.Certificate
 
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error

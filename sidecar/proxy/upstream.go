@@ -88,6 +88,9 @@ func newUpstreams(dial DialFunc, roots *x509.CertPool, buffers *buffers) *upstre
 // behind it too, and nothing is translated.
 func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
 	p := u.pool(poolKey{t.plan.Credential, t.plan.Version})
+	if t.plan.Certificate != nil {
+		ctx = withCertificate(ctx, t.plan.Certificate)
+	}
 	to := place{t.Host, t.Port, t.TLS}
 	upgrade := upgradeType(out.Header) != ""
 	if upgrade || !t.HTTP2 && !u.refusesHTTP1(to) {
@@ -216,6 +219,10 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 		ClientSessionCache: sessions,
 		Time:               u.now,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if certificate := certificateOf(ctx); certificate != nil {
+				below.shown = true
+				return certificate, nil
+			}
 			below.asked = true
 			return new(tls.Certificate), nil
 		},
@@ -227,6 +234,8 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 			return nil, errOnlyHTTP2
 		case isAlert(err, "") && below.asked:
 			return nil, fmt.Errorf("%w: %w", errClientCertificate, err)
+		case isAlert(err, "") && below.shown:
+			return nil, fmt.Errorf("%w: %w", errCertificateRefused, err)
 		}
 		return nil, err
 	}

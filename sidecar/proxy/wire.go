@@ -325,7 +325,8 @@ func (x *exchange) early() bool {
 type tap struct {
 	net.Conn
 	shut  atomic.Bool
-	asked bool // the upstream wants to know the client by a certificate
+	asked bool // the upstream wants to know the client by a certificate, and got none
+	shown bool // it got one
 }
 
 // blame says of an error on a connection that has given no response yet why that
@@ -334,6 +335,8 @@ type tap struct {
 func blame(c net.Conn, err error) error {
 	if below, ok := netConn(c).(*tap); ok && below.asked {
 		return fmt.Errorf("%w: %w", errClientCertificate, err)
+	} else if ok && below.shown {
+		return fmt.Errorf("%w: %w", errCertificateRefused, err)
 	}
 	return err
 }

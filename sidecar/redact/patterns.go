@@ -235,6 +235,20 @@ func decodeName(name []byte) (plain []byte, at []int) {
 // Redactor gives a new Redactor, for one request.
 func (p *Patterns) Redactor() *Redactor { return &Redactor{patterns: p} }
 
+// Once gives the Redactor of a request whose secret no other request bears. It lets
+// parts of bodies through: those of two answers don't add up.
+func (p *Patterns) Once() *Redactor { return &Redactor{patterns: p, parts: true} }
+
+// CompileOnce makes the Patterns of a text that one request bears alone. It is looked
+// for with its characters spelled in any way and in no other encoding: Compile takes
+// as long as many requests do.
+func CompileOnce(text []byte) *Patterns {
+	p := &Patterns{names: [][]byte{bytes.ToLower(text)}, all: []match.Pattern{{Units: match.Text(text)}}}
+	p.set = match.Compile(p.all)
+	p.all = nil
+	return p
+}
+
 // Wipe overwrites the patterns. No Redactor of theirs may be in use.
 func (p *Patterns) Wipe() {
 	p.set.Wipe()

@@ -46,6 +46,7 @@ import (
 // Redactor hides material in the response to one request.
 type Redactor struct {
 	patterns *Patterns
+	parts    bool // a part of an answer may be passed on
 	count    atomic.Int64
 }
 
@@ -130,7 +131,7 @@ func (r *Redactor) Response(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
 		return ErrEncoding
 	}
-	if isPart(resp) {
+	if !r.parts && isPart(resp) {
 		return ErrPart
 	}
 	if hasBody(resp) {

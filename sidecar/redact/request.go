@@ -17,6 +17,21 @@ const extensions = "Sec-Websocket-Extensions"
 // by bit. The conditions of a request that changes something are kept, for
 // without them it would overwrite what it was meant not to.
 func Request(r *http.Request) {
+	Plain(r)
+	h := r.Header
+	for _, name := range []string{"Range", "If-Range"} {
+		h.Del(name)
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+			h.Del(name)
+		}
+	}
+}
+
+// Plain is Request where no two requests bear the same secret: parts, and the
+// answer to "is it still this?", tell nothing then.
+func Plain(r *http.Request) {
 	h := r.Header
 	h.Set("Accept-Encoding", "identity")
 	if h.Get("Connect-Accept-Encoding") != "" {
@@ -25,17 +40,12 @@ func Request(r *http.Request) {
 	if h.Get("Grpc-Accept-Encoding") != "" || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
 		h.Set("Grpc-Accept-Encoding", "identity")
 	}
-	for _, name := range []string{"Accept-Charset", "Range", "Request-Range", "X-Ms-Range", "If-Range", "A-Im"} {
+	for _, name := range []string{"Accept-Charset", "Request-Range", "X-Ms-Range", "A-Im"} {
 		h.Del(name)
 	}
 	h.Del(extensions)
 	for i, accept := range h["Accept"] {
 		h["Accept"][i] = withoutCharset(accept)
-	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
-			h.Del(name)
-		}
 	}
 }
 

@@ -96,7 +96,7 @@ type target struct {
 
 // target applies the first redirect that matches, as curl does.
 func (r *Resolver) target(host string, port uint16) target {
-	t := target{host, port, r.guard.public, false}
+	t := target{host, port, r.guard.Public, false}
 	for _, c := range r.connectTo {
 		if c.fromHost != "" && c.fromHost != host || c.fromPort != 0 && c.fromPort != port {
 			continue
@@ -105,9 +105,9 @@ func (r *Resolver) target(host string, port uint16) target {
 			t.port = c.toPort
 		}
 		if c.toHost != "" {
-			t.host, t.named, t.permit = c.toHost, true, r.guard.named
+			t.host, t.named, t.permit = c.toHost, true, r.guard.Named
 			if _, err := netip.ParseAddr(c.toHost); err == nil {
-				t.permit = r.guard.literal
+				t.permit = r.guard.Literal
 			}
 		}
 		return t

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sallyport/control/api/reach"
 )
 
 func TestParseConnectTo(t *testing.T) {
@@ -98,11 +100,11 @@ func TestConnectTo(t *testing.T) {
 		{"public.test", 443, fmt.Sprintf("93.184.0.4:%d", public), nil},
 		// A port alone makes no private address allowed, and only an address
 		// written down makes the metadata service so.
-		{"private.test", 443, "", ErrForbiddenAddress},
-		{"private.test", four, "", ErrForbiddenAddress},
-		{"metadata.example.test", 443, "", ErrForbiddenAddress},
-		{"nat64.example.test", 443, "", ErrForbiddenAddress},
-		{"zero.example.test", 443, "", ErrForbiddenAddress},
+		{"private.test", 443, "", reach.ErrForbidden},
+		{"private.test", four, "", reach.ErrForbidden},
+		{"metadata.example.test", 443, "", reach.ErrForbidden},
+		{"nat64.example.test", 443, "", reach.ErrForbidden},
+		{"zero.example.test", 443, "", reach.ErrForbidden},
 	} {
 		got, err := dialled(t.Context(), r, c.host, c.port)
 		if !errors.Is(err, c.err) || c.err == nil && got.String() != c.want {

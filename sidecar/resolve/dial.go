@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"sallyport/control/api/reach"
 )
 
 const (
@@ -23,7 +25,7 @@ func dialAddress(ctx context.Context, a netip.AddrPort, t target) (net.Conn, err
 	dialer := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		dialled, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("%w: %s", ErrForbiddenAddress, address)
+			return fmt.Errorf("%w: %s", reach.ErrForbidden, address)
 		}
 		return t.permit(dialled.Addr())
 	}}
@@ -35,7 +37,7 @@ func dialAddress(ctx context.Context, a netip.AddrPort, t target) (net.Conn, err
 	// itself: what listens there is as private as loopback.
 	if !t.named && addressOf(conn.LocalAddr()) == addressOf(conn.RemoteAddr()) {
 		conn.Close()
-		return nil, fmt.Errorf("%w: %s is this machine", ErrForbiddenAddress, a.Addr())
+		return nil, fmt.Errorf("%w: %s is this machine", reach.ErrForbidden, a.Addr())
 	}
 	return conn, nil
 }

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"sallyport/control/api/reach"
 )
 
 func TestPublicAddresses(t *testing.T) {
-	g := newGuard()
+	g := reach.NewGuard()
 	for _, text := range []string{
 		"0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254", "169.254.0.1",
 		"169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1",
@@ -27,18 +29,18 @@ func TestPublicAddresses(t *testing.T) {
 		"64:ff9b:1::1", "100::1", "2001::1", "2001:0:4136:e378::1", "2001:2::1", "2001:10::1", "2001:db8::1", "2002:7f00:1::1", "2002:a9fe:a9fe::1",
 		"3fff::1", "fc00::1", "fd00:ec2::254", "fd20:ce::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "5f00::1", "2606:4700::1%lo",
 	} {
-		if err := g.public(netip.MustParseAddr(text)); !errors.Is(err, ErrForbiddenAddress) {
+		if err := g.Public(netip.MustParseAddr(text)); !errors.Is(err, reach.ErrForbidden) {
 			t.Errorf("%s is taken for a public address (%v)", text, err)
 		}
 	}
-	if g.public(netip.Addr{}) == nil {
+	if g.Public(netip.Addr{}) == nil {
 		t.Error("no address is taken for a public one")
 	}
 	for _, text := range []string{
 		"1.1.1.1", "8.8.8.8", "93.184.216.34", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "192.167.0.1",
 		"198.17.0.1", "198.20.0.1", "223.255.255.255", "169.253.0.1", "2001:4860:4860::8888", "2606:4700::1111", "2a00:1450::1", "2001:200::1",
 	} {
-		if err := g.public(netip.MustParseAddr(text)); err != nil {
+		if err := g.Public(netip.MustParseAddr(text)); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -63,12 +65,12 @@ func TestDialRefusesForbiddenAnswers(t *testing.T) {
 		hosts = append(hosts, fmt.Sprintf("n%d.evil.test", i))
 	}
 	for _, host := range hosts {
-		if _, err := dialled(t.Context(), r, host, port); !errors.Is(err, ErrForbiddenAddress) {
-			t.Errorf("%s: error %v, want ErrForbiddenAddress", host, err)
+		if _, err := dialled(t.Context(), r, host, port); !errors.Is(err, reach.ErrForbidden) {
+			t.Errorf("%s: error %v, want reach.ErrForbidden", host, err)
 		}
 	}
 	for _, host := range []string{"2130706433", "0x7f.1", "127.1", "017700000001", "localhost%00.api.test", "fe80::1%lo"} {
-		if _, err := dialled(t.Context(), r, host, port); !errors.Is(err, ErrNoSuchHost) && !errors.Is(err, ErrForbiddenAddress) {
+		if _, err := dialled(t.Context(), r, host, port); !errors.Is(err, ErrNoSuchHost) && !errors.Is(err, reach.ErrForbidden) {
 			t.Errorf("%s: error %v, want a refusal", host, err)
 		}
 	}
@@ -98,7 +100,7 @@ func TestDialDialsWhatItChecked(t *testing.T) {
 	r.cache.mu.Lock()
 	clear(r.cache.answers)
 	r.cache.mu.Unlock()
-	if _, err := dialled(t.Context(), r, "rebind.test", port); !errors.Is(err, ErrForbiddenAddress) {
+	if _, err := dialled(t.Context(), r, "rebind.test", port); !errors.Is(err, reach.ErrForbidden) {
 		t.Errorf("after the rebinding: %v", err)
 	}
 }
@@ -106,9 +108,9 @@ func TestDialDialsWhatItChecked(t *testing.T) {
 // The last check is of the address that the kernel is asked for.
 func TestAddressIsCheckedAsItIsDialled(t *testing.T) {
 	port, accepted := accepting(t, "127.0.0.1:0")
-	g := newGuard()
-	c, err := dialAddress(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), target{permit: g.public})
-	if !errors.Is(err, ErrForbiddenAddress) || c != nil {
+	g := reach.NewGuard()
+	c, err := dialAddress(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), target{permit: g.Public})
+	if !errors.Is(err, reach.ErrForbidden) || c != nil {
 		t.Errorf("error %v", err)
 	}
 	select {
@@ -122,7 +124,7 @@ func TestDialRefusesThisMachine(t *testing.T) {
 	port, _ := accepting(t, "[::]:0")
 	r := newResolver(t, newUpstream(t, ""), "")
 	for _, own := range []string{"93.185.0.1", "2606:2900::1"} {
-		if _, err := dialled(t.Context(), r, own, port); !errors.Is(err, ErrForbiddenAddress) {
+		if _, err := dialled(t.Context(), r, own, port); !errors.Is(err, reach.ErrForbidden) {
 			t.Errorf("%s, our own public address: %v", own, err)
 		}
 	}

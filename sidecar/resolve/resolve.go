@@ -19,6 +19,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sallyport/control/api"
+	"sallyport/control/api/reach"
 )
 
 // ErrNoSuchHost is a name that does not exist or has no address.
@@ -41,7 +42,7 @@ type Config struct {
 type Resolver struct {
 	log       *slog.Logger
 	mayAsk    func(name string) bool
-	guard     guard
+	guard     reach.Guard
 	connectTo []redirect
 	hosts     map[string][]netip.Addr
 	servers   []netip.AddrPort
@@ -56,7 +57,7 @@ type Resolver struct {
 // New makes a Resolver. Its error says which entry of ConnectTo is malformed.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Log, guard: newGuard(), servers: c.Servers,
+		log: c.Log, guard: reach.NewGuard(), servers: c.Servers,
 		cache: cache{answers: map[question]answer{}}, silent: cache{answers: map[question]answer{}}, queries: rate.NewLimiter(queryRate, queryBurst),
 		warning: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
@@ -112,7 +113,7 @@ func readServers(path string) ([]netip.AddrPort, error) {
 
 // Dial connects by TCP to host, a name or an address. Only public addresses are
 // dialled, unless an operator's connect-to names another. Its errors are
-// ErrNoSuchHost, ErrForbiddenAddress, or what resolving or connecting met; they
+// ErrNoSuchHost, reach.ErrForbidden, or what resolving or connecting met; they
 // name addresses, which are for logs, not for the sandbox.
 func (r *Resolver) Dial(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -155,7 +155,7 @@ func (r *Resolver) answerFor(ctx context.Context, q question, allow func() bool)
 	}
 	public := answer{expires: found.expires}
 	for _, a := range found.addresses {
-		if r.guard.public(a) == nil {
+		if r.guard.Public(a) == nil {
 			public.addresses = append(public.addresses, a)
 		}
 	}

@@ -27,18 +27,19 @@ type Info struct {
 
 // NewCredential is a credential to be stored.
 type NewCredential struct {
-	Name           string         `json:"name"`
-	Service        string         `json:"service,omitempty"`
-	Hosts          []string       `json:"hosts,omitempty"`
-	Inject         []control.Rule `json:"inject,omitempty"`
-	Auth           control.Auth   `json:"auth,omitempty"`
-	Username       string         `json:"username,omitempty"`
-	Stray          control.Stray  `json:"stray,omitempty"`
-	AllowHTTP      bool           `json:"allow_http,omitempty"`
-	AllowWebsocket *bool          `json:"allow_websocket,omitempty"` // nil: as the service has it
-	Mints          []control.Mint `json:"mints,omitempty"`
-	Limits         *LimitChanges  `json:"limits,omitempty"`
-	Secret         Outgoing       `json:"secret"`
+	Name           string           `json:"name"`
+	Service        string           `json:"service,omitempty"`
+	Hosts          []string         `json:"hosts,omitempty"`
+	Inject         []control.Rule   `json:"inject,omitempty"`
+	Auth           control.Auth     `json:"auth,omitempty"`
+	Username       string           `json:"username,omitempty"`
+	Stray          control.Stray    `json:"stray,omitempty"`
+	AllowHTTP      bool             `json:"allow_http,omitempty"`
+	AllowWebsocket *bool            `json:"allow_websocket,omitempty"` // nil: as the service has it
+	Mints          []control.Mint   `json:"mints,omitempty"`
+	Limits         *LimitChanges    `json:"limits,omitempty"`
+	Settings       control.Settings `json:"settings,omitempty"`
+	Secret         Outgoing         `json:"secret"`
 }
 
 // Outgoing is a secret on its way to the control plane: the one place where a
@@ -108,6 +109,14 @@ func (c *Client) SetMints(ctx context.Context, team, vault, name string, mints [
 	body := struct {
 		Mints []control.Mint `json:"mints"`
 	}{mints}
+	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
+}
+
+// SetSettings gives a credential other settings.
+func (c *Client) SetSettings(ctx context.Context, team, vault, name string, settings control.Settings) (control.Credential, error) {
+	body := struct {
+		Settings control.Settings `json:"settings"`
+	}{settings}
 	return send[control.Credential](ctx, c, http.MethodPatch, body, "teams", team, "vaults", vault, "credentials", name)
 }
 
@@ -210,4 +219,16 @@ func (c *Client) CreateToken(ctx context.Context, team string, wanted NewToken) 
 
 func (c *Client) DeleteToken(ctx context.Context, team, name string) error {
 	return act(ctx, c, http.MethodDelete, tokens(team, name)...)
+}
+
+// CredentialLogin is what a browser brought back for a credential.
+type CredentialLogin struct {
+	Code        Outgoing `json:"code"`
+	Verifier    Outgoing `json:"code_verifier"`
+	RedirectURI string   `json:"redirect_uri"`
+}
+
+// LoginCredential has the control plane exchange a code for a refresh token.
+func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login CredentialLogin) (control.Rotation, error) {
+	return send[control.Rotation](ctx, c, http.MethodPost, login, "teams", team, "vaults", vault, "credentials", name, "login")
 }

@@ -1,4 +1,6 @@
-package resolve
+// Package reach says which addresses may be dialled on behalf of somebody who is
+// not the machine's operator. Both sides dial by it.
+package reach
 
 import (
 	"errors"
@@ -7,9 +9,9 @@ import (
 	"slices"
 )
 
-// ErrForbiddenAddress is a destination inside the machine, its network or its
-// cloud, which an agent has no business with.
-var ErrForbiddenAddress = errors.New("the address is not a public one")
+// ErrForbidden is a destination inside the machine, its network or its
+// cloud, which only its operator may name.
+var ErrForbidden = errors.New("the address is not a public one")
 
 func prefixes(texts ...string) []netip.Prefix {
 	var all []netip.Prefix
@@ -71,35 +73,36 @@ func private() []netip.Prefix {
 // multicast, IPv4-mapped and NAT64 addresses lie outside.
 func globalUnicast() netip.Prefix { return netip.MustParsePrefix("2000::/3") }
 
-// guard says which addresses may be dialled.
-type guard struct {
+// Guard says which addresses may be dialled.
+type Guard struct {
 	metadata, wrapped, private []netip.Prefix
 	globalUnicast              netip.Prefix
 }
 
-func newGuard() guard { return guard{metadata(), wrapped(), private(), globalUnicast()} }
+// NewGuard makes a Guard.
+func NewGuard() Guard { return Guard{metadata(), wrapped(), private(), globalUnicast()} }
 
-// public allows public addresses only.
-func (g guard) public(a netip.Addr) error {
+// Public allows public addresses only.
+func (g Guard) Public(a netip.Addr) error {
 	if g.never(a) || contains(g.private, a) || a.Is6() && !g.globalUnicast.Contains(a) {
-		return fmt.Errorf("%w: %s", ErrForbiddenAddress, a)
+		return fmt.Errorf("%w: %s", ErrForbidden, a)
 	}
 	return nil
 }
 
-// named allows what an operator may mean by naming a host, private addresses
+// Named allows what an operator may mean by naming a host, private addresses
 // too. Not those by which a name server would get at the machine's credentials.
-func (g guard) named(a netip.Addr) error {
+func (g Guard) Named(a netip.Addr) error {
 	if g.never(a) {
-		return fmt.Errorf("%w: %s; if it is meant, give connect-to the address instead of a name", ErrForbiddenAddress, a)
+		return fmt.Errorf("%w: %s; if it is meant, give connect-to the address instead of a name", ErrForbidden, a)
 	}
 	return nil
 }
 
-// literal allows every address: an operator wrote it down.
-func (g guard) literal(netip.Addr) error { return nil }
+// Literal allows every address: an operator wrote it down.
+func (g Guard) Literal(netip.Addr) error { return nil }
 
-func (g guard) never(a netip.Addr) bool {
+func (g Guard) never(a netip.Addr) bool {
 	return !a.IsValid() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || contains(g.metadata, a) || contains(g.wrapped, a)
 }
 
