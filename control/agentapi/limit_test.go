@@ -46,10 +46,6 @@ func TestEveryCallIsLimited(t *testing.T) {
 			_, err := s.Renew(t.Context(), controltest.CSR(t, plane.NewSidecar(t).Key), 1)
 			return err
 		},
-		"Report": func(s *controltest.Sidecar) error {
-			_, err := s.Client.Report(t.Context(), connect.NewRequest(&api.ReportRequest{}))
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			greedy := team.Join(t)
