@@ -17,7 +17,7 @@ func TestSettingsAreChecked(t *testing.T) {
 		{"POST", "", `{"name": "d", "hosts": ["d.example.com"], "secret": "s3cret", "auth": "magic"}`, "there is no auth kind"},
 		{"PATCH", "/c", `{"settings": {"scope": "x"}}`, "no setting"},
 		{"PATCH", "/c", `{"auth": "basic"}`, "not known here"},
-		{"PATCH", "/c", `{"settings": {}, "mints": []}`, "two requests"},
+		{"PATCH", "/c", `{"settings": {}, "mints": []}`, "each is a change of its own"},
 	} {
 		if r := team.Call(t, tc.method, "vaults/v/credentials"+tc.path, tc.body); r.Status != 422 || !strings.Contains(r.Body, tc.want) {
 			t.Errorf("%s %s: %d %s, want %s", tc.method, tc.body, r.Status, r.Body, tc.want)

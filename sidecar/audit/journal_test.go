@@ -387,6 +387,10 @@ func TestNoDisk(t *testing.T) {
 func TestStrict(t *testing.T) {
 	f := newFakeControl()
 	q := newQueue(f, 1000, quiet)
+	f.before = func([]*api.Event) error { // long enough for others to come meanwhile
+		time.Sleep(2 * time.Millisecond)
+		return nil
+	}
 	stop := run(t, q)
 	const many = 100
 	var wg sync.WaitGroup
