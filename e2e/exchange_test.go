@@ -111,6 +111,9 @@ func TestLogin(t *testing.T) {
 		t.Fatalf("sallyport credential login: %d\n%s", status, login.Output())
 	}
 	unseen(t, s, login.Output())
+	if n := strings.Count(w.CLI("audit", "list", "-o", "json"), `"credential.login"`); n != 1 {
+		t.Errorf("%d events tell of the login", n)
+	}
 
 	for range 2 { // each sandbox leases anew
 		if got := w.Run("tokens", ask...); !strings.Contains(got, " 200") {
