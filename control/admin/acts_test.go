@@ -1,8 +1,10 @@
 package admin_test
 
 import (
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -23,8 +25,9 @@ type deed struct {
 	wrong    string // the path to fail at; "" is the same again
 }
 
-// deeds are in an order in which each finds what it needs.
-func deeds() []deed {
+// deeds are in an order in which each finds what it needs. tokenURL is of an
+// authorization server that allows whatever is asked.
+func deeds(tokenURL string) []deed {
 	return []deed{
 		{"update-team", "team.audit", "", map[string]any{"audit": "durable"}, "team=none"},
 		{"set-quota", "team.quota", "", map[string]any{"vaults": 2}, "team=none"},
@@ -34,6 +37,13 @@ func deeds() []deed {
 		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"mints": []string{"allow /**"}}, "vault=v credential=none"},
 		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"limits": map[string]any{"approve": "each"}}, "vault=v credential=none"},
 		{"rotate-credential", "credential.rotate", "vault=v credential=c", map[string]any{"secret": "sk_live_9876543210"}, "vault=v credential=none"},
+		{"create-credential", "credential.create", "vault=v", map[string]any{
+			"name": "o", "hosts": []string{"api.example.com"}, "auth": "oauth_refresh", "secret": `{"client_secret": "s3cret"}`,
+			"settings": map[string]string{"token_url": tokenURL, "client_id": "c"},
+		}, ""},
+		{"login-credential", "credential.login", "vault=v credential=o", map[string]any{
+			"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x",
+		}, "vault=v credential=none"},
 		{"create-agent", "agent.create", "", map[string]any{"name": "a"}, ""},
 		{"pin-vault", "agent.pin", "agent=a vault=v", nil, "agent=a vault=none"},
 		{"set-policy", "agent.policy", "agent=a", map[string]any{"default": "deny"}, "agent=none"},
@@ -75,12 +85,14 @@ func TestEveryActIsAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := map[string]string{"theirs": login.ID}
+	authorization := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"access_token": "acc3ss", "token_type": "bearer", "refresh_token": "r3fresh"}`)
+	}))
+	t.Cleanup(authorization.Close)
 	var joinToken string
-	done := []string{
-		"rotate-keys",      // in TestRotateKeys: again is no mistake, and what it begins leaves events of its own
-		"login-credential", // in e2e TestLogin: it takes an authorization server
-	}
-	for _, d := range deeds() {
+	done := []string{"rotate-keys"} // in TestRotateKeys: again is no mistake, and what it begins leaves events of its own
+	for _, d := range deeds(authorization.URL) {
 		op := paths[d.op]
 		before := ledger(t, team)
 		for _, caller := range []string{token(t, team, control.RoleViewer), admin.NewToken()} {

@@ -24,8 +24,9 @@ func limited(t *testing.T, call func() error) {
 	t.Error("a thousand calls in a row are not limited")
 }
 
-// Whatever one sandbox calls in a loop, it is told to wait, and others are served.
-func TestEveryCallIsLimited(t *testing.T) {
+// What one sandbox calls in a loop, it is told to wait for, and others are served.
+// TestPaces has every call, also those that are allowed more often than a test can call.
+func TestCallsAreLimited(t *testing.T) {
 	team := plane.NewTeam(t)
 	c := team.Setup(t, "sk_live_1")
 	modest := team.Join(t)

@@ -377,7 +377,7 @@ func TestListen(t *testing.T) {
 	expect(f.Team.ID)
 
 	killed := got(one(ctx, f.pool, "listener", pgx.RowTo[bool],
-		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'listen %'`))(t)
+		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'listen `+channel+`;%'`))(t)
 	if !killed {
 		t.Fatal("the listener's connection was not killed")
 	}
