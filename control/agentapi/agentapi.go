@@ -17,6 +17,7 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"sallyport/control"
@@ -63,6 +64,7 @@ type Server struct {
 	api.UnimplementedSidecarServiceHandler
 	hub          *hub
 	fleets       *fleets
+	openings     *semaphore.Weighted // of streams, until they have their first snapshot
 	acknowledged *group[store.Applied, bool]
 	kept         *group[store.Held, bool]
 	closed       *group[store.Held, struct{}]
@@ -83,6 +85,7 @@ func New(c Config) *Server {
 		Config: c, hub: newHub(), waiting: newWaiting(), limits: newLimits(), replica: store.NewID(),
 		destinations: destinations(c.Services), grace: durationpb.New(outageGrace),
 	}
+	s.openings = semaphore.NewWeighted(mostOpenings)
 	s.fleets = newFleets(c.Store, s.replica)
 	s.acknowledged, s.kept = newGroup(c.Store.Acknowledge), newGroup(c.Store.KeepStreams)
 	s.closed = newGroup(func(ctx context.Context, team string, held []store.Held) ([]struct{}, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -18,6 +19,9 @@ import (
 // heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
 const heartbeat = store.ConnectedFor / 4
 
+// mostOpenings is how many streams are opened at once.
+const mostOpenings = 8
+
 // Watch sends the newest snapshot at once and after every change of the team. A
 // slow sidecar misses those in between, never the last.
 func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.WatchRequest, api.WatchResponse]) error {
@@ -26,6 +30,13 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	if err != nil {
 		return control.Errorf(control.CodeInvalid, "%s", err)
 	}
+	// All that a restart has cut off come back at once. Their turn is here, and not
+	// among the calls that wait for the database: others would wait behind them.
+	if err := s.openings.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	opened := sync.OnceFunc(func() { s.openings.Release(1) })
+	defer opened()
 	session, err := s.Store.OpenStream(ctx, p.Team, p.ID, opening, s.replica)
 	if err != nil {
 		return gone(err)
@@ -38,7 +49,7 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: session, stream: stream, subscription: subscription}
 	defer w.close(ctx)
 	applied, failed := w.receive(ctx)
-	return w.run(ctx, applied, failed, time.Until(p.cert.NotAfter))
+	return w.run(ctx, opened, applied, failed, time.Until(p.cert.NotAfter))
 }
 
 // watch is one stream.
@@ -55,10 +66,11 @@ type watch struct {
 	rotated            time.Time        // when the rotation that sent carries was announced; zero if it carries none
 }
 
-func (w *watch) run(ctx context.Context, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
+func (w *watch) run(ctx context.Context, opened func(), applied <-chan int64, failed <-chan error, validFor time.Duration) error {
 	if err := w.push(ctx, change{alone: true}); err != nil {
 		return err
 	}
+	opened()
 	alive := time.NewTicker(heartbeat)
 	defer alive.Stop()
 	expiry := time.NewTimer(validFor)

@@ -61,7 +61,7 @@ func run(ctx context.Context, o options) error {
 		defer file.Close()
 		out = io.MultiWriter(os.Stdout, file)
 	}
-	if err := allowFiles(o.sessions + 1000); err != nil {
+	if err := allowFiles(2*o.sessions + 1000); err != nil {
 		return err
 	}
 	s, err := stage.New(ctx, "scale", o.bin)
