@@ -70,6 +70,9 @@ func (u *Usage) allotRate(most float64, want int64, now time.Time) Allotment {
 }
 
 func (u *Usage) allotBudget(b Budget, want int64, now time.Time) Allotment {
+	if b.Period != PeriodTotal && now.Before(u.Begin) { // a clock that was set back into a period that is over
+		return Allotment{RetryAfter: u.Begin.Sub(now)}
+	}
 	u.Spent = u.SpentAt(b, now)
 	if begin := b.Period.Begin(now); begin.After(u.Begin) || b.Period == PeriodTotal {
 		u.Begin = begin
