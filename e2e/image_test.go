@@ -50,7 +50,8 @@ func TestImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve := slices.Replace(w.ServeCommand()[1:], 2, 3, "/var/lib/sallyport") // the data directory, as the container sees it
-	podman.Background("control", append([]string{"--network", "host", "--volume", w.DataDir() + ":/var/lib/sallyport", "localhost/sallyport-control"}, serve...)...)
+	podman.Background("control", append([]string{"--network", "host", "--volume", w.DataDir() + ":/var/lib/sallyport",
+		"--volume", w.UpstreamCA() + ":" + w.UpstreamCA() + ":ro", "localhost/sallyport-control"}, serve...)...)
 	w.AwaitControl()
 	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
 
