@@ -1,28 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os/exec"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/oauth2"
 
 	"sallyport/cmd/sallyport/client"
 	"sallyport/control"
 )
-
-// loginTimeout bounds the wait for a person in a browser.
-const loginTimeout = 10 * time.Minute
 
 type credentialLoginCmd struct {
 	Credential string `arg:"" placeholder:"VAULT/NAME" help:"A credential of auth oauth_refresh whose setting auth_url says where people allow it."`
@@ -62,29 +53,33 @@ func (cmd *credentialLoginCmd) Run(ctx context.Context, c *cli) error {
 
 // allow gives what the browser brings back.
 func (cmd *credentialLoginCmd) allow(ctx context.Context, c *cli, s control.Settings) (client.CredentialLogin, error) {
-	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
-	defer cancel()
 	listener, redirect, err := listenForCode(s["redirect_uri"])
 	if err != nil {
 		return client.CredentialLogin{}, err
 	}
 	defer listener.Close()
-	state, verifier := rand.Text(), oauth2.GenerateVerifier()
+	back, err := newCallback(redirect, "", func(q url.Values) error {
+		return fmt.Errorf("it was not allowed: %s", oauthError(q.Get("error")))
+	})
+	if err != nil {
+		return client.CredentialLogin{}, err
+	}
+	verifier := oauth2.GenerateVerifier()
 	config := oauth2.Config{ClientID: s["client_id"], RedirectURL: redirect, Scopes: strings.Fields(s["scope"]), Endpoint: oauth2.Endpoint{AuthURL: s["auth_url"]}}
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier)}
 	if s["resource"] != "" {
 		options = append(options, oauth2.SetAuthURLParam("resource", s["resource"])) // RFC 8707
 	}
-	address := config.AuthCodeURL(state, options...)
+	address := config.AuthCodeURL(back.state, options...)
 	fmt.Fprintf(c.stderr, "Allow it at\n\n  %s\n\n", visible(address))
 	if cmd.Browser {
 		openBrowser(address)
 	}
-	code, err := awaitCode(ctx, listener, redirect, state)
+	code, err := back.await(ctx, listener)
 	if err != nil {
 		return client.CredentialLogin{}, err
 	}
-	return client.CredentialLogin{Code: client.Outgoing{Secret: code}, Verifier: client.Outgoing{Secret: control.Secret(verifier)}, RedirectURI: redirect}, nil
+	return client.CredentialLogin{Code: client.Outgoing{Secret: control.Secret(code)}, Verifier: client.Outgoing{Secret: control.Secret(verifier)}, RedirectURI: redirect}, nil
 }
 
 // listenForCode listens on loopback, at the address that the client is known with or
@@ -106,60 +101,6 @@ func listenForCode(known string) (net.Listener, string, error) {
 		redirect = "http://" + listener.Addr().String() + "/callback"
 	}
 	return listener, redirect, nil
-}
-
-// awaitCode answers the browser and gives the code that it brings. What comes without
-// the state, from any page of the web, is answered and ignored.
-func awaitCode(ctx context.Context, listener net.Listener, redirect, state string) (control.Secret, error) {
-	u, err := url.Parse(redirect)
-	if err != nil {
-		return nil, err
-	}
-	type outcome struct {
-		code control.Secret
-		err  error
-	}
-	brought := make(chan outcome, 1)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+cmp.Or(u.Path, "/"), func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		query := r.URL.Query()
-		if subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(state)) != 1 {
-			http.Error(w, "This is not the answer that sallyport waits for.", http.StatusBadRequest)
-			return
-		}
-		o := outcome{code: control.Secret(query.Get("code"))}
-		if len(o.code) == 0 {
-			o.err = fmt.Errorf("it was not allowed: %s", oauthError(query.Get("error")))
-		}
-		fmt.Fprintln(w, "sallyport has what it needs; you can close this window.")
-		select {
-		case brought <- o:
-		default:
-		}
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if server.Shutdown(end) != nil {
-			server.Close()
-		}
-	}()
-	select {
-	case o := <-brought:
-		return o.code, o.err
-	case err := <-served:
-		return nil, fmt.Errorf("listen for the browser: %w", err)
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, fmt.Errorf("nobody allowed it within %s", loginTimeout)
-		}
-		return nil, ctx.Err()
-	}
 }
 
 // oauthError is an error code of an authorization server (RFC 6749 section 4.1.2.1),

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -18,9 +16,6 @@ import (
 	"sallyport/cmd/sallyport/client"
 	"sallyport/control"
 )
-
-// browserPatience is how long a login in a browser may take.
-const browserPatience = 10 * time.Minute
 
 // logInAsPerson logs a person in by the control plane's OIDC issuer and gives the
 // session's value: by device code where the issuer has that, else with a browser on
@@ -73,69 +68,21 @@ func (c *cli) logInHere(ctx context.Context, api *client.Client, method client.L
 	if err != nil {
 		return client.NewSession{}, fmt.Errorf("wait for the browser: %w", err)
 	}
+	defer listener.Close()
 	proof := client.Proof{CodeVerifier: oauth2.GenerateVerifier(), RedirectURI: "http://" + listener.Addr().String() + "/callback"}
-	back := &callback{state: rand.Text(), issuer: method.Issuer, codes: make(chan string, 1), errs: make(chan error, 1)}
-	server := &http.Server{Handler: back, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	defer func() {
-		// What is on its way to the browser gets there.
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if server.Shutdown(drain) != nil {
-			server.Close()
-		}
-		<-served
-	}()
+	back, err := newCallback(proof.RedirectURI, method.Issuer, func(q url.Values) error {
+		return fmt.Errorf("the issuer did not log you in: %s", first(q.Get("error_description"), q.Get("error"), "it does not say why"))
+	})
+	if err != nil {
+		return client.NewSession{}, err
+	}
 	config := oauth2.Config{ClientID: method.ClientID, RedirectURL: proof.RedirectURI, Scopes: method.Scopes, Endpoint: oauth2.Endpoint{AuthURL: method.Authorization}}
 	fmt.Fprintf(c.stderr, "Open this address in a browser on this machine:\n%s\n", visible(config.AuthCodeURL(back.state,
 		oauth2.S256ChallengeOption(proof.CodeVerifier), oauth2.SetAuthURLParam("nonce", control.LoginNonce(proof.CodeVerifier)))))
-	select {
-	case proof.Code = <-back.codes:
-		return api.CreateSession(ctx, proof)
-	case err := <-back.errs:
+	if proof.Code, err = back.await(ctx, listener); err != nil {
 		return client.NewSession{}, err
-	case <-ctx.Done():
-		return client.NewSession{}, ctx.Err()
-	case <-time.After(browserPatience):
-		return client.NewSession{}, errors.New("no browser came back with a login: begin again")
 	}
-}
-
-// callback takes the one answer of the issuer that has the state of this login. To all
-// else it says the same, and goes on waiting: any page in the browser can send it something.
-type callback struct {
-	state, issuer string
-	codes         chan string
-	errs          chan error
-}
-
-func (b *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	q := r.URL.Query()
-	iss, named := q["iss"] // RFC 9207
-	if r.Method != http.MethodGet || r.URL.Path != "/callback" || !strings.HasPrefix(r.Host, "127.0.0.1:") ||
-		subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(b.state)) != 1 || named && (len(iss) != 1 || iss[0] != b.issuer) {
-		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprintln(w, "This is no answer to a login that was begun here.")
-		return
-	}
-	if code := q.Get("code"); code != "" {
-		select {
-		case b.codes <- code:
-		default: // there was one
-		}
-		fmt.Fprintln(w, "You can close this page; sallyport goes on in the terminal.")
-		return
-	}
-	select {
-	case b.errs <- fmt.Errorf("the issuer did not log you in: %s", first(q.Get("error_description"), q.Get("error"), "it does not say why")):
-	default:
-	}
-	fmt.Fprintln(w, "You were not logged in; the terminal says why.")
+	return api.CreateSession(ctx, proof)
 }
 
 // atTerminal reports whether somebody can be asked.
