@@ -39,6 +39,10 @@ func Open(ctx context.Context, name string, meta seal.Meta) (seal.Provider, erro
 	case "vault":
 		p, err = newVault(rest)
 	default:
+		// A far key's name that is mistyped must not make a new key in a file of that name.
+		if scheme != "file" && scheme != name && !strings.Contains(scheme, "/") {
+			return nil, fmt.Errorf("the key-encryption key %s: there are no keys of %s; want file:PATH, awskms:ARN, gcpkms:projects/… or vault:https://…", name, scheme)
+		}
 		return seal.OpenFile(ctx, Path(name), meta)
 	}
 	if err != nil {
