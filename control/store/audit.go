@@ -54,6 +54,11 @@ func clean(s string) string {
 
 // appendEvent puts an event at the end of the team's chain.
 func appendEvent(ctx context.Context, tx pgx.Tx, teamID string, r record) error {
+	return appendEvents(ctx, tx, teamID, []record{r})
+}
+
+// appendEvents is appendEvent for several, in their order.
+func appendEvents(ctx context.Context, tx pgx.Tx, teamID string, records []record) error {
 	h, err := lockHead(ctx, tx, teamID)
 	if err != nil {
 		return err
@@ -61,7 +66,7 @@ func appendEvent(ctx context.Context, tx pgx.Tx, teamID string, r record) error 
 	if err := claim(ctx, tx); err != nil {
 		return err
 	}
-	return h.append(ctx, tx, []record{r})
+	return h.append(ctx, tx, records)
 }
 
 // head is the end of a team's chain.
