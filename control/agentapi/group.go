@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -31,6 +33,17 @@ type grouped[In, Out any] struct {
 
 func newGroup[In, Out any](do func(context.Context, string, []In) ([]Out, error)) *group[In, Out] {
 	return &group[In, Out]{do: do, teams: make(map[string][]*grouped[In, Out])}
+}
+
+// inTurn is do, of whose calls no more are under way than turns allows.
+func inTurn[In, Out any](turns *semaphore.Weighted, do func(context.Context, string, []In) ([]Out, error)) func(context.Context, string, []In) ([]Out, error) {
+	return func(ctx context.Context, team string, in []In) ([]Out, error) {
+		if err := turns.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer turns.Release(1)
+		return do(ctx, team, in)
+	}
 }
 
 // call waits for its answer, for a bounded time whether or not ctx ends: others may wait for it.
