@@ -2,6 +2,8 @@ package agentapi
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,7 +77,7 @@ func (g *group[In, Out]) lead(ctx context.Context, team string, mine *grouped[In
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
-	out, err := g.do(ctx, team, in)
+	out, err := g.carryOut(ctx, team, in)
 	for i, c := range now {
 		if c.err = err; err == nil {
 			c.out = out[i]
@@ -92,4 +94,14 @@ func (g *group[In, Out]) lead(ctx context.Context, team string, mine *grouped[In
 	} else {
 		delete(g.teams, team)
 	}
+}
+
+// carryOut is do. A panic is the error of all, or the team would wait for ever.
+func (g *group[In, Out]) carryOut(ctx context.Context, team string, in []In) (out []Out, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a call for many panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return g.do(ctx, team, in)
 }
