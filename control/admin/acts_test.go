@@ -1,10 +1,9 @@
 package admin_test
 
 import (
-	"io"
+	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +43,7 @@ func deeds(tokenURL string) []deed {
 		{"login-credential", "credential.login", "vault=v credential=o", map[string]any{
 			"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x",
 		}, "vault=v credential=none"},
+		{"discover-credential", "credential.create", "vault=v", map[string]any{"name": "m", "url": tokenURL, "redirect_uri": "http://127.0.0.1:1/x"}, ""},
 		{"create-agent", "agent.create", "", map[string]any{"name": "a"}, ""},
 		{"pin-vault", "agent.pin", "agent=a vault=v", nil, "agent=a vault=none"},
 		{"set-policy", "agent.policy", "agent=a", map[string]any{"default": "deny"}, "agent=none"},
@@ -85,14 +85,16 @@ func TestEveryActIsAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := map[string]string{"theirs": login.ID}
-	authorization := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	authorization := plane.ServeLocalhost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"access_token": "acc3ss", "token_type": "bearer", "refresh_token": "r3fresh"}`)
+		at := "https://" + r.Host
+		fmt.Fprintf(w, `{"access_token": "acc3ss", "token_type": "bearer", "refresh_token": "r3fresh",
+			"resource": %[1]q, "authorization_servers": [%[1]q], "issuer": %[1]q, "code_challenge_methods_supported": ["S256"], "client_id": "c", "client_secret": "s3cret",
+			"authorization_endpoint": %[2]q, "token_endpoint": %[2]q, "registration_endpoint": %[2]q}`, at, at+"/at")
 	}))
-	t.Cleanup(authorization.Close)
 	var joinToken string
 	done := []string{"rotate-keys"} // in TestRotateKeys: again is no mistake, and what it begins leaves events of its own
-	for _, d := range deeds(authorization.URL) {
+	for _, d := range deeds(authorization) {
 		op := paths[d.op]
 		before := ledger(t, team)
 		for _, caller := range []string{token(t, team, control.RoleViewer), admin.NewToken()} {

@@ -102,4 +102,5 @@ func (s *Server) routes(api huma.API) {
 	s.keyRoutes(api)
 	s.caRoutes(api)
 	s.quotaRoutes(api)
+	s.discoveryRoutes(api)
 }

@@ -5,6 +5,7 @@ package controltest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ type Plane struct {
 	AdminURL, SidecarURL string
 	Owner                string // a token that may do everything
 	DatabaseURL          string // as a superuser
+	localhost            tls.Certificate
 	metrics              *metrics
 	ahead                atomic.Int64 // of the real time, in nanoseconds
 }
@@ -121,7 +123,12 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.metrics = newMetrics()
-	p.Exchange = exchange.New(exchange.NewClient(Loopback()), log)
+	reach := Loopback()
+	if p.localhost, err = newLocalhost(); err != nil {
+		return nil, err
+	}
+	reach.Roots.AddCert(p.localhost.Leaf)
+	p.Exchange = exchange.New(exchange.NewClient(reach), log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err

@@ -148,7 +148,7 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 			return interpret(err, "record the lease", unbound)
 		}
 		return appendEvent(ctx, tx, g.TeamID, record{Event: control.Event{
-			Kind: "grant", Actor: "sandbox:" + g.SandboxID, Agent: agent, Sandbox: g.SandboxID,
+			Kind: kindGrant, Actor: "sandbox:" + g.SandboxID, Agent: agent, Sandbox: g.SandboxID,
 			Host: g.Host, Credential: credential, Version: g.Version, Lease: lease.ID,
 		}})
 	})

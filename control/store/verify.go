@@ -77,11 +77,11 @@ func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (
 // chain is a team's, between its checkpoint and its head.
 type chain struct {
 	start link
-	end   head
+	end   tip
 }
 
 func newChain(ctx context.Context, tx pgx.Tx, teamID string) (*chain, error) {
-	end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[head],
+	end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[tip],
 		`select team_id, position, hash, now() from audit_heads where team_id = $1`, teamID)
 	if err != nil {
 		return nil, err

@@ -273,3 +273,16 @@ func TestTheSecretIsInTheBodyAlone(t *testing.T) {
 		t.Errorf("a secret was printed: %s", log.String())
 	}
 }
+
+// A code that is sent to its server a second time voids what was given for it.
+func TestCodeIsSentOnce(t *testing.T) {
+	sent := make(chan bool, 8)
+	f := newFakeControl(t, func(_ http.ResponseWriter, r *http.Request) {
+		sent <- r.Header.Get("Idempotency-Key") != "" // with which net/http would send it again by itself
+		panic(http.ErrAbortHandler)
+	})
+	c := f.client(t, nil)
+	if _, err := c.LoginCredential(t.Context(), "acme", "v", "c", client.CredentialLogin{}); err == nil || len(sent) != 1 || <-sent {
+		t.Errorf("%d more requests, or it had a name; error %v", len(sent), err)
+	}
+}

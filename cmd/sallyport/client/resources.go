@@ -228,7 +228,14 @@ type CredentialLogin struct {
 	RedirectURI string   `json:"redirect_uri"`
 }
 
-// LoginCredential has the control plane exchange a code for a refresh token.
+// LoginCredential has the control plane exchange a code for a refresh token. It is never
+// sent twice: a server that sees a code again voids what it gave for it (RFC 6749 section
+// 4.1.2).
 func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login CredentialLogin) (control.Rotation, error) {
-	return send[control.Rotation](ctx, c, http.MethodPost, login, "teams", team, "vaults", vault, "credentials", name, "login")
+	var rotation control.Rotation
+	p, err := path("teams", team, "vaults", vault, "credentials", name, "login")
+	if err != nil {
+		return rotation, err
+	}
+	return rotation, c.callWith(ctx, callTimeout, http.Header{idempotencyKey: nil}, http.MethodPost, p, login, &rotation)
 }
