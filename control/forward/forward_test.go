@@ -11,9 +11,9 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +51,7 @@ func run(m *testing.M) int {
 	}
 	status := m.Run()
 	cluster.Stop(context.Background())
+	http.DefaultClient.CloseIdleConnections()
 	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		status = 1
@@ -300,7 +301,7 @@ func TestSyslog(t *testing.T) {
 			}
 			delete(got, "/1") // the installation has one
 			if len(got) != p.count {
-				t.Errorf("of %d events it has %d: %v", p.count, len(got), maps.Keys(got))
+				t.Errorf("of %d events it has %d", p.count, len(got))
 			}
 		})
 	}
@@ -321,7 +322,7 @@ func TestOneAtATime(t *testing.T) {
 	}
 	stop()
 	p.record(t, 20, control.Event{Kind: "second", Actor: "token:x"})
-	eventually(t, "the second goes on", func() bool { return metric("forwarded_total") == 20 && len(r.messages(t)) >= p.count })
+	eventually(t, "the second goes on", func() bool { return metric("forwarded_total") >= 20 && len(r.messages(t)) >= p.count })
 }
 
 // TestWrongCertificate: to a server of another name, or one of another CA, nothing is sent.

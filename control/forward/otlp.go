@@ -160,7 +160,7 @@ func logRecord(e Event) (*logs.LogRecord, error) {
 		SeverityNumber: logs.SeverityNumber_SEVERITY_NUMBER_INFO, SeverityText: "INFO",
 		EventName: "sallyport.audit." + e.Kind, Body: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: string(line)}},
 	}
-	if e.Decision == "refuse" || e.Kind == "alert" {
+	if e.warns() {
 		r.SeverityNumber, r.SeverityText = logs.SeverityNumber_SEVERITY_NUMBER_WARN, "WARN"
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {

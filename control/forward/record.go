@@ -24,6 +24,11 @@ func recordOf(e Event) record {
 	return record{Team: e.Team, ChainedEvent: e.ChainedEvent, Hash: hex.EncodeToString(e.Hash)}
 }
 
+// warns reports whether somebody should look: something was refused, or an identity is in two hands.
+func (e Event) warns() bool {
+	return e.Decision == "refuse" || e.Kind == "sandbox.alert" || e.Kind == "sandbox.lock"
+}
+
 // line is the record as a line of printable ASCII, of which no reader makes two, of at most
 // limit bytes: texts are shortened until it fits.
 func (r record) line(limit int) ([]byte, error) {

@@ -24,7 +24,7 @@ const (
 	unsureFor = 30 * time.Second
 
 	facility = 13 // log audit
-	notice   = 5  // what was refused, and alerts
+	warning  = 4
 	info     = 6
 )
 
@@ -104,8 +104,8 @@ func (s *syslog) message(e Event) (string, error) {
 		return "", err
 	}
 	severity := uint8(info)
-	if e.Decision == "refuse" || e.Kind == "alert" {
-		severity = notice
+	if e.warns() {
+		severity = warning
 	}
 	m := new(rfc5424.SyslogMessage)
 	m.SetPriority(facility*8 + severity).SetVersion(1).SetTimestamp(e.RecordedAt.UTC().Format("2006-01-02T15:04:05.000000Z07:00")).
