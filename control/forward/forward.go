@@ -127,21 +127,33 @@ func (s *stream) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	if err := s.send(ctx, nil); err != nil {
-		return false, err
-	}
 	behind, err := s.place.Behind(ctx)
 	if err != nil {
 		s.leave(ctx)
 		return false, err
 	}
 	s.counted.behind(behind)
+	if err := s.send(ctx, nil); err != nil {
+		return false, errors.Join(err, s.age(ctx, behind))
+	}
 	for _, b := range behind {
 		if err := s.forward(ctx, b); err != nil {
 			return false, err
 		}
 	}
 	return len(behind) > 0, nil
+}
+
+// age notes since when the chain waits that waits longest, of a receiver that is away.
+func (s *stream) age(ctx context.Context, behind []store.Behind) error {
+	if s.place == nil || len(behind) == 0 {
+		return nil
+	}
+	next, err := s.place.Events(ctx, behind[0], 1)
+	if err == nil && len(next) > 0 {
+		s.counted.oldest(behind[0].TeamID, next[0].RecordedAt)
+	}
+	return err
 }
 
 // forward sends the next batch of a chain.
