@@ -264,8 +264,10 @@ var hostile = []string{
 // TestSyslog forwards to rsyslog by TCP and TLS. It is killed in the midst of it, and has
 // every event in the end; no event makes two.
 func TestSyslog(t *testing.T) {
+	t.Parallel()
 	for name, secure := range map[string]bool{"tcp": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p, r := newPlane(t), newRsyslog(t, secure)
 			r.start(t)
 			p.record(t, 100, control.Event{Kind: "before", Actor: "token:x"})
@@ -310,6 +312,7 @@ func TestSyslog(t *testing.T) {
 // TestOneAtATime has two replicas forward to one receiver, by one connection; when the
 // one that does ends, the other goes on.
 func TestOneAtATime(t *testing.T) {
+	t.Parallel()
 	p, r := newPlane(t), newRsyslog(t, false)
 	r.start(t)
 	firstMetric, stop := p.forward(t, p.Store, r.target())
@@ -327,6 +330,7 @@ func TestOneAtATime(t *testing.T) {
 
 // TestWrongCertificate: to a server of another name, or one of another CA, nothing is sent.
 func TestWrongCertificate(t *testing.T) {
+	t.Parallel()
 	p, r := newPlane(t), newRsyslog(t, true)
 	r.start(t)
 	other := t.TempDir()

@@ -3,6 +3,7 @@ package forward
 import (
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/logs/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"sallyport/control"
@@ -82,6 +85,7 @@ func (c *collecting) has(id int) bool {
 // TestOTLPFailures: whatever a receiver answers, it has every event when it is well again,
 // but those that it rejected for good, which are counted. Redirects are not followed.
 func TestOTLPFailures(t *testing.T) {
+	t.Parallel()
 	c := &collecting{got: map[string]string{}}
 	server := httptest.NewServer(c)
 	defer server.Close()
@@ -93,10 +97,13 @@ func TestOTLPFailures(t *testing.T) {
 	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL+"?team=billing&headers="+headers)
 	var authorized bool
 	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
-		"503":      func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(503); return false },
-		"400":      func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(400); return false },
-		"redirect": func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, "/stolen", 307); return false },
-		"cut":      func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) },
+		"503": func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(503); return false },
+		"400": func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(400); return false },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, "/stolen", http.StatusTemporaryRedirect)
+			return false
+		},
+		"cut": func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) },
 		"half an answer": func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Content-Length", "100")
 			w.Write([]byte("x"))
@@ -131,8 +138,37 @@ func TestOTLPFailures(t *testing.T) {
 	}
 }
 
+// TestHangingReceiver: one that reads nothing holds up neither what is recorded nor another
+// receiver, and gets all when it reads again.
+func TestHangingReceiver(t *testing.T) {
+	t.Parallel()
+	small := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) }), err)
+	}}
+	hanging := must(small.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+	defer hanging.Close()
+	c := &collecting{got: map[string]string{}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	p := newPlane(t)
+	metric, _ := p.forward(t, p.Store, "syslog+tcp://"+hanging.Addr().String(), "otlp+"+server.URL)
+	conn := must(hanging.Accept())(t)
+	defer conn.Close()
+	p.record(t, 25, control.Event{Kind: "act", Actor: "token:x", Detail: strings.Repeat("x", 6000)})
+	eventually(t, "the other has all", func() bool { return c.has(p.count) })
+	if n := metric("forward_lag_events"); n == 0 {
+		t.Error("it is not known that one is behind")
+	}
+	read := make(chan struct{})
+	go func() { defer close(read); io.Copy(io.Discard, conn) }()
+	eventually(t, "so has the one that hung", func() bool { return metric("forward_lag_events") == 0 })
+	conn.Close()
+	<-read
+}
+
 // TestVictoriaLogs forwards to a log database that takes OTLP, and asks it for what it has.
 func TestVictoriaLogs(t *testing.T) {
+	t.Parallel()
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	address := listener.Addr().String()
 	listener.Close()
