@@ -2,7 +2,6 @@ package forward
 
 import (
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -164,50 +162,4 @@ func TestHangingReceiver(t *testing.T) {
 	eventually(t, "so has the one that hung", func() bool { return metric("forward_lag_events") == 0 })
 	conn.Close()
 	<-read
-}
-
-// TestVictoriaLogs forwards to a log database that takes OTLP, and asks it for what it has.
-func TestVictoriaLogs(t *testing.T) {
-	t.Parallel()
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	address := listener.Addr().String()
-	listener.Close()
-	binary := must(filepath.Abs("../../.cache/bin/victoria-logs"))(t)
-	cmd := exec.Command(binary, "-storageDataPath="+t.TempDir(), "-httpListenAddr="+address, "-retentionPeriod=1d", "-memory.allowedBytes=64MiB")
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: run scripts/setup test", err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	p := newPlane(t)
-	p.record(t, 20, control.Event{Kind: "act", Actor: "token:x"})
-	for _, text := range hostile {
-		p.record(t, 1, control.Event{Kind: "hostile", Actor: "token:x", Path: text, Detail: text})
-	}
-	p.forward(t, p.Store, "otlp+http://"+address+"/insert/opentelemetry/v1/logs") // it is not there yet
-	eventually(t, "it has every event once", func() bool {
-		response, err := http.Get("http://" + address + "/select/logsql/query?query=*&limit=1000")
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return false
-		}
-		hostiles, all := 0, 0
-		for line := range strings.Lines(string(body)) {
-			var fields map[string]string
-			if err := json.Unmarshal([]byte(line), &fields); err != nil {
-				t.Fatalf("%v in %s", err, line)
-			}
-			if fields["sallyport.team"] == "billing" {
-				all++
-			}
-			if fields["sallyport.kind"] == "hostile" {
-				hostiles++
-			}
-		}
-		return all == p.count && hostiles == len(hostile)
-	})
 }
