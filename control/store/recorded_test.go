@@ -320,3 +320,34 @@ func TestAnnouncementsAreFew(t *testing.T) {
 		t.Errorf("300 events were announced %d times, want at most %d", heard, most)
 	}
 }
+
+// TestDatabaseHangs stops the database's processes in the midst of it: who asks is
+// answered when its time is over, and there is no lease without its event.
+func TestDatabaseHangs(t *testing.T) {
+	f := newFixture(t)
+	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	f.agent("billing", "prod")
+	b := f.sandbox("billing")
+	got(f.grant(b.ID, c.ID, 1))(t)
+	sessions := got(all(t.Context(), f.pool, "sessions", pgx.RowTo[int], `
+		select pid from pg_stat_activity where datname = current_database() and application_name = 'sallyport-control'`))(t)
+	signal := func(s unix.Signal) {
+		for _, pid := range sessions {
+			unix.Kill(pid, s)
+		}
+	}
+	signal(unix.SIGSTOP)
+	defer signal(unix.SIGCONT)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err := f.Grant(ctx, Grant{TeamID: f.Team.ID, SandboxID: b.ID, CredentialID: c.ID, Version: 1, Host: "api.stripe.com", FreshFor: time.Minute, HardFor: time.Hour})
+	if len(sessions) == 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%d sessions are stopped, and the answer is %v", len(sessions), err)
+	}
+	signal(unix.SIGCONT)
+	f.settled()
+	if f.leases() != 1 || f.halves() != 0 {
+		t.Errorf("%d leases, %d halves", f.leases(), f.halves())
+	}
+	got(f.grant(b.ID, c.ID, 1))(t)
+}
