@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,16 +27,18 @@ func (w *World) ContinueDatabase() {
 // signalDatabase signals the first process before its children, so that it makes no more.
 func (w *World) signalDatabase(signal syscall.Signal) {
 	w.t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.DataDir(), "postgres", "postmaster.pid"))
-	if err != nil { // it has ended
+	text, err := os.ReadFile(filepath.Join(w.DataDir(), "postgres", "data", "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) && signal == syscall.SIGCONT { // it has ended
 		return
 	}
+	w.must(err)
 	line, _, _ := strings.Cut(string(text), "\n")
 	first, err := strconv.Atoi(line)
 	w.must(err)
-	for _, pid := range append([]int{first}, children(first)...) {
-		if err := syscall.Kill(pid, signal); err != nil && err != syscall.ESRCH {
-			w.t.Fatal(err)
+	w.must(syscall.Kill(first, signal))
+	for _, pid := range children(first) {
+		if err := syscall.Kill(pid, signal); !errors.Is(err, syscall.ESRCH) {
+			w.must(err)
 		}
 	}
 }
