@@ -10,6 +10,7 @@ import (
 
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
+	"sallyport/control/forward"
 )
 
 // metrics is everything that this process counts.
@@ -17,6 +18,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	admin    *admin.Metrics
 	agentapi *agentapi.Metrics
+	forward  *forward.Metrics
 }
 
 func newMetrics(version string) *metrics {
@@ -28,7 +30,7 @@ func newMetrics(version string) *metrics {
 	})
 	build.Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &metrics{registry: r, admin: admin.NewMetrics(r), agentapi: agentapi.NewMetrics(r)}
+	return &metrics{registry: r, admin: admin.NewMetrics(r), agentapi: agentapi.NewMetrics(r), forward: forward.NewMetrics(r)}
 }
 
 func (m *metrics) handler() http.Handler {

@@ -18,6 +18,7 @@ import (
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
+	"sallyport/control/forward"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -42,6 +43,7 @@ type serveCmd struct {
 	MetricsListen  string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags    `embed:""`
 	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
+	AuditForward   []target  `sep:"none" placeholder:"URL" help:"Send audit events there as they are recorded: syslog+tls://HOST:6514?ca=FILE, syslog+tcp://…, otlp+https://HOST:4318?headers=FILE, otlp+http://…; may be repeated."`
 	exchangeFlags  `embed:""`
 	LogLevel       string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
@@ -84,6 +86,10 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	targets, err := targets(cmd.AuditForward)
+	if err != nil {
+		return err
+	}
 	listening, err := cmd.listen()
 	if err != nil {
 		return err
@@ -118,7 +124,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	return cmd.serve(ctx, env, log, dir, listening, &parts{
 		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client, targets,
 	})
 }
 
@@ -130,6 +136,7 @@ type parts struct {
 	rekey      *rekey.Rotator
 	succession *identity.Succession
 	client     *http.Client // of exchanges
+	targets    []forward.Target
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -198,7 +205,11 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
-	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, log) })
+	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, receivers(p.targets), log) })
+	group.Go(func() error {
+		from := forward.Sender{Hostname: hostname, Version: version()}
+		return (&forward.Forwarder{Store: p.store, Targets: p.targets, Sender: from, Metrics: counted.forward, Log: log}).Run(ctx)
+	})
 	group.Go(func() error { return p.rekey.Run(ctx) })
 	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })

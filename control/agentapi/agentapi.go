@@ -91,7 +91,7 @@ func New(c Config) *Server {
 	s.closed = newGroup(func(ctx context.Context, team string, held []store.Held) ([]struct{}, error) {
 		return make([]struct{}, len(held)), c.Store.CloseStreams(ctx, team, held)
 	})
-	c.Metrics.watch(s.hub)
+	c.Metrics.watch(s.hub, c.Store.Degraded)
 	return s
 }
 

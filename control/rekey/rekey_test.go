@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
+	"sallyport/control/controltest/cutter"
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
 	"sallyport/control/seal"
@@ -205,7 +206,7 @@ func rotator(s *store.Store, kek seal.Provider) *Rotator {
 func TestCutAtEveryStatement(t *testing.T) {
 	f := newFixture(t)
 	f.team(t, f.a, "x")
-	cutter := newCutter(t, f.url)
+	cut := cutter.New(t, f.url)
 	from, to := f.a, f.b
 	both := must(seal.NewKeyring(f.a, f.b))(t)
 	cuts := 0
@@ -214,11 +215,11 @@ func TestCutAtEveryStatement(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			ring := must(seal.NewKeyring(to, from))(t)
 			must(rotator(f.Store, ring).Start(t.Context(), true, act))(t)
-			s := must(store.Open(t.Context(), cutter.URL, slog.New(slog.DiscardHandler)))(t)
-			cutter.arm(n, after)
+			s := must(store.Open(t.Context(), cut.URL, slog.New(slog.DiscardHandler)))(t)
+			cut.Arm(n, after)
 			err := rotator(s, ring).Pass(t.Context())
-			_, broken = cutter.seen()
-			cutter.arm(0, false)
+			_, broken = cut.Seen()
+			cut.Arm(0, false)
 			s.Close()
 			if broken {
 				cuts++

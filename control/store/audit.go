@@ -94,10 +94,11 @@ func scanHead(row pgx.CollectableRow) (h head, err error) {
 
 // append puts records at the end of the chain, which tx has locked. It fills in
 // what places them there.
-func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
+func (h head) append(ctx context.Context, tx pgx.Tx, records []record) (err error) {
 	if len(records) == 0 {
 		return nil
 	}
+	defer func() { note(tx, h.TeamID, err) }()
 	rows := newCopyRows()
 	var digest digester
 	for i := range records {
@@ -111,7 +112,7 @@ func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
 		h.Position, h.Hash = r.ID, r.Hash
 		rows.add(r)
 	}
-	_, err := tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
+	_, err = tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
 	if err != nil {
 		return interpret(err, "store events", "such team")
 	}

@@ -83,9 +83,12 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 	got(f.SetMetaIfAbsent(t.Context(), "ca", []byte("value")))(t)
 	got(f.pool.Exec(t.Context(), `insert into audit_checkpoints (team_id, position, hash) select id, 1, sha256(id::text::bytea) from teams`))(t)
 	got(f.StartKeyRotation(t.Context(), "kek", false, testAct()))(t)
+	receiver := got(f.Forward(t.Context(), "siem", nil))(t)
+	defer receiver.Close(context.Background())
+	got(receiver.Behind(t.Context()))(t)
 
 	// Tables that no team may see a row of, and who may.
-	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "goose_db_version": "", "audit_events": "",
+	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "audit_forwards": installation, "goose_db_version": "", "audit_events": "",
 		"idempotency_keys": ""} // but by the token that they were used with: TestOnce
 	for _, relation := range f.relations() {
 		t.Run(relation, func(t *testing.T) {
