@@ -151,8 +151,8 @@ func mintRuleOf(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchang
 	if !bind.Mints(binding) {
 		return nil, nil
 	}
-	if name, found := override(r.Header); found {
-		return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+	if name, found := override(r); found {
+		return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which names others at some servers, is refused", x.Host, name)
 	}
 	return permitted.Mint(binding)
 }

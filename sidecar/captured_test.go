@@ -117,6 +117,36 @@ func TestPlaceholderDecides(t *testing.T) {
 	}
 }
 
+// A field by which a storage service reads or writes another path than the request's is
+// no way around limits.
+func TestFieldsThatNameAnotherPath(t *testing.T) {
+	bearer := []*api.Rule{{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}}
+	table, err := bind.New([]*api.Binding{
+		{CredentialId: "id", Vault: "v", Name: "store", Hosts: []string{"store.test"}, Inject: bearer, Limits: &api.Limits{Paths: []string{"/mine"}}},
+	}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := &served{table: table, scanner: scan.New(nil), captured: scan.New(nil)}
+	for field, refused := range map[string]bool{
+		"PUT X-Amz-Copy-Source: /others/secret": true, "PUT X_Amz_Copy_Source: /others/secret": true, "PUT X-Goog-Copy-Source: others/secret": true,
+		"PUT X-Ms-Copy-Source: https://store.test/others/secret": true, "PUT X-Ms-Rename-Source: /others/secret": true, "PUT X-Oss-Copy-Source: /others/secret": true,
+		"COPY Destination: https://store.test/others/new": true, "MOVE Destination: /others/new": true,
+		"PUT Destination: /others/new": false, "PUT X-Amz-Meta-Source: /others/secret": false,
+	} {
+		method, field, _ := strings.Cut(field, " ")
+		x, r := request(t, method, "https://store.test/mine/new", field)
+		p := permitted(t, now, x, r)
+		binding, err := p.Binding()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := within(p, binding, x, r); (err != nil) != refused {
+			t.Errorf("%s with %s: %v", method, field, err)
+		}
+	}
+}
+
 // The rules for new secrets hold for whatever credential a request gets.
 func TestMintRulesHoldForCaptured(t *testing.T) {
 	now := bound(t)
