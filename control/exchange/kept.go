@@ -26,7 +26,6 @@ const (
 	exchangeTimeout = 20 * time.Second // for all of it, the database included
 	firstPause      = time.Second      // after a failure, doubled with each
 	lastPause       = time.Minute
-	maxExchanges    = 32 // at once
 )
 
 // kept is what was minted, in memory, until it expires. Many who ask at once wait for
@@ -34,7 +33,6 @@ const (
 // refuses is not asked at every request.
 type kept struct {
 	log     *slog.Logger
-	room    chan struct{}
 	flights sync.WaitGroup
 	life    context.Context
 	end     context.CancelFunc
@@ -59,7 +57,7 @@ type entry struct {
 
 func newKept(log *slog.Logger) *kept {
 	life, end := context.WithCancel(context.Background())
-	return &kept{log: log, room: make(chan struct{}, maxExchanges), life: life, end: end, entries: map[string]*entry{}}
+	return &kept{log: log, life: life, end: end, entries: map[string]*entry{}}
 }
 
 var errClosed = control.Errorf(control.CodeUnavailable, "the control plane is stopping")
@@ -124,14 +122,7 @@ func (k *kept) fly(c control.Credential, e *entry, mint func(context.Context, ti
 	k.flights.Go(func() {
 		ctx, cancel := context.WithTimeout(k.life, exchangeTimeout)
 		defer cancel()
-		minted, err := Minted{}, error(nil)
-		select {
-		case k.room <- struct{}{}:
-			minted, err = mint(ctx, known)
-			<-k.room
-		case <-ctx.Done():
-			err = control.Errorf(control.CodeExchange, "too many exchanges are under way: try again")
-		}
+		minted, err := mint(ctx, known)
 		k.land(c, e, minted, err)
 		close(flight)
 	})

@@ -117,6 +117,7 @@ const (
 	serialization       = "40001"
 	deadlock            = "40P01"
 	tooManyConnections  = "53300"
+	lockNotAvailable    = "55P03"
 )
 
 // interpret is the one place where an error of pgx becomes the caller's. what
