@@ -32,10 +32,11 @@ const (
 // one exchange; a failure is remembered for a while, so that a server which is down or
 // refuses is not asked at every request.
 type kept struct {
-	log     *slog.Logger
-	flights sync.WaitGroup
-	life    context.Context
-	end     context.CancelFunc
+	log      *slog.Logger
+	flights  sync.WaitGroup
+	life     context.Context
+	end      context.CancelFunc
+	failures time.Duration // how long the last failure is remembered
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,7 +58,7 @@ type entry struct {
 
 func newKept(log *slog.Logger) *kept {
 	life, end := context.WithCancel(context.Background())
-	return &kept{log: log, life: life, end: end, entries: map[string]*entry{}}
+	return &kept{log: log, life: life, end: end, failures: 2 * lastPause, entries: map[string]*entry{}}
 }
 
 var errClosed = control.Errorf(control.CodeUnavailable, "the control plane is stopping")
@@ -167,13 +168,18 @@ func (k *kept) fail(c control.Credential, e *entry, err error) {
 	}
 	if !time.Now().Before(e.minted.Expiry) {
 		e.minted.Wipe()
+		if e.wipe != nil {
+			e.wipe.Stop()
+		}
+		e.wipe = time.AfterFunc(k.failures, func() { k.expire(c.ID, e) })
 	}
 	e.failure = err
 	e.pause = min(max(2*e.pause, firstPause), lastPause)
 	e.retry = time.Now().Add(e.pause)
 }
 
-// expire wipes what e holds when it has expired, unless it was minted anew.
+// expire wipes what e holds when it has expired, or forgets that it failed when nobody
+// has asked again, unless it was minted anew.
 func (k *kept) expire(id string, e *entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
