@@ -19,6 +19,9 @@ func (s stored) Open(ctx context.Context) (control.Secret, error) {
 	return s.server.Sealer.Open(ctx, s.bound.Key, s.bound.Identity, s.bound.Secret)
 }
 
+// Team implements exchange.Stored.
+func (s stored) Team() string { return s.bound.Identity.Team }
+
 // Alone implements exchange.Stored. It seals the new secret under the key of the old.
 func (s stored) Alone(ctx context.Context, use func(context.Context, control.Secret, exchange.Minted) (exchange.Minted, error)) (exchange.Minted, error) {
 	sealer, id := s.server.Sealer, s.bound.Identity

@@ -158,9 +158,13 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 }
 
 // SetSettings gives a credential other settings. That makes a new version, like
-// RotateCredential, since what is injected is another.
-func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
+// RotateCredential, since what is injected is another; secret is what was read, sealed
+// anew. It is CodeConflict too where an exchange has put another in the place of that.
+func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, read, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
 	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
+		if err := unchanged(ctx, tx, teamID, credentialID, expectVersion, read); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `update credentials set settings = $3 where team_id = $1 and id = $2 and origin_id is null`,
 			teamID, credentialID, storedSettings(settings))
 		return must(tag, err, "set the credential's settings", "such credential that was not captured")

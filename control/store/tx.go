@@ -120,6 +120,7 @@ const (
 	serialization       = "40001"
 	deadlock            = "40P01"
 	tooManyConnections  = "53300"
+	lockNotAvailable    = "55P03"
 
 	insufficientResources = "53" // their class
 )

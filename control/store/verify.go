@@ -52,6 +52,12 @@ const retained = "audit.retention"
 // has from before, "" for none. teamID "" is the installation itself.
 func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (Verification, error) {
 	var v Verification
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return v, control.Errorf(control.CodeUnavailable, "too many verifications are under way: try again")
+	}
 	err := s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
 		c, err := newChain(ctx, tx, orInstallation(teamID))
 		if err != nil {
