@@ -80,7 +80,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := datadir.Remember(env.getenv, private...); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
-	client, err := cmd.exchangeFlags.client()
+	reach, err := cmd.exchangeFlags.reach()
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	return cmd.serve(ctx, env, log, dir, listening, &parts{
 		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), reach,
 	})
 }
 
@@ -129,7 +129,7 @@ type parts struct {
 	authority  *identity.Authority
 	rekey      *rekey.Rotator
 	succession *identity.Succession
-	client     *http.Client // of exchanges
+	reach      exchange.Reach
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -167,7 +167,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
-	exchanger := exchange.New(p.client, log)
+	exchanger := exchange.New(exchange.NewClient(p.reach), log)
 	defer exchanger.Close()
 	sidecars := agentapi.New(agentapi.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
@@ -179,7 +179,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
-		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), SidecarURL: sidecarURL, Version: version(),
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ type credentialCmd struct {
 	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
 	Show   credentialShowCmd   `cmd:"" help:"Show a credential with its limits, never its secret."`
 	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
+	Test   credentialTestCmd   `cmd:"" help:"Have the control plane send one request with a credential, and say how the service answered."`
 	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
 	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
 	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`

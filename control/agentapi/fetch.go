@@ -91,7 +91,7 @@ func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
 // material is what is injected for a bound credential, sealed to the sandbox's key,
 // and until when it holds.
 func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) (sealed []byte, expiry time.Time, err error) {
-	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
+	material, expiry, err := s.Material(ctx, bound)
 	if err != nil {
 		return nil, expiry, err
 	}

@@ -29,6 +29,8 @@ const (
 type Reach struct {
 	Networks []netip.Prefix // private ones that are meant
 	Roots    *x509.CertPool // nil: the system's
+
+	Certificate *tls.Certificate // shown to servers that ask for one; nil: none
 }
 
 // NewClient makes the client that secrets are exchanged by. It speaks TLS only and
@@ -50,6 +52,10 @@ func NewClient(r Reach) *http.Client {
 		}
 		return guard.Public(a.Addr())
 	}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots}
+	if r.Certificate != nil {
+		config.Certificates = []tls.Certificate{*r.Certificate}
+	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
@@ -58,7 +64,7 @@ func NewClient(r Reach) *http.Client {
 			}
 			return conn, notThisMachine(conn)
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots},
+		TLSClientConfig:        config,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    requestTimeout,
 		ResponseHeaderTimeout:  requestTimeout,
@@ -124,10 +130,12 @@ func checkURL(text string) error {
 // failed is the error of an exchange with the server of a URL, by what is known of err
 // that can't quote an answer or a secret.
 func failed(server string, err error) error {
-	return control.Errorf(control.CodeExchange, "%s %s", host(server), reason(err))
+	return control.Errorf(control.CodeExchange, "%s %s", host(server), Reason(err))
 }
 
-func reason(err error) string {
+// Reason says why a request of NewClient's client failed, by what is known of err that
+// can't quote an answer or a secret. It goes on from the server's name.
+func Reason(err error) string {
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error

@@ -40,6 +40,7 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			_, _, err := f.RotateCredential(ctx, id, c.ID, 1, secret(), act)
 			return err
 		},
+		"BeginTrial": func(ctx context.Context, act control.Event) error { return f.BeginTrial(ctx, id, c, act) },
 		"DeleteCredential": func(ctx context.Context, act control.Event) error {
 			_, err := f.DeleteCredential(ctx, id, "prod", "stripe", act)
 			return err
