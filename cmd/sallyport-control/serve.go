@@ -199,6 +199,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
 	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, log) })
+	group.Go(func() error { return remind(ctx, p.store, counted, log) })
 	group.Go(func() error { return p.rekey.Run(ctx) })
 	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })

@@ -95,6 +95,7 @@ func (s *Server) routes(api huma.API) {
 	s.vaultRoutes(api)
 	s.credentialRoutes(api)
 	s.trialRoutes(api)
+	s.overlapRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
 	s.explainRoutes(api)

@@ -30,6 +30,7 @@ var leastRoles = map[string]control.Role{
 	"discover-credential": control.RoleAdmin,
 	"delete-credential":   control.RoleAdmin,
 	"test-credential":     control.RoleAdmin,
+	"end-overlap":         control.RoleAdmin,
 
 	"list-agents":  control.RoleViewer,
 	"create-agent": control.RoleAdmin,

@@ -60,7 +60,7 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	}
 	lease, err := s.Store.Grant(ctx, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: expiry,
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry),
 	})
 	if err != nil {
 		return nil, refused(err)
