@@ -118,21 +118,30 @@ func TestOverlap(t *testing.T) {
 		t.Errorf("with the new key known: %s", got)
 	}
 
-	var told []string
-	w.Eventually("each sending is an event with its version", func() bool {
-		told = nil
+	told := func(path string) string {
+		var all []string
 		for _, e := range events(t, w) {
-			if e.Kind == "request" && e.Path == "/always" {
-				told = append(told, fmt.Sprintf("v%d %d %s", e.Version, e.Status, e.Reason))
+			if e.Kind == "request" && e.Path == path {
+				all = append(all, fmt.Sprintf("v%d %d %s", e.Version, e.Status, e.Reason))
 			}
 		}
-		return len(told) == 2
-	})
-	if told[0] != "v1 401 " || told[1] != "v2 401 fell_back" {
-		t.Errorf("the events are %q", told)
+		return strings.Join(all, ", ")
 	}
-
+	w.Eventually("each sending is an event with its version", func() bool { return told("/always") == "v1 401 , v2 401 fell_back" })
 	service.take(oldKey)
+	w.CLI("team", "set", "--audit", "strict")
+	tries := 0
+	w.Eventually("each sending is known before it happens", func() bool {
+		tries++
+		path := fmt.Sprint("/strict", tries)
+		if got := ask(url + path); !strings.Contains(got, " 200 ") {
+			t.Errorf("with a strict audit: %s", got)
+		}
+		w.Eventually("the outcome is known", func() bool { return strings.HasPrefix(told(path), "v1 200 ") })
+		return told(path) == "v1 200 , v1 0 intent, v2 401 fell_back, v2 0 intent"
+	})
+	w.CLI("team", "set", "--audit", "best_effort")
+
 	overlapping = false
 	w.CLI("credential", "retire", "--vault", "overlap", "overlap")
 	w.Eventually("the end holds", func() bool {
