@@ -5,7 +5,7 @@ type Outcome string
 
 const (
 	OutcomeAccepted    Outcome = "accepted"    // 2xx
-	OutcomeRefused     Outcome = "refused"     // 401, 403 or 407, or the client certificate in the handshake
+	OutcomeRefused     Outcome = "refused"     // 401, 403 or 407, or an end of the connection at the client certificate
 	OutcomeRedirected  Outcome = "redirected"  // 3xx, which is not followed
 	OutcomeUnclear     Outcome = "unclear"     // another answer, which says nothing of the credential
 	OutcomeUnreachable Outcome = "unreachable" // none

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"sallyport/control"
@@ -45,10 +46,19 @@ func tester(sidecars *agentapi.Server, reach exchange.Reach) admin.Tester {
 		if err != nil {
 			return trial, err
 		}
-		if reach.Certificate, err = certificate(rules, material); err != nil {
+		pair, err := certificate(rules, material)
+		if err != nil {
 			return trial, err
 		}
-		client := exchange.NewClient(reach)
+		var shown atomic.Bool
+		own := reach
+		if pair != nil {
+			own.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				shown.Store(true)
+				return pair, nil
+			}
+		}
+		client := exchange.NewClient(own)
 		defer client.CloseIdleConnections()
 		if err := begin(); err != nil {
 			return trial, err
@@ -57,7 +67,7 @@ func tester(sidecars *agentapi.Server, reach exchange.Reach) admin.Tester {
 		response, err := client.Do(r)
 		trial.Milliseconds = time.Since(start).Milliseconds()
 		if err != nil {
-			trial.Outcome, trial.Reason = unanswered(at, err, reach.Certificate != nil)
+			trial.Outcome, trial.Reason = unanswered(at, err, shown.Load())
 			return trial, nil
 		}
 		response.Body.Close() // nobody reads it
@@ -143,12 +153,14 @@ func certificate(rules []*api.Rule, m api.Material) (*tls.Certificate, error) {
 	return nil, nil
 }
 
-// unanswered is the outcome of a request without an answer.
+// unanswered is the outcome of a request without an answer; shown is whether the
+// server has seen a client certificate, after its own was verified. In TLS 1.3 it may
+// refuse that when the request is on its way, and just close the connection.
 func unanswered(at control.Target, err error, shown bool) (control.Outcome, string) {
-	var network *net.OpError
+	var network net.Error
 	switch {
-	case shown && errors.As(err, &network) && network.Op == "remote error":
-		return control.OutcomeRefused, at.Host + " ended the handshake: it does not take the client certificate"
+	case shown && !(errors.As(err, &network) && network.Timeout()):
+		return control.OutcomeRefused, at.Host + " ended the connection when it was shown the client certificate: most likely it does not take that"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return control.OutcomeUnreachable, at.Host + " closed the connection without an answer"
 	}

@@ -227,7 +227,7 @@ func TestTrial(t *testing.T) {
 		"nobody":       {map[string]any{"hosts": []string{"localhost:1"}}, control.OutcomeUnreachable, 0, "refuses connections"},
 		"unresolved":   {map[string]any{"hosts": []string{"nobody.invalid"}}, control.OutcomeUnreachable, 0, "does not resolve"},
 		"no-exchange":  {oauth("/refused"), control.OutcomeNoMaterial, 0, "invalid_client"},
-		"another-cert": {map[string]any{"auth": "client_cert", "inject": []string{"client_cert"}, "secret": string(stranger), "hosts": []string{asking}}, control.OutcomeRefused, 0, "does not take the client certificate"},
+		"another-cert": {map[string]any{"auth": "client_cert", "inject": []string{"client_cert"}, "secret": string(stranger), "hosts": []string{asking}}, control.OutcomeRefused, 0, "shown the client certificate"},
 	} {
 		store(name, tc.with)
 		status, trial := try(name, fmt.Sprintf(`{"path": "/%s"}`, name))

@@ -30,7 +30,9 @@ type Reach struct {
 	Networks []netip.Prefix // private ones that are meant
 	Roots    *x509.CertPool // nil: the system's
 
-	Certificate *tls.Certificate // shown to servers that ask for one; nil: none
+	// Certificate gives what is shown to a server that asks for one, as that of
+	// tls.Config does; nil: none.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // NewClient makes the client that secrets are exchanged by. It speaks TLS only and
@@ -52,10 +54,6 @@ func NewClient(r Reach) *http.Client {
 		}
 		return guard.Public(a.Addr())
 	}}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots}
-	if r.Certificate != nil {
-		config.Certificates = []tls.Certificate{*r.Certificate}
-	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
@@ -64,7 +62,7 @@ func NewClient(r Reach) *http.Client {
 			}
 			return conn, notThisMachine(conn)
 		},
-		TLSClientConfig:        config,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots, GetClientCertificate: r.Certificate},
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    requestTimeout,
 		ResponseHeaderTimeout:  requestTimeout,
