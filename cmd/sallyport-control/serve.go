@@ -82,7 +82,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := datadir.Remember(env.getenv, private...); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
-	client, err := cmd.exchangeFlags.client()
+	reach, err := cmd.exchangeFlags.reach()
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	return cmd.serve(ctx, env, log, dir, listening, &parts{
 		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client, targets,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), reach, targets,
 	})
 }
 
@@ -135,7 +135,7 @@ type parts struct {
 	authority  *identity.Authority
 	rekey      *rekey.Rotator
 	succession *identity.Succession
-	client     *http.Client // of exchanges
+	reach      exchange.Reach
 	targets    []forward.Target
 }
 
@@ -174,7 +174,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
-	exchanger := exchange.New(p.client, log)
+	exchanger := exchange.New(exchange.NewClient(p.reach), log)
 	defer exchanger.Close()
 	sidecars := agentapi.New(agentapi.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
@@ -186,7 +186,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	}
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
-		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), SidecarURL: sidecarURL, Version: version(),
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
@@ -210,6 +210,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		from := forward.Sender{Hostname: hostname, Version: version()}
 		return (&forward.Forwarder{Store: p.store, Targets: p.targets, Sender: from, Metrics: counted.forward, Log: log}).Run(ctx)
 	})
+	group.Go(func() error { return remind(ctx, p.store, counted, log) })
 	group.Go(func() error { return p.rekey.Run(ctx) })
 	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })

@@ -147,7 +147,7 @@ func shown(c control.Credential) [][2]string {
 	}
 	rows := [][2]string{
 		{"name", c.Name}, {"vault", c.Vault}, {"placeholder", "vault:" + c.Name}, {"hosts", strings.Join(c.Hosts, ", ")}, {"inject", strings.Join(rules, "; ")},
-		{"version", strconv.FormatInt(c.Version, 10)}, {"rotated", stamp(c.RotatedAt)},
+		{"version", strconv.FormatInt(c.Version, 10)}, {"rotated", stamp(c.RotatedAt)}, {"overlap", shownOverlap(c.Overlap)}, {"due", stampOf(c.RotateDue)},
 		{"methods", orAny(c.Limits.Methods)}, {"paths", orAny(c.Limits.Paths)}, {"expires", stampOf(c.Limits.ExpiresAt)}, {"rate", c.Limits.Rate.String()},
 	}
 	budget := c.Limits.Budget.String()

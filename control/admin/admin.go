@@ -36,6 +36,7 @@ type Config struct {
 	Metrics    *Metrics
 	Log        *slog.Logger
 	Explain    Explainer
+	Test       Tester
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
 
@@ -53,8 +54,10 @@ type Server struct {
 	Config
 	openAPI   []byte
 	handler   http.Handler
-	callers   *paced // by the hash of a token that was good
-	strangers *paced // by address
+	callers   *paced        // by the hash of a token that was good
+	strangers *paced        // by address
+	trials    *paced        // by credential
+	trying    chan struct{} // holds one for each trial
 }
 
 // New makes a Server.
@@ -67,7 +70,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
 	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
-	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers)}
+	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers), trials: newPaced(trialPace), trying: make(chan struct{}, maxTrials)}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
 	s.routes(api)
@@ -91,6 +94,8 @@ func (s *Server) routes(api huma.API) {
 	s.teamRoutes(api)
 	s.vaultRoutes(api)
 	s.credentialRoutes(api)
+	s.trialRoutes(api)
+	s.overlapRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
 	s.explainRoutes(api)

@@ -34,6 +34,7 @@ type newCredential struct {
 	AllowWebsocket *bool            `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
 	Mints          []control.Mint   `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
 	Limits         limitChanges     `json:"limits,omitzero"`
+	RotateEvery    control.Days     `json:"rotate_every,omitzero" doc:"After how long somebody is to be reminded to rotate it, as in 90d"`
 	Secret         secret           `json:"secret"`
 }
 
@@ -43,6 +44,8 @@ type changes struct {
 	Mints    []control.Mint   `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
 	Limits   *limitChanges    `json:"limits,omitempty"`
 	Settings control.Settings `json:"settings,omitempty" doc:"In the place of all that it has; makes a new version"`
+
+	RotateEvery *control.Days `json:"rotate_every,omitempty" doc:"After how long somebody is to be reminded to rotate it, as in 90d; empty for never"`
 }
 
 // Wipe overwrites the secret.
@@ -65,7 +68,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change its limits, the settings of its auth kind, or what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change its limits, the settings of its auth kind, when it is due to be rotated, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
@@ -123,18 +126,20 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 	}
 	limited := body.Limits != nil && !body.Limits.empty()
 	kinds := 0
-	for _, given := range []bool{limited, body.Settings != nil, body.Mints != nil} {
+	for _, given := range []bool{limited, body.Settings != nil, body.Mints != nil, body.RotateEvery != nil} {
 		if given {
 			kinds++
 		}
 	}
 	switch {
 	case kinds == 0: // and not "take all of the mints away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, settings or limits")
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, settings, limits or rotate_every")
 	case kinds > 1:
-		return nil, control.Errorf(control.CodeInvalid, "give mints, settings or limits: each is a change of its own")
+		return nil, control.Errorf(control.CodeInvalid, "give mints, settings, limits or rotate_every: each is a change of its own")
 	case limited:
 		return s.setLimits(ctx, in, body.Limits)
+	case body.RotateEvery != nil:
+		return s.setRotateEvery(ctx, in, *body.RotateEvery)
 	case body.Settings != nil:
 		return s.updateSettings(ctx, in, body)
 	}

@@ -29,6 +29,8 @@ var leastRoles = map[string]control.Role{
 	"login-credential":    control.RoleAdmin,
 	"discover-credential": control.RoleAdmin,
 	"delete-credential":   control.RoleAdmin,
+	"test-credential":     control.RoleAdmin,
+	"end-overlap":         control.RoleAdmin,
 
 	"list-agents":  control.RoleViewer,
 	"create-agent": control.RoleAdmin,

@@ -51,6 +51,8 @@ var meetings = map[string]meeting{
 	"login-credential":    {map[string]any{"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
 	"delete-credential":   {nil, 404},
 	"discover-credential": {map[string]any{"name": "m", "url": "https://localhost:1/", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
+	"test-credential":     {map[string]any{}, 404},
+	"end-overlap":         {nil, 404},
 
 	"list-agents":  {nil, 200},
 	"create-agent": {map[string]any{"name": canary + "agent"}, 201},

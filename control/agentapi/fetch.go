@@ -60,7 +60,7 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	}
 	lease, err := s.Store.Grant(ctx, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: expiry,
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry),
 	})
 	if err != nil {
 		return nil, refused(err)
@@ -91,7 +91,7 @@ func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
 // material is what is injected for a bound credential, sealed to the sandbox's key,
 // and until when it holds.
 func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) (sealed []byte, expiry time.Time, err error) {
-	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
+	material, expiry, err := s.Material(ctx, bound)
 	if err != nil {
 		return nil, expiry, err
 	}

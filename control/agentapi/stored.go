@@ -2,6 +2,7 @@ package agentapi
 
 import (
 	"context"
+	"time"
 
 	"sallyport/control"
 	"sallyport/control/api"
@@ -13,6 +14,12 @@ import (
 type stored struct {
 	server *Server
 	bound  store.Bound
+}
+
+// Material is what is injected for a bound credential, which the caller wipes, and
+// until when it holds.
+func (s *Server) Material(ctx context.Context, bound store.Bound) (api.Material, time.Time, error) {
+	return s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
 }
 
 func (s stored) Open(ctx context.Context) (control.Secret, error) {

@@ -208,7 +208,7 @@ func decidable(ctx context.Context, tx pgx.Tx, shown control.Approval, tag strin
 func approved(ctx context.Context, tx pgx.Tx, sandboxID, credentialID string, version int64) error {
 	found, err := one(ctx, tx, unbound, pgx.RowTo[bool], `
 		select coalesce(coalesce(o.limits, c.limits)->>'approve', '') = '' or exists (
-			select from approvals a where a.sandbox_id = $1 and a.credential_id = c.id and a.version = $3
+			select from approvals a where a.sandbox_id = $1 and a.credential_id = c.id and a.version in ($3, c.version)
 			and a.state = 'approved' and (a.expires_at > now() or a.decided_at > now() - $4::interval))
 		from credentials c left join credentials o on o.id = c.origin_id where c.id = $2`, sandboxID, credentialID, version, firstLasts)
 	if err == nil && !found {

@@ -23,7 +23,8 @@ type Bound struct {
 const unbound = "such credential bound to this sandbox at this version"
 
 // Bound is CodeForbidden unless the sandbox is enrolled, and the same CodeNotFound
-// for a credential that does not exist, is not pinned, or has another version now.
+// for a credential that does not exist, is not pinned, or has another version now. A
+// version that the current one overlaps with is one that it has.
 func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID string, version int64) (Bound, error) {
 	var b Bound
 	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
@@ -33,10 +34,11 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 		var err error
 		b.Credential, err = one(ctx, tx, unbound, scanCredential, credentialRows+`
 			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse, teamID, sandboxID, credentialID, version)
+			where c.team_id = $1 and s.id = $2 and c.id = $3 and `+atVersion+` and `+mayUse, teamID, sandboxID, credentialID, version)
 		if err != nil {
 			return err
 		}
+		b.Credential.Version = version
 		return b.readSecret(ctx, tx, teamID, unbound)
 	})
 	return b, err
@@ -62,9 +64,9 @@ func (b *Bound) readSecret(ctx context.Context, tx pgx.Tx, teamID, what string) 
 	return interpret(tx.QueryRow(ctx, `
 		select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
 		from credentials c
-		join credential_versions x on x.credential_id = c.id and x.version = c.version
+		join credential_versions x on x.credential_id = c.id and x.version = $3
 		join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
-		where c.team_id = $1 and c.id = $2`, teamID, b.Credential.ID).Scan(
+		where c.team_id = $1 and c.id = $2`, teamID, b.Credential.ID, b.Credential.Version).Scan(
 		&b.Identity.Team, &b.Identity.Vault, &b.Identity.Credential, &b.Identity.Version,
 		&b.Key.KEK, &b.Key.Version, &b.Key.Blob,
 		&b.Secret.KeyVersion, &b.Secret.Salt, &b.Secret.Commitment, &b.Secret.Ciphertext), "read the secret", what)
@@ -82,7 +84,7 @@ func boundName(ctx context.Context, tx pgx.Tx, teamID, sandboxID, credentialID s
 		select v.name || '/' || c.name
 		from credentials c join vaults v on v.id = c.vault_id
 		join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-		where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse+`
+		where c.team_id = $1 and s.id = $2 and c.id = $3 and `+atVersion+` and `+mayUse+`
 		for share of c, p`, teamID, sandboxID, credentialID, version)
 }
 

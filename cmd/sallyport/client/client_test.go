@@ -248,7 +248,7 @@ func TestTheSecretIsInTheBodyAlone(t *testing.T) {
 	if _, err := c.CreateCredential(t.Context(), "acme", "payments", new); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.RotateCredential(t.Context(), "acme", "payments", "stripe", secret, 0); err != nil {
+	if _, err := c.RotateCredential(t.Context(), "acme", "payments", "stripe", secret, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	for i, body := range f.bodies {

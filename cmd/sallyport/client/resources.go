@@ -39,6 +39,7 @@ type NewCredential struct {
 	Mints          []control.Mint   `json:"mints,omitempty"`
 	Limits         *LimitChanges    `json:"limits,omitempty"`
 	Settings       control.Settings `json:"settings,omitempty"`
+	RotateEvery    control.Days     `json:"rotate_every,omitzero"`
 	Secret         Outgoing         `json:"secret"`
 }
 
@@ -121,8 +122,9 @@ func (c *Client) SetSettings(ctx context.Context, team, vault, name string, sett
 }
 
 // RotateCredential stores a new version. With a wait above 0 the answer comes
-// when every connected sidecar has it, or after wait.
-func (c *Client) RotateCredential(ctx context.Context, team, vault, name string, secret Outgoing, wait time.Duration) (control.Rotation, error) {
+// when every connected sidecar has it, or after wait. With an overlap above 0 the
+// version before stays good for that long.
+func (c *Client) RotateCredential(ctx context.Context, team, vault, name string, secret Outgoing, overlap, wait time.Duration) (control.Rotation, error) {
 	var rotation control.Rotation
 	p, err := path("teams", team, "vaults", vault, "credentials", name, "rotate")
 	if err != nil {
@@ -132,8 +134,12 @@ func (c *Client) RotateCredential(ctx context.Context, team, vault, name string,
 		p += "?wait=" + wait.String()
 	}
 	body := struct {
-		Secret Outgoing `json:"secret"`
-	}{secret}
+		Secret  Outgoing `json:"secret"`
+		Overlap string   `json:"overlap,omitempty"`
+	}{Secret: secret}
+	if overlap > 0 {
+		body.Overlap = overlap.String()
+	}
 	return rotation, c.call(ctx, callTimeout+wait, http.MethodPost, p, body, &rotation)
 }
 
