@@ -29,6 +29,7 @@ var leastRoles = map[string]control.Role{
 	"login-credential":    control.RoleAdmin,
 	"discover-credential": control.RoleAdmin,
 	"delete-credential":   control.RoleAdmin,
+	"refresh-credential":  control.RoleAdmin,
 
 	"list-agents":  control.RoleViewer,
 	"create-agent": control.RoleAdmin,

@@ -16,7 +16,7 @@ type stored struct {
 }
 
 func (s stored) Open(ctx context.Context) (control.Secret, error) {
-	return s.server.Sealer.Open(ctx, s.bound.Key, s.bound.Identity, s.bound.Secret)
+	return s.server.Secrets.Open(ctx, s.bound)
 }
 
 // Alone implements exchange.Stored. It seals the new secret under the key of the old.

@@ -124,10 +124,12 @@ func checkURL(text string) error {
 // failed is the error of an exchange with the server of a URL, by what is known of err
 // that can't quote an answer or a secret.
 func failed(server string, err error) error {
-	return control.Errorf(control.CodeExchange, "%s %s", host(server), reason(err))
+	return control.Errorf(control.CodeExchange, "%s %s", host(server), Reason(err))
 }
 
-func reason(err error) string {
+// Reason says what became of a request by NewClient's client, to go on after the
+// server's name. It quotes nothing of err.
+func Reason(err error) string {
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error
