@@ -18,7 +18,7 @@ type sourceCmd struct {
 type sourceAddCmd struct {
 	Vault      string            `required:"" placeholder:"VAULT" help:"The vault whose credentials may use it."`
 	Name       string            `required:"" placeholder:"NAME" help:"Its name, which 'credential add --from' begins with."`
-	Kind       string            `required:"" placeholder:"KIND" help:"What it is: vault, see docs/external.md."`
+	Kind       string            `required:"" placeholder:"KIND" help:"What it is: vault, aws or onepassword, see docs/external.md."`
 	Setting    map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"Where it is, and what is not secret of what opens it. May be repeated."`
 	SecretFile string            `required:"" placeholder:"FILE" help:"File with the secret that opens it, - for standard input. One newline at its end is dropped."`
 }

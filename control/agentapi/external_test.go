@@ -1,6 +1,7 @@
 package agentapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -209,9 +210,9 @@ func TestSourceFails(t *testing.T) {
 	team := plane.NewTeam(t)
 	c := lies(t, team, v)
 	s := team.Join(t)
-	secret := func(value any) http.HandlerFunc {
+	secret := func(value string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"data": {"data": {"api_key": %q}, "metadata": {"version": 9}}}`, value)
+			json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"data": map[string]any{"api_key": value}, "metadata": map[string]any{"version": 9}}})
 		}
 	}
 	version := uint64(1)

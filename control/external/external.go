@@ -33,7 +33,9 @@ type Provider interface {
 // providers are all there are, by kind.
 func providers(client *http.Client) map[string]Provider {
 	return map[string]Provider{
-		"vault": newVault(client),
+		"vault":       newVault(client),
+		"aws":         &awsSecrets{client},
+		"onepassword": &onePassword{client},
 	}
 }
 
