@@ -1,6 +1,7 @@
 package agentapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,4 +292,39 @@ func TestSourceHangs(t *testing.T) {
 	}
 	asked.Wait()
 	close(release)
+}
+
+// A store that gives another secret at every reading makes a few versions, and then
+// none: neither sidecars nor the database are kept busy by it.
+func TestSourceThatNeverSettles(t *testing.T) {
+	v := externaltest.NewFakeVault()
+	team := plane.NewTeam(t)
+	c := lies(t, team, v)
+	s := team.Join(t)
+	var n atomic.Int64
+	v.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"data": {"data": {"api_key": "sk_live_%020d"}, "metadata": {"version": 9}}}`, n.Add(1))
+	})
+	const tries = 20
+	for range tries {
+		var now control.Credential
+		team.Must(t, "GET", "vaults/v/credentials/x", nil, &now)
+		ctx, heard := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.Fetch(ctx, c.ID, uint64(now.Version), apiHost)
+			done <- err
+		}()
+		for next := now; next.Version == now.Version && len(done) == 0; { // as a sidecar hears of it
+			team.Must(t, "GET", "vaults/v/credentials/x", nil, &next)
+		}
+		heard()
+		if err := <-done; connect.CodeOf(err) == connect.CodeAborted {
+			if now.Version > tries/2 {
+				t.Errorf("a store that never settles made %d versions", now.Version)
+			}
+			return
+		}
+	}
+	t.Errorf("a store that never settles makes versions without end")
 }

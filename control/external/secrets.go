@@ -37,12 +37,13 @@ type Secrets struct {
 	providers map[string]Provider
 	kept      *kept
 	turns     *turns
+	pace      *pace
 }
 
 // New makes Secrets that read by client, which is of exchange.NewClient. Close it to
 // wipe what it keeps.
 func New(s *store.Store, sealer *seal.Sealer, checker Checker, client *http.Client, log *slog.Logger) *Secrets {
-	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(client), kept: newKept(), turns: newTurns()}
+	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(client), kept: newKept(), turns: newTurns(), pace: newPace()}
 }
 
 // Close waits for the readings that are under way, and wipes what is kept.
@@ -141,6 +142,9 @@ func (x *Secrets) same(ctx context.Context, b store.Bound, secret control.Secret
 // changed makes the next version of a credential. Somebody else may have done so.
 func (x *Secrets) changed(ctx context.Context, b store.Bound, value Value) error {
 	c := b.Credential
+	if !x.pace.allow(c.ID) {
+		return about(b.Source.Source, control.Errorf(control.CodeExchange, "gives another secret at every reading"))
+	}
 	act := control.Event{
 		Kind: "credential.refresh", Actor: "system", Credential: c.Vault + "/" + c.Name, Version: c.Version + 1,
 		Detail: "changed in " + At(*c.From, value.Version),
