@@ -31,6 +31,12 @@ var leastRoles = map[string]control.Role{
 	"delete-credential":   control.RoleAdmin,
 	"refresh-credential":  control.RoleAdmin,
 
+	"list-sources":  control.RoleViewer,
+	"create-source": control.RoleAdmin,
+	"get-source":    control.RoleViewer,
+	"rotate-source": control.RoleAdmin,
+	"delete-source": control.RoleAdmin,
+
 	"list-agents":  control.RoleViewer,
 	"create-agent": control.RoleAdmin,
 	"get-agent":    control.RoleViewer,
