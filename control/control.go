@@ -71,6 +71,8 @@ type Credential struct {
 	Auth           Auth      `json:"auth"`
 	Username       string    `json:"username,omitempty"`
 	Settings       Settings  `json:"settings,omitempty"`
+	From           *Place    `json:"from,omitempty"`         // where its secret lies, if that is not here
+	FromVersion    string    `json:"from_version,omitempty"` // the source's own name for what it has there, if it has one
 	Inject         []Rule    `json:"inject"`
 	Stray          Stray     `json:"stray"`
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first

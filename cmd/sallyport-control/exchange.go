@@ -12,8 +12,8 @@ import (
 
 // exchangeFlags say where secrets are exchanged beyond the public internet.
 type exchangeFlags struct {
-	ExchangeCA      string         `name:"exchange-ca" placeholder:"FILE" type:"path" help:"PEM certificates to trust at token endpoints, beside the system's."`
-	ExchangeNetwork []netip.Prefix `placeholder:"PREFIX" help:"A private network where token endpoints are, as 10.1.0.0/16; else they have public addresses. May be repeated."`
+	ExchangeCA      string         `name:"exchange-ca" placeholder:"FILE" type:"path" help:"PEM certificates to trust at token endpoints and sources, beside the system's."`
+	ExchangeNetwork []netip.Prefix `placeholder:"PREFIX" help:"A private network where token endpoints and sources are, as 10.1.0.0/16; else they have public addresses. May be repeated."`
 }
 
 // reach says which servers secrets are exchanged with, and credentials tried at.

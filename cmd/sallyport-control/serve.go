@@ -18,6 +18,7 @@ import (
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/forward"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
@@ -176,8 +177,10 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	counted := newMetrics(version())
 	exchanger := exchange.New(exchange.NewClient(p.reach), log)
 	defer exchanger.Close()
+	secrets := external.New(p.store, p.sealer, exchanger, exchange.NewClient(p.reach), log)
+	defer secrets.Close()
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
 	people, err := cmd.issuer(log)
@@ -185,7 +188,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	admins, err := admin.New(admin.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})

@@ -15,15 +15,16 @@ import (
 )
 
 type credentialCmd struct {
-	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
-	Show   credentialShowCmd   `cmd:"" help:"Show a credential with its limits, never its secret."`
-	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
-	Retire credentialRetireCmd `cmd:"" help:"End the use of the version before the current one, in running sandboxes too."`
-	Test   credentialTestCmd   `cmd:"" help:"Have the control plane send one request with a credential, and say how the service answered."`
-	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
-	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
-	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
+	Add     credentialAddCmd     `cmd:"" help:"Store a credential."`
+	Set     credentialSetCmd     `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
+	Show    credentialShowCmd    `cmd:"" help:"Show a credential with its limits, never its secret."`
+	Rotate  credentialRotateCmd  `cmd:"" help:"Store a new version of a credential's secret."`
+	Retire  credentialRetireCmd  `cmd:"" help:"End the use of the version before the current one, in running sandboxes too."`
+	Test    credentialTestCmd    `cmd:"" help:"Have the control plane send one request with a credential, and say how the service answered."`
+	Refresh credentialRefreshCmd `cmd:"" help:"Read a secret anew that lies in a source, and make a version of it."`
+	Login   credentialLoginCmd   `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
+	List    credentialListCmd    `cmd:"" help:"List credentials, never their secrets."`
+	Rm      credentialRmCmd      `cmd:"" help:"Destroy a credential."`
 }
 
 type credentialAddCmd struct {
@@ -39,7 +40,8 @@ type credentialAddCmd struct {
 	AllowHTTP      bool              `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
 	AllowWebsocket *bool             `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
 	Mint           []string          `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
-	SecretFile     string            `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	SecretFile     string            `placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	From           string            `placeholder:"SOURCE:PATH#FIELD" help:"Where the secret lies in a source of the vault, in the place of --secret-file: SOURCE:PATH as a whole, #FIELD one field, #NAME=FIELD,… a JSON object."`
 	dueFlag        `embed:""`
 	limitFlags     `embed:""`
 }
@@ -53,10 +55,12 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
-		return err
+	if credential.From == nil {
+		if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
+			return err
+		}
+		defer credential.Secret.Wipe()
 	}
-	defer credential.Secret.Wipe()
 	stored, err := api.CreateCredential(ctx, team, cmd.Vault, credential)
 	if err != nil {
 		return err
@@ -72,6 +76,8 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	switch {
 	case cmd.Service == "" && len(cmd.Host) == 0:
 		return none, withHint(usagef("credential add needs --service or --host"), "sallyport service list shows the services that are known")
+	case (cmd.SecretFile == "") == (cmd.From == ""):
+		return none, usagef("credential add needs --secret-file, or --from for a secret that lies in a source")
 	case cmd.Service != "" && (len(cmd.Host) > 0 || len(cmd.Inject) > 0):
 		return none, usagef("--service already says the hosts and rules; give --service, or --host with --inject")
 	case cmd.Auth == string(control.AuthBasic) && cmd.Username == "":
@@ -98,13 +104,17 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	if err != nil {
 		return none, err
 	}
+	from, err := parseFrom(cmd.From)
+	if err != nil {
+		return none, err
+	}
 	auth := control.Auth(cmd.Auth)
 	if auth == "" && cmd.Service == "" && cmd.Username != "" {
 		auth = control.AuthBasic
 	}
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
-		Auth: auth, Username: cmd.Username, Settings: cmd.Setting,
+		Auth: auth, Username: cmd.Username, Settings: cmd.Setting, From: from,
 		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints, Limits: limits, RotateEvery: every,
 	}, nil
 }
@@ -250,8 +260,13 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	return c.sayRotated(cmd.Name, rotation, wait)
+}
+
+// sayRotated tells of a new version, and fails if it was waited for in vain.
+func (c *cli) sayRotated(name string, rotation control.Rotation, wait time.Duration) error {
 	c.warnOf(rotation.Warning)
-	if err := c.say(rotation, "%s", rotated(cmd.Name, rotation, wait)); err != nil {
+	if err := c.say(rotation, "%s", rotated(name, rotation, wait)); err != nil {
 		return err
 	}
 	if missing := rotation.Connected - rotation.Acknowledged; wait > 0 && missing > 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/login"
 	"sallyport/control/registry"
@@ -33,6 +34,7 @@ type Config struct {
 	Rekey      *rekey.Rotator
 	Succession *identity.Succession
 	Exchange   *exchange.Exchanger
+	Secrets    *external.Secrets
 	Metrics    *Metrics
 	Log        *slog.Logger
 	Explain    Explainer
@@ -96,6 +98,7 @@ func (s *Server) routes(api huma.API) {
 	s.credentialRoutes(api)
 	s.trialRoutes(api)
 	s.overlapRoutes(api)
+	s.sourceRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
 	s.explainRoutes(api)

@@ -35,7 +35,8 @@ type newCredential struct {
 	Mints          []control.Mint   `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
 	Limits         limitChanges     `json:"limits,omitzero"`
 	RotateEvery    control.Days     `json:"rotate_every,omitzero" doc:"After how long somebody is to be reminded to rotate it, as in 90d"`
-	Secret         secret           `json:"secret"`
+	From           *control.Place   `json:"from,omitempty" doc:"SOURCE:PATH, SOURCE:PATH#FIELD or SOURCE:PATH#NAME=FIELD,…: where the secret lies in a source of the vault, in the place of secret"`
+	Secret         secret           `json:"secret,omitzero" doc:"Or else from"`
 }
 
 // changes are what can be changed of a credential, beside its secret. What is left
@@ -79,6 +80,10 @@ func (s *Server) credentialRoutes(api huma.API) {
 		Summary: "Exchange an authorization code for the refresh token of an oauth_refresh credential, and store that",
 	}, s.loginCredential)
 	route(s, api, huma.Operation{
+		OperationID: "refresh-credential", Method: http.MethodPost, Path: credentials + "/{credential}/refresh", DefaultStatus: http.StatusOK,
+		Summary: "Read a secret anew that lies in a source, and push it as a new version to every connected sidecar",
+	}, s.refreshCredential)
+	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
 		_, err := s.Store.DeleteCredential(ctx, teamOf(ctx).ID, in.Vault, in.Credential, act(ctx, "credential.delete", in.Vault+"/"+in.Credential))
@@ -91,6 +96,9 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	c, err := s.credential(body)
 	if err != nil {
 		return nil, err
+	}
+	if c.From != nil {
+		return s.createReference(ctx, in, c, body)
 	}
 	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
 		return nil, err
@@ -160,8 +168,18 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 // sealing stores one version of a secret of the caller's team, encrypted. A data key
 // that was replaced in between costs another try.
 func (s *Server) sealing(ctx context.Context, vaultID, credentialID string, version int64, value control.Secret, put func(control.SealedSecret) error) error {
+	id := control.SecretIdentity{Team: teamOf(ctx).ID, Vault: vaultID, Credential: credentialID, Version: version, Field: control.FieldSecret}
+	return s.sealingBy(ctx, vaultID, func(key control.WrappedKey) (control.SealedSecret, error) { return s.Sealer.Seal(ctx, key, id, value) }, put)
+}
+
+// sealingBy stores what seal makes under a vault's data key.
+func (s *Server) sealingBy(ctx context.Context, vaultID string, seal func(control.WrappedKey) (control.SealedSecret, error), put func(control.SealedSecret) error) error {
 	for try := 1; ; try++ {
-		sealed, err := s.seal(ctx, vaultID, credentialID, version, value)
+		key, err := s.Store.VaultKey(ctx, teamOf(ctx).ID, vaultID)
+		if err != nil {
+			return err
+		}
+		sealed, err := seal(key)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,13 @@ var leastRoles = map[string]control.Role{
 	"delete-credential":   control.RoleAdmin,
 	"test-credential":     control.RoleAdmin,
 	"end-overlap":         control.RoleAdmin,
+	"refresh-credential":  control.RoleAdmin,
+
+	"list-sources":  control.RoleViewer,
+	"create-source": control.RoleAdmin,
+	"get-source":    control.RoleViewer,
+	"rotate-source": control.RoleAdmin,
+	"delete-source": control.RoleAdmin,
 
 	"list-agents":  control.RoleViewer,
 	"create-agent": control.RoleAdmin,

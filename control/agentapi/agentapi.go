@@ -23,6 +23,7 @@ import (
 	"sallyport/control"
 	"sallyport/control/api"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -50,6 +51,7 @@ type Config struct {
 	Authority *identity.Authority
 	Services  *registry.Registry
 	Exchange  *exchange.Exchanger
+	Secrets   *external.Secrets
 	Metrics   *Metrics
 	Log       *slog.Logger
 	Names     []string // DNS names and addresses of the listener, for its certificate

@@ -54,13 +54,16 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if !bound.Credential.Limits.None() && !m.GetLimits() {
 		return nil, errOldSidecar
 	}
+	if err := s.lookUp(ctx, bound); err != nil {
+		return nil, err
+	}
 	sealed, expiry, err := s.material(ctx, bound, known.SealKey)
 	if err != nil {
 		return nil, err
 	}
 	lease, err := s.Store.Grant(ctx, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry),
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry), Detail: lies(bound.Credential),
 	})
 	if err != nil {
 		return nil, refused(err)

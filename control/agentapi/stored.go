@@ -23,7 +23,7 @@ func (s *Server) Material(ctx context.Context, bound store.Bound) (api.Material,
 }
 
 func (s stored) Open(ctx context.Context) (control.Secret, error) {
-	return s.server.Sealer.Open(ctx, s.bound.Key, s.bound.Identity, s.bound.Secret)
+	return s.server.Secrets.Open(ctx, s.bound)
 }
 
 // Team implements exchange.Stored.

@@ -28,6 +28,7 @@ import (
 	"sallyport/control/agentapi"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -47,6 +48,7 @@ type Plane struct {
 	Admin      *admin.Server
 	Log        *Log
 	Exchange   *exchange.Exchanger
+	Secrets    *external.Secrets
 
 	// Check, if it is set, looks at every answer of the admin API that Do gets.
 	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
@@ -128,7 +130,9 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	reach.Roots.AddCert(p.localhost.Leaf)
-	p.Exchange = exchange.New(exchange.NewClient(reach), log)
+	client := exchange.NewClient(reach)
+	p.Exchange = exchange.New(client, log)
+	p.Secrets = external.New(p.Store, p.Sealer, p.Exchange, client, log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
@@ -136,6 +140,7 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 	return func() error {
 		err := serving()
 		p.Exchange.Close()
+		p.Secrets.Close()
 		p.Sealer.Close()
 		p.Store.Close()
 		return err
@@ -153,7 +158,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	}
 	p.AdminURL, p.SidecarURL = "http://"+adminListener.Addr().String(), "https://"+sidecarListener.Addr().String()
 	p.Admin, err = admin.New(admin.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange, Secrets: p.Secrets,
 		Rekey: p.Rekey, Succession: p.Succession, Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
 		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
@@ -161,7 +166,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 		return nil, err
 	}
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange, Secrets: p.Secrets,
 		Metrics: p.metrics.agentapi, Log: log, Names: []string{"127.0.0.1"},
 	})
 	ctx, cancel := context.WithCancel(ctx)

@@ -131,8 +131,8 @@ func failed(server string, err error) error {
 	return control.Errorf(control.CodeExchange, "%s %s", host(server), Reason(err))
 }
 
-// Reason says why a request of NewClient's client failed, by what is known of err that
-// can't quote an answer or a secret. It goes on from the server's name.
+// Reason says what became of a request by NewClient's client, to go on after the
+// server's name. It quotes nothing of err.
 func Reason(err error) string {
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError

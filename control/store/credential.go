@@ -17,7 +17,8 @@ const credentialRows = `
 	select c.id, v.name, c.name, c.service,
 		coalesce(c.captured_hosts, array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position)),
 		c.allow_http, c.allow_websocket, c.auth, c.username, c.settings, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
-		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at, ` + limitColumns + `, ` + overlapColumns + `, c.rotate_every
+		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at,
+		coalesce(c.source_place, ''), c.source_version, ` + limitColumns + `, ` + overlapColumns + `, c.rotate_every
 	from credentials c join vaults v on v.id = c.vault_id left join credentials o on o.id = c.origin_id `
 
 func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
@@ -26,14 +27,22 @@ func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var captured control.Captured
 	var expires, ends *time.Time
 	var overlap overlapRow
+	var place string
 	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username, &c.Settings,
 		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt,
-		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &c.Limits, &ends, &overlap.version, &overlap.until, &c.RotateEvery)
+		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &place, &c.FromVersion, &c.Limits, &ends, &overlap.version, &overlap.until, &c.RotateEvery)
 	if err != nil {
 		return c, err
 	}
 	c.Limits.ExpiresAt = ends
 	c.Overlap, c.RotateDue = overlap.read(), c.RotateEvery.Due(c.RotatedAt)
+	if place != "" {
+		from, err := control.ParsePlace(place)
+		if err != nil {
+			return c, fmt.Errorf("read a stored place: %w", err)
+		}
+		c.From = &from
+	}
 	if expires != nil {
 		captured.ExpiresAt = *expires
 		c.Captured = &captured
@@ -95,6 +104,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 			return interpret(err, "store the credential's hosts", "such vault")
 		}
 		if err := refuseTie(ctx, tx, teamID, vaultID); err != nil {
+			return err
+		}
+		if err := setSource(ctx, tx, teamID, vaultID, c); err != nil {
 			return err
 		}
 		created, err = one(ctx, tx, "such credential", scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, c.ID)

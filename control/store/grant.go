@@ -16,6 +16,7 @@ type Bound struct {
 	Identity   control.SecretIdentity
 	Key        control.WrappedKey
 	Secret     control.SealedSecret
+	Source     *SealedSource // where the secret lies, if Secret is only its digest; else nil
 }
 
 // unbound is said alike of what does not exist and what is not bound, so that
@@ -60,6 +61,9 @@ func (s *Store) Current(ctx context.Context, teamID, vault, name string) (Bound,
 
 // readSecret reads the rest of b, whose Credential is known.
 func (b *Bound) readSecret(ctx context.Context, tx pgx.Tx, teamID, what string) error {
+	if err := b.readSource(ctx, tx, teamID); err != nil {
+		return err
+	}
 	b.Identity.Field = control.FieldSecret
 	return interpret(tx.QueryRow(ctx, `
 		select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
@@ -109,6 +113,7 @@ type Grant struct {
 	FreshFor     time.Duration // until the sidecar asks again
 	HardFor      time.Duration // until it must stop using it
 	NotAfter     time.Time     // neither is later; zero: the material has no end of its own
+	Detail       string        // of the event
 }
 
 // Lease is a recorded grant. Its times are the database's.
@@ -151,7 +156,7 @@ func (s *Store) Grant(ctx context.Context, g Grant) (Lease, error) {
 		}
 		return appendEvent(ctx, tx, g.TeamID, record{Event: control.Event{
 			Kind: kindGrant, Actor: "sandbox:" + g.SandboxID, Agent: agent, Sandbox: g.SandboxID,
-			Host: g.Host, Credential: credential, Version: g.Version, Lease: lease.ID,
+			Host: g.Host, Credential: credential, Version: g.Version, Lease: lease.ID, Detail: g.Detail,
 		}})
 	})
 	return lease, err

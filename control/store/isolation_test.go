@@ -20,6 +20,8 @@ const forbidden = "42501" // SQLSTATE insufficient_privilege
 func (f *fixture) populate() {
 	f.t.Helper()
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	vault := got(f.Vault(f.t.Context(), f.Team.ID, "prod"))(f.t)
+	got(f.CreateSource(f.t.Context(), f.Team.ID, vault.ID, control.Source{ID: NewID(), Name: "vault", Kind: "vault"}, secret(), testAct()))(f.t)
 	f.agent("billing", "prod")
 	box := f.sandbox("billing")
 	got(f.grant(box.ID, c.ID, 1))(f.t)

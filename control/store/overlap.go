@@ -37,8 +37,8 @@ func (r overlapRow) read() *control.Overlap {
 // a while, 0 for none. One that was good beside that is so no more.
 func (s *Store) RotateOverlapping(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, overlap time.Duration, act control.Event) (version, revision int64, err error) {
 	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
-		if overlap <= 0 {
-			return nil
+		if err := keptHere(ctx, tx, teamID, credentialID); err != nil || overlap <= 0 {
+			return err
 		}
 		tag, err := tx.Exec(ctx, `update credentials set overlap_version = $3, overlap_until = now() + $4 where team_id = $1 and id = $2 and origin_id is null`,
 			teamID, credentialID, expectVersion, overlap)

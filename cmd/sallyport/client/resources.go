@@ -40,7 +40,8 @@ type NewCredential struct {
 	Limits         *LimitChanges    `json:"limits,omitempty"`
 	Settings       control.Settings `json:"settings,omitempty"`
 	RotateEvery    control.Days     `json:"rotate_every,omitzero"`
-	Secret         Outgoing         `json:"secret"`
+	From           *control.Place   `json:"from,omitempty"`
+	Secret         Outgoing         `json:"secret,omitzero"` // unless From is given
 }
 
 // Outgoing is a secret on its way to the control plane: the one place where a
