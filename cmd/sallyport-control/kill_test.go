@@ -129,7 +129,7 @@ type load struct {
 	mu           sync.Mutex
 	leases       []string          // that were handed out
 	acknowledged map[string]uint64 // events by sandbox
-	lives        int
+	lives        int               // sandboxes that have come, done all that they do, and gone
 }
 
 func newLoad(t *testing.T, r *replicas) *load {
@@ -201,7 +201,7 @@ func (l *load) live(ctx context.Context) {
 	racing.Wait()
 	close(winners)
 	for winner := range winners {
-		l.act(ctx, id, winner)
+		acted := l.act(ctx, id, winner)
 		l.history.record(call{sandbox: id, kind: revoke}, func() answer {
 			if status, _ := l.ask(ctx, "DELETE", "sandboxes/"+id); status/100 != 2 {
 				return unknown
@@ -210,9 +210,11 @@ func (l *load) live(ctx context.Context) {
 		})
 		l.fetch(ctx, id, winner, 1)
 		winner.Close()
-		l.mu.Lock()
-		l.lives++
-		l.mu.Unlock()
+		if acted {
+			l.mu.Lock()
+			l.lives++
+			l.mu.Unlock()
+		}
 	}
 }
 
@@ -251,8 +253,9 @@ func (l *load) join(ctx context.Context, id, token string, alone bool, winners c
 	})
 }
 
-// act opens a stream, fetches material and reports its use.
-func (l *load) act(ctx context.Context, id string, i *identity.Identity) {
+// act opens a stream, fetches material and reports its use. It is false when any of
+// that failed.
+func (l *load) act(ctx context.Context, id string, i *identity.Identity) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	stream := i.Client().Watch(ctx)
@@ -261,11 +264,11 @@ func (l *load) act(ctx context.Context, id string, i *identity.Identity) {
 		_ = stream.CloseResponse()
 	}()
 	if stream.Send(&api.WatchRequest{}) != nil {
-		return
+		return false
 	}
 	bindings, err := stream.Receive()
 	if err != nil || len(bindings.GetBindings()) == 0 {
-		return // it was locked, or its replica killed
+		return false // it was locked, or its replica killed
 	}
 	lease := l.fetch(ctx, id, i, bindings.GetBindings()[0].GetVersion())
 	for n := range uint64(3) {
@@ -274,12 +277,13 @@ func (l *load) act(ctx context.Context, id string, i *identity.Identity) {
 			Decision: "inject", LeaseId: lease,
 		}}}))
 		if err != nil {
-			return
+			return false
 		}
 		l.mu.Lock()
 		l.acknowledged[id] = response.Msg.GetAcknowledged()
 		l.mu.Unlock()
 	}
+	return lease != ""
 }
 
 // fetch fetches and gives the lease. What was neither given nor denied did nothing.
