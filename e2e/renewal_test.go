@@ -23,7 +23,7 @@ func TestRenewal(t *testing.T) {
 	if err := os.WriteFile(file, []byte(joinToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.StartOutside(w.Program("sallyport-sidecar"), "init", "--control", plane.SidecarURL, "--join-token-file", file, "--", "sleep", "60")
+	w.StartOutside(w.Program("sallyport-sidecar"), "init", "--control", plane.SidecarURL, "--join-token-file", file, "--", "cat")
 	w.Eventually("the certificate is renewed", func() bool {
 		known, err := plane.Store.Identity(t.Context(), team.ID, id)
 		return err == nil && known.Generation == 2
