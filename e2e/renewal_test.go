@@ -28,6 +28,10 @@ func TestRenewal(t *testing.T) {
 		known, err := plane.Store.Identity(t.Context(), team.ID, id)
 		return err == nil && known.Generation == 2
 	})
+	w.Eventually("the sidecar is connected", func() bool {
+		known, err := plane.Store.Sandbox(t.Context(), team.ID, id)
+		return err == nil && known.Connected
+	})
 	var rotation control.Rotation
 	team.Must(t, "POST", "vaults/v/credentials/stripe/rotate?wait=20s", map[string]any{"secret": "sk_live_of_the_renewed"}, &rotation)
 	if rotation.Acknowledged != 1 {
