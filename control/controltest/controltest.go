@@ -72,22 +72,7 @@ func Main(m *testing.M, p **Plane, prepare ...func(*Plane) error) {
 }
 
 func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int, err error) {
-	dir, err := os.MkdirTemp("", "sallyport")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	log := &Log{}
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cluster, err := embedded.Start(ctx, dir, logger)
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop(context.Background())) }()
-	plane := &Plane{Log: log, DatabaseURL: cluster.URL()}
-	stop, err := plane.start(ctx, dir, logger)
+	plane, stop, err := begin(0)
 	if err != nil {
 		return 1, err
 	}
@@ -99,6 +84,47 @@ func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int,
 	}
 	status = m.Run()
 	return status, stop()
+}
+
+// Start runs a control plane for one test, whose clock is ahead of everybody else's.
+func Start(t *testing.T, ahead time.Duration) *Plane {
+	t.Helper()
+	plane, stop, err := begin(ahead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return plane
+}
+
+// begin starts a database and what uses it, in a folder of their own. stop ends all that.
+func begin(ahead time.Duration) (plane *Plane, stop func() error, err error) {
+	dir, err := os.MkdirTemp("", "sallyport")
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	remove := func() error {
+		cancel()
+		return os.RemoveAll(dir)
+	}
+	log := &Log{}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cluster, err := embedded.Start(ctx, dir, logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	plane = &Plane{Log: log, DatabaseURL: cluster.URL()}
+	plane.ahead.Store(int64(ahead))
+	end, err := plane.start(ctx, dir, logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, cluster.Stop(context.Background()), remove())
+	}
+	return plane, func() error { return errors.Join(end(), cluster.Stop(context.Background()), remove()) }, nil
 }
 
 // start opens the parts and serves. stop ends all that.
