@@ -7,7 +7,7 @@ PROGRAMS := sallyport sallyport-control sallyport-sidecar
 # Static, without the paths of this machine, and stamped with the commit.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
 
-.PHONY: help build demo test lint bench attack fuzz images sbom reproducible generate clean
+.PHONY: help build demo test lint bench attack upgrade fuzz images sbom reproducible generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ bench: build ## the benchmarks, beside other proxies, as root; writes docs/bench
 attack: build ## the corpora of attacks, as root; fails when one of them succeeds
 	@scripts/setup test
 	go run ./e2e/attack $(if $(TARGET),-target $(TARGET)) $(ATTACK)
+
+# FROM is a commit; without it, the newest tag before this one.
+upgrade: ## the programs of an earlier commit beside these, on one database, as root
+	@scripts/setup test
+	@scripts/upgrade $(FROM)
 
 images: build ## build the images sallyport-sandbox and sallyport-control
 	@scripts/setup test

@@ -71,6 +71,8 @@ type Credential struct {
 	Auth           Auth      `json:"auth"`
 	Username       string    `json:"username,omitempty"`
 	Settings       Settings  `json:"settings,omitempty"`
+	From           *Place    `json:"from,omitempty"`         // where its secret lies, if that is not here
+	FromVersion    string    `json:"from_version,omitempty"` // the source's own name for what it has there, if it has one
 	Inject         []Rule    `json:"inject"`
 	Stray          Stray     `json:"stray"`
 	Placeholders   []string  `json:"placeholders"` // "vault:NAME" first
@@ -79,8 +81,12 @@ type Credential struct {
 	Limits         Limits    `json:"limits"`
 	Spent          int64     `json:"spent,omitempty"` // of Limits.Budget, in its period; only said of one credential
 	Version        int64     `json:"version"`
+	Overlap        *Overlap  `json:"overlap,omitempty"` // nil: no other version is good
 	CreatedAt      time.Time `json:"created_at"`
 	RotatedAt      time.Time `json:"rotated_at"`
+
+	RotateEvery Days       `json:"rotate_every,omitzero"`
+	RotateDue   *time.Time `json:"rotate_due,omitempty"` // when it is to be rotated next; nil: nobody is reminded
 
 	Warning string `json:"warning,omitempty"` // what is weak about its secret; only said when it is stored
 }
@@ -137,6 +143,8 @@ type Rotation struct {
 	Connected    int   `json:"connected"`    // sidecars that hold a binding of it and are connected
 	Acknowledged int   `json:"acknowledged"` // of these, how many have applied it
 	Milliseconds int64 `json:"milliseconds"` // from commit to the last acknowledgement, if it was waited for
+
+	OverlapUntil *time.Time `json:"overlap_until,omitempty"` // how long the version before is still good
 
 	Warning string `json:"warning,omitempty"` // what is weak about the secret
 }

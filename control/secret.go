@@ -10,13 +10,15 @@ import (
 type SecretIdentity struct {
 	Team, Vault, Credential string // ids
 	Version                 int64
-	Field                   string // FieldSecret or FieldMinted
+	Field                   string // one of the sealed fields
 }
 
-// The sealed fields of a credential's version.
+// The sealed fields of a credential's version, and of a source.
 const (
 	FieldSecret = "secret"
 	FieldMinted = "minted" // what an exchange gave for the secret
+	FieldDigest = "digest" // tells a secret that lies in a source from others
+	FieldSource = "source" // what opens a source, whose id is in the credential's place
 )
 
 // WrappedKey is a vault's data key, wrapped by a key-encryption key.

@@ -92,13 +92,22 @@ func TestAuditRefuses(t *testing.T) {
 	if list := w.CLI("audit", "list"); !strings.Contains(list, "intent") {
 		t.Errorf("no intent is in\n%s", list)
 	}
+	w.StopDatabase()
+	if got := agent.Ask("/hangs"); got != "503 audit_unacknowledged" {
+		t.Errorf("with a database that hangs curl got %s", got)
+	}
+	if status, body := w.API("GET", "/readyz", ""); status != 503 || !strings.Contains(body, "database") {
+		t.Errorf("with a database that hangs readyz is %d %s", status, body)
+	}
+	w.ContinueDatabase()
+	w.Eventually("it goes on", func() bool { return agent.Ask("/again") == "200 " })
 	w.KillControl()
 	if got := agent.Ask("/away"); got != "503 audit_unacknowledged" {
 		t.Errorf("without the control plane curl got %s", got)
 	}
 	w.StartControl()
 	w.Eventually("it goes on", func() bool { return agent.Ask("/back") == "200 " })
-	for _, path := range []string{"/full-again", "/away"} {
+	for _, path := range []string{"/full-again", "/hangs", "/away"} {
 		w.Nginx.SeenNone(path)
 	}
 }

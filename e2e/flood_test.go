@@ -27,6 +27,12 @@ var floodSize = flag.Int("flood", 100, "how many connections a flood opens")
 // heap from which it cuts off what stalls.
 const mostMemory = 512 << 20
 
+// elsewhere is what e2e/outside/loader says, in another sandbox.
+type elsewhere struct {
+	OK, Longest int
+	Failed      map[string]int
+}
+
 // flooded is what e2e/clients/flood says.
 type flooded struct {
 	Opened, Refused, Asked, Failed int
@@ -36,31 +42,35 @@ type flooded struct {
 
 // TestFloods has an agent exhaust its sidecar in every way that is known. The
 // worker goes on, with bounded memory, and serves another client of the sandbox all
-// the while; afterwards nothing is left of the flood.
+// the while, as its own serves another sandbox; afterwards nothing is left of the flood.
 func TestFloods(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", token, "--host", "flood.test", "--inject", "bearer")
 	w.OriginServer("flood.test", floodOrigin(t), "h2", "http/1.1")
 	p := w.StartWithMetrics("agent", w.Client("flood"), "flood.test", strconv.Itoa(*floodSize))
-	ask := func(t *testing.T, name string) (flooded, int) {
+	other := w.StartSidecar("agent", []string{"init"}, w.Client("loader"), "-pause", "10ms", "https://flood.test")
+	other.Line()
+	ask := func(t *testing.T, name string) (f flooded, beside elsewhere, peak, held int) {
 		t.Helper()
+		other.Ask("report") // so that the next is about the flood
 		said := make(chan string, 1)
 		p.Say(name)
 		go func() {
 			line, _ := p.NextLine() // however long a large flood takes
 			said <- line
 		}()
-		peak := 0
 		for {
 			select {
 			case line := <-said:
-				var f flooded
 				if err := json.Unmarshal([]byte(line), &f); err != nil {
 					t.Fatalf("%v in %s", err, line)
 				}
-				return f, peak
+				if line := other.Ask("report"); json.Unmarshal([]byte(line), &beside) != nil {
+					t.Fatalf("the other sandbox says %q", line)
+				}
+				return f, beside, peak, held
 			case <-time.After(20 * time.Millisecond):
-				peak = max(peak, p.WorkerMemory())
+				peak, held = max(peak, p.WorkerMemory()), max(held, p.WorkerFiles())
 			}
 		}
 	}
@@ -73,11 +83,14 @@ func TestFloods(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := p.WorkerMemory()
-			f, peak := ask(t, name)
-			t.Logf("%d connections, %d refused; memory %d MiB, then %d at most; another client: %d of %d requests failed, %.1f ms without and %.1f with the flood, %.1f at worst %v",
-				f.Opened, f.Refused, before>>20, peak>>20, f.Failed, f.Asked, f.Idle, f.Flooded, f.Worst, f.Errors)
+			f, beside, peak, held := ask(t, name)
+			t.Logf("%d connections, %d refused; memory %d MiB, then %d at most, %d descriptors; another client: %d of %d requests failed, %.1f ms without and %.1f with the flood, %.1f at worst %v; another sandbox: %d requests, %d ms at worst",
+				f.Opened, f.Refused, before>>20, peak>>20, held, f.Failed, f.Asked, f.Idle, f.Flooded, f.Worst, f.Errors, beside.OK, beside.Longest)
 			if f.Failed > 0 || f.Asked == 0 {
 				t.Errorf("of %d requests beside the flood %d failed: %q", f.Asked, f.Failed, f.Errors)
+			}
+			if len(beside.Failed) > 0 || beside.OK == 0 {
+				t.Errorf("of the other sandbox %d requests were answered, and failed %v", beside.OK, beside.Failed)
 			}
 			if peak > mostMemory {
 				t.Errorf("the worker had %d MiB, at most %d are allowed", peak>>20, mostMemory>>20)

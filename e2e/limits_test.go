@@ -52,6 +52,7 @@ func TestLimits(t *testing.T) {
 		"an encoded slash":  {url + "/v1/charges%2f..%2frefunds", "bad_path"},
 		"two slashes":       {url + "/v1/charges//../../refunds", "bad_path"},
 		"an override":       {"-X POST -H 'X-HTTP-Method-Override: DELETE' " + url + "/v1/charges", "bad_request"},
+		"a copy of another": {"-X POST -H 'X-Amz-Copy-Source: /v1/refunds' " + url + "/v1/charges", "bad_request"},
 		"another by HTTP/1": {"--http1.1 -X PUT " + url + "/v1/charges", "limit_method"},
 	} {
 		if got := ask(first, tt.args); !strings.Contains(strings.ToLower(got), "sallyport-error: "+tt.code) {

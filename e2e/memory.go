@@ -19,6 +19,14 @@ func (p *Program) WorkerMemory() int {
 	return field(string(status), "VmRSS:") << 10
 }
 
+// WorkerFiles is how many descriptors the worker of a sandbox has.
+func (p *Program) WorkerFiles() int {
+	p.w.t.Helper()
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/fd", p.Worker()))
+	p.w.must(err)
+	return int(info.Size()) // their number, since Linux 6.2
+}
+
 // InWorkerMemory counts the copies of each secret in the memory of a sandbox's
 // worker, in every form that e2e/search knows.
 func (p *Program) InWorkerMemory(secrets map[string]string) map[string]int {

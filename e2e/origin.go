@@ -26,11 +26,11 @@ func (w *World) OriginAt(host string, port int, address string) {
 	w.origins = append(w.origins, fmt.Sprintf("%s:%d:%s", host, port, address))
 }
 
-// Certificate gives a certificate for host and its key, as PEM files.
-func (w *World) Certificate(host string) (certificate, key string) {
+// Certificate gives a certificate for host, and more names, and its key, as PEM files.
+func (w *World) Certificate(host string, more ...string) (certificate, key string) {
 	w.t.Helper()
 	certificate, key = filepath.Join(w.Dir, host+".pem"), filepath.Join(w.Dir, host+".key")
-	certificatePEM, keyPEM := w.authority.issue(host)
+	certificatePEM, keyPEM := w.authority.issue(append([]string{host}, more...)...)
 	w.must(os.WriteFile(certificate, certificatePEM, 0o600))
 	w.must(os.WriteFile(key, keyPEM, 0o600))
 	return certificate, key

@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 )
@@ -138,6 +140,24 @@ func (w *World) StartMCP(host, key string) *Program {
 	w.Origin(host, false, fmt.Sprintf("127.0.0.1:%d", port))
 	certificate, private := w.Certificate(host)
 	return w.startListening("mcp-server", port, "node", w.Client("mcp-server.mjs"), fmt.Sprint(port), certificate, private, key)
+}
+
+// StartMCPLogin starts an MCP server that people log in for at another host, at an
+// address of its own, which it gives.
+func (w *World) StartMCPLogin(mcp, login string) (server *Program, address string) {
+	w.t.Helper()
+	address = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)) // port 443 is free at one of so many
+	w.Origin(mcp, false, address+":443")
+	certificate, key := w.Certificate(mcp, login)
+	server = w.start("mcp-login-server", "node", w.Client("mcp-login-server.mjs"), address, certificate, key, mcp, login)
+	w.Eventually("the MCP server listens", func() bool {
+		conn, err := net.Dial("tcp", address+":443")
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return server, address
 }
 
 func answer(rw http.ResponseWriter, status int, body any) {

@@ -123,6 +123,17 @@ func (w *World) StartControl() {
 	w.AwaitControl()
 }
 
+// StartControlKnowing starts the control plane where names stand for an address, in a
+// mount namespace of its own.
+func (w *World) StartControlKnowing(address string, names ...string) {
+	w.t.Helper()
+	hosts := filepath.Join(w.Dir, "hosts")
+	w.must(os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"+address+" "+strings.Join(names, " ")+"\n"), 0o644))
+	inside := []string{"unshare", "--mount", "sh", "-c", "mount --bind " + hosts + ` /etc/hosts && exec "$@"`, "sh"}
+	w.control = w.start("sallyport-control", append(inside, w.ServeCommand()...)...)
+	w.AwaitControl()
+}
+
 // AwaitControl waits until the control plane is ready, whoever started it.
 func (w *World) AwaitControl() {
 	w.t.Helper()

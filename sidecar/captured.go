@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,7 +128,7 @@ func keys(r *http.Request, candidates []*api.Binding) []string {
 // mintRule gives the rule for the new secrets that a request with binding makes its
 // service hand out, nil for none. Where a captured credential is used in the place
 // of another, the rules of both hold: what either refuses is refused, and so is what
-// they say different things of.
+// they say different things of, and what would be stored by a rule that is the other's alone.
 func mintRule(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (*api.Mint, error) {
 	resident := binding
 	if binding.GetCaptured() {
@@ -143,6 +144,9 @@ func mintRule(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange,
 		return origins, err
 	case origins != nil && !proto.Equal(rule, origins):
 		return nil, &bind.RefusedMintError{Vault: binding.GetVault(), Name: binding.GetName(), Rule: origins}
+	case origins == nil && rule.GetAction() == api.MintAction_MINT_ACTION_CAPTURE:
+		return nil, proxy.Errorf(http.StatusForbidden, "mint_refused", "%s %s makes a new secret, which the rule '%s' of the credential %s/%s stores; it is stored for requests with that credential, not with the captured one that this request names",
+			x.Method, x.Host, rule.GetRule(), resident.GetVault(), resident.GetName())
 	}
 	return rule, nil
 }
@@ -151,8 +155,8 @@ func mintRuleOf(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchang
 	if !bind.Mints(binding) {
 		return nil, nil
 	}
-	if name, found := override(r.Header); found {
-		return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+	if name, found := override(r); found {
+		return nil, proxy.Errorf(http.StatusBadRequest, "bad_request", "the credential for %s has rules for methods and paths; the field %s, which names others at some servers, is refused", x.Host, name)
 	}
 	return permitted.Mint(binding)
 }
@@ -172,6 +176,14 @@ type handOut struct {
 func (w *worker) withhold(ctx context.Context, plan *proxy.Plan, h *handOut) {
 	redacted, release := plan.Response, plan.Release
 	plan.Upgrade = false
+	if redacted == nil { // the credential is in no answer, so nobody has asked for one that can be searched
+		prepared := plan.Request
+		plan.Request = func(out *http.Request) error {
+			redact.Request(out)
+			return prepared(out)
+		}
+		redacted = func(*http.Response) error { return nil }
+	}
 	plan.Response = func(response *http.Response) error {
 		if err := redacted(response); err != nil {
 			return err
@@ -186,6 +198,9 @@ func (w *worker) withhold(ctx context.Context, plan *proxy.Plan, h *handOut) {
 }
 
 func (h *handOut) response(ctx context.Context, response *http.Response) error {
+	if redact.IsPart(response) {
+		return redact.ErrPart
+	}
 	answer, err := capture.Read(response, h.rule)
 	if err != nil {
 		return err
@@ -215,7 +230,8 @@ func (h *handOut) response(ctx context.Context, response *http.Response) error {
 	return nil
 }
 
-// withoutTrailers is a body whose trailers, known when it ends, are dropped.
+// withoutTrailers is a body whose trailers, known when it ends, are dropped, but for
+// the number without which a gRPC client takes no answer for one.
 type withoutTrailers struct {
 	io.ReadCloser
 	response *http.Response
@@ -224,7 +240,11 @@ type withoutTrailers struct {
 func (w *withoutTrailers) Read(p []byte) (int, error) {
 	n, err := w.ReadCloser.Read(p)
 	if err == io.EOF {
+		status := w.response.Trailer.Get("Grpc-Status")
 		w.response.Trailer = nil
+		if number, err := strconv.ParseUint(status, 10, 8); err == nil {
+			w.response.Trailer = http.Header{"Grpc-Status": {strconv.FormatUint(number, 10)}}
+		}
 	}
 	return n, err
 }

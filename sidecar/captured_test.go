@@ -117,6 +117,36 @@ func TestPlaceholderDecides(t *testing.T) {
 	}
 }
 
+// A field by which a storage service reads or writes another path than the request's is
+// no way around limits.
+func TestFieldsThatNameAnotherPath(t *testing.T) {
+	bearer := []*api.Rule{{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}}
+	table, err := bind.New([]*api.Binding{
+		{CredentialId: "id", Vault: "v", Name: "store", Hosts: []string{"store.test"}, Inject: bearer, Limits: &api.Limits{Paths: []string{"/mine"}}},
+	}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := &served{table: table, scanner: scan.New(nil), captured: scan.New(nil)}
+	for field, refused := range map[string]bool{
+		"PUT X-Amz-Copy-Source: /others/secret": true, "PUT X_Amz_Copy_Source: /others/secret": true, "PUT X-Goog-Copy-Source: others/secret": true,
+		"PUT X-Ms-Copy-Source: https://store.test/others/secret": true, "PUT X-Ms-Rename-Source: /others/secret": true, "PUT X-Oss-Copy-Source: /others/secret": true,
+		"COPY Destination: https://store.test/others/new": true, "MOVE Destination: /others/new": true,
+		"PUT Destination: /others/new": false, "PUT X-Amz-Meta-Source: /others/secret": false,
+	} {
+		method, field, _ := strings.Cut(field, " ")
+		x, r := request(t, method, "https://store.test/mine/new", field)
+		p := permitted(t, now, x, r)
+		binding, err := p.Binding()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := within(p, binding, x, r); (err != nil) != refused {
+			t.Errorf("%s with %s: %v", method, field, err)
+		}
+	}
+}
+
 // The rules for new secrets hold for whatever credential a request gets.
 func TestMintRulesHoldForCaptured(t *testing.T) {
 	now := bound(t)
@@ -159,11 +189,20 @@ func TestMintRulesOfBothHold(t *testing.T) {
 		{"the host's own refuses", refuse, strip, true},
 		{"two that differ", strip, capture, true},
 		{"the same", strip, strip, false},
+		{"the host's own captures, and nothing could be stored for the other", capture, nil, true},
+		{"the host's own strips", strip, nil, false},
+		{"the other captures", nil, capture, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			mints := func(m *api.Mint) []*api.Mint {
+				if m == nil {
+					return nil
+				}
+				return []*api.Mint{m}
+			}
 			table, err := bind.New([]*api.Binding{
-				{CredentialId: "id-eu", Vault: "v", Name: "eu", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: []*api.Mint{tt.own}},
-				{CredentialId: "id-1", Vault: "v", Name: "shop.token.1", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: []*api.Mint{tt.origin}, Captured: true},
+				{CredentialId: "id-eu", Vault: "v", Name: "eu", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: mints(tt.own)},
+				{CredentialId: "id-1", Vault: "v", Name: "shop.token.1", Hosts: []string{"eu.shop.test"}, Inject: bearer, Mints: mints(tt.origin), Captured: true},
 			}, nil, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -175,8 +214,9 @@ func TestMintRulesOfBothHold(t *testing.T) {
 				t.Fatalf("%v, %v", binding, err)
 			}
 			rule, err := mintRule(permitted(t, now, x, r), binding, x, r)
-			var refused *bind.RefusedMintError
-			if errors.As(err, &refused) != tt.refused || !tt.refused && (rule == nil || err != nil) {
+			var refusal *proxy.Error
+			refused := err != nil && (errors.As(err, &refusal) || errors.As(explain(x, err), &refusal)) && refusal.Code == "mint_refused"
+			if refused != tt.refused || !tt.refused && (rule == nil || err != nil) {
 				t.Errorf("%v, %v", rule, err)
 			}
 		})
@@ -217,6 +257,21 @@ func TestEchoOfNewSecretIsMasked(t *testing.T) {
 	}
 }
 
+// A part of an answer can be cut so that no rule finds the secret in it.
+func TestPartsOfNewSecretAreRefused(t *testing.T) {
+	h := &handOut{exchange: &proxy.Exchange{}, rule: &api.Mint{
+		Action: api.MintAction_MINT_ACTION_STRIP, Places: []*api.MintPlace{{Place: &api.MintPlace_Pointer{Pointer: "/key"}, Optional: true}},
+	}}
+	response := &http.Response{
+		StatusCode: 206, ContentLength: -1, Header: http.Header{"Content-Type": {"application/json"}, "Content-Range": {"bytes 8-37/40"}},
+		Body: io.NopCloser(strings.NewReader(`"the-new-secret-0123456789"`)),
+	}
+	if err := h.response(t.Context(), response); err == nil {
+		text, _ := io.ReadAll(response.Body)
+		t.Errorf("told: %s", text)
+	}
+}
+
 // lateTrailers are there when the body has ended, as net/http gives them.
 type lateTrailers struct {
 	io.Reader
@@ -226,7 +281,7 @@ type lateTrailers struct {
 func (l *lateTrailers) Read(p []byte) (int, error) {
 	n, err := l.Reader.Read(p)
 	if err == io.EOF {
-		l.to.Trailer = http.Header{"Set-Cookie": {"session=another-secret-0123456789"}}
+		l.to.Trailer = http.Header{"Set-Cookie": {"session=another-secret-0123456789"}, "Grpc-Status": {"0"}, "Grpc-Message": {"another-secret-0123456789"}}
 	}
 	return n, err
 }
@@ -242,7 +297,37 @@ func TestTrailersOfNewSecretAreDropped(t *testing.T) {
 	if err := h.response(t.Context(), response); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.ReadAll(response.Body); err != nil || response.Trailer != nil {
+	if _, err := io.ReadAll(response.Body); err != nil || len(response.Trailer) != 1 || response.Trailer.Get("Grpc-Status") != "0" {
 		t.Errorf("%v, %v", err, response.Trailer)
+	}
+}
+
+// A client certificate is in no answer, and a rule looks through that all the same.
+func TestNewSecretOfAClientCertificate(t *testing.T) {
+	const secret = "the-new-secret-0123456789"
+	plan := &proxy.Plan{
+		Request: func(*http.Request) error { return nil },
+		Release: func(*proxy.Exchange) {},
+	}
+	w := new(worker)
+	w.withhold(t.Context(), plan, &handOut{worker: w, exchange: &proxy.Exchange{}, rule: &api.Mint{
+		Action: api.MintAction_MINT_ACTION_STRIP, Places: []*api.MintPlace{{Place: &api.MintPlace_Pointer{Pointer: "/key"}}},
+	}})
+	_, out := request(t, "GET", "https://api.shop.test/keys", "Accept-Encoding: br", "Range: bytes=8-")
+	if err := plan.Request(out); err != nil {
+		t.Fatal(err)
+	}
+	if out.Header.Get("Accept-Encoding") != "identity" || out.Header.Get("Range") != "" {
+		t.Errorf("asked with %v", out.Header)
+	}
+	response := &http.Response{
+		StatusCode: 200, ContentLength: -1, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(`{"key":"` + secret + `"}`)),
+	}
+	if err := plan.Response(response); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(response.Body); err != nil || strings.Contains(string(text), secret) {
+		t.Errorf("told: %s, %v", text, err)
 	}
 }

@@ -89,7 +89,7 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusBadGateway, "exchange_failed",
 			"the control plane could not exchange the credential for %s for what is injected: %s; nothing was sent", x.Host, material.Reason(err))
 	case errors.Is(err, material.ErrUnavailable):
-		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane; nothing was sent")
+		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane"+exhausted(err)+"; nothing was sent")
 	case errors.Is(err, material.ErrClosed):
 		return unavailable("stopping", "the sidecar is stopping")
 	case errors.Is(err, redact.ErrShortToken):
@@ -104,6 +104,14 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusBadGateway, "unreadable_response", "%s answered in an encoding that can't be searched for the credential", x.Host)
 	}
 	return nil
+}
+
+// exhausted is what the control plane says of how much may be asked of it, if it does.
+func exhausted(err error) string {
+	if said := material.Bound(err); said != "" {
+		return ": " + said
+	}
+	return ""
 }
 
 func unavailable(code, message string) *proxy.Error {

@@ -61,12 +61,15 @@ func (w *worker) apply(m *api.WatchResponse) error {
 	if err != nil {
 		return err
 	}
-	versions := make(map[string]uint64, len(bindings))
+	versions, before := make(map[string]uint64, len(bindings)), make(map[string]uint64)
 	for _, b := range bindings {
 		versions[b.GetCredentialId()] = b.GetVersion()
+		if f := b.GetFallback(); f != nil {
+			before[b.GetCredentialId()] = f.GetVersion()
+		}
 	}
 	next := &served{revision: revision, bound: bindings, table: table, audit: m.GetAuditMode(), scanner: scan.New(table.Placeholders()), captured: scan.New(table.CapturedPlaceholders())}
-	w.serve(versions, next)
+	w.serve(versions, before, next)
 	w.log.Info("bindings applied", "revision", revision, "bindings", len(bindings), "policy_rules", len(m.GetPolicy().GetRules()))
 	w.ready.Do(func() {
 		if err := w.config.Ready(w.ca.CertificatePEM()); err != nil {
@@ -78,9 +81,11 @@ func (w *worker) apply(m *api.WatchResponse) error {
 
 // serve changes what requests are decided by, and with it which leases and
 // upstream connections may be used. What goes on without further requests and
-// would be decided otherwise now is ended.
-func (w *worker) serve(versions map[string]uint64, next *served) {
-	before := w.served.Load()
+// would be decided otherwise now is ended. before are the versions that overlap with
+// those of versions.
+func (w *worker) serve(versions, before map[string]uint64, next *served) {
+	last := w.served.Load()
+	w.fallbacks.Keep(before)
 	w.leases.Replace(versions, func() {
 		w.allotted.Keep(next.bound)
 		w.desk.Keep(next.bound)
@@ -88,7 +93,7 @@ func (w *worker) serve(versions map[string]uint64, next *served) {
 	})
 	w.announce()
 	w.proxy.Keep(versions)
-	if !next.table.SameAddresses(before.table) {
+	if !next.table.SameAddresses(last.table) {
 		w.proxy.DropIdle()
 	}
 	w.gate.Review()
@@ -113,7 +118,7 @@ func (w *worker) current(ctx context.Context) *served {
 }
 
 func (w *worker) serveNothing(refusal *proxy.Error) {
-	w.serve(nil, nothing(refusal))
+	w.serve(nil, nil, nothing(refusal))
 	w.log.Warn("nothing is served", "code", refusal.Code, "reason", refusal.Message)
 	if refusal == errRevoked {
 		w.gate.CloseFlows() // with the requests under way, which may stream for hours

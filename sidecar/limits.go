@@ -17,9 +17,9 @@ import (
 // within gives the use of a binding, if the request is one that its credential is for.
 func within(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (bind.Use, error) {
 	if bind.Narrow(binding) {
-		if name, found := override(r.Header); found {
+		if name, found := override(r); found {
 			return bind.Use{}, proxy.Errorf(http.StatusBadRequest, "bad_request",
-				"whether the credential for %s is used goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+				"whether the credential for %s is used goes by methods or paths; the field %s, which names others at some servers, is refused", x.Host, name)
 		}
 	}
 	return permitted.Use(binding, time.Now())

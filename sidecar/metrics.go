@@ -77,6 +77,12 @@ func gauges(w *worker) []prometheus.Collector {
 		gauge("sallyport_sidecar_bindings", "Bindings in place.", func() float64 { return float64(len(w.served.Load().bound)) }),
 		gauge("sallyport_sidecar_bindings_revision", "Revision of the bindings in place; 0 while nothing is served.", func() float64 { return float64(w.served.Load().revision) }),
 		gauge("sallyport_sidecar_audit_queue_events", "Audit events that wait for the control plane.", func() float64 { return float64(w.events.Stats().Queued) }),
+		gauge("sallyport_sidecar_audit_degraded", "1 while the last use of a credential could not be recorded where the team's audit wants it, and was refused.", func() float64 {
+			if w.events.Stats().Degraded {
+				return 1
+			}
+			return 0
+		}),
 		counter("reported", func() uint64 { return w.events.Stats().Reported }),
 		counter("refused", func() uint64 { return w.events.Stats().Refused }),
 		counter("dropped", func() uint64 { return w.events.Stats().Dropped }),

@@ -16,16 +16,25 @@ import (
 )
 
 // override gives the field, if there is one, by which a request asks some servers
-// to take it for one with another method or path. CGI makes no difference between
-// a hyphen and an underscore.
-func override(fields http.Header) (name string, found bool) {
-	for name := range fields {
+// to take it for one with another method or path, or to read from or write to another
+// path as well. CGI makes no difference between a hyphen and an underscore.
+func override(r *http.Request) (name string, found bool) {
+	moves := r.Method == "COPY" || r.Method == "MOVE" // RFC 4918 section 10.3
+	for name := range r.Header {
+		if moves && name == "Destination" {
+			return name, true
+		}
 		if len(name) < len("X-HTTP-Method") || name[0]|0x20 != 'x' {
 			continue
 		}
-		switch strings.ToLower(strings.ReplaceAll(name, "_", "-")) {
+		switch field := strings.ToLower(strings.ReplaceAll(name, "_", "-")); field {
 		case "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url":
 			return name, true
+		default:
+			// Of storage: x-amz-copy-source, x-goog-copy-source, x-ms-rename-source and their like.
+			if strings.HasSuffix(field, "-copy-source") || strings.HasSuffix(field, "-rename-source") {
+				return name, true
+			}
 		}
 	}
 	return "", false
@@ -38,8 +47,8 @@ func permit(now *served, x *proxy.Exchange, r *http.Request) (bind.Permitted, er
 		return none, proxy.Errorf(http.StatusMisdirectedRequest, "misdirected", "the request is for %s, the CONNECT for %s; open a connection of its own", x.Host, x.SNI)
 	}
 	if now.table.Refined(x.Host, x.Port) {
-		if name, found := override(r.Header); found {
-			return none, proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which overrides them at some servers, is refused", x.Host, name)
+		if name, found := override(r); found {
+			return none, proxy.Errorf(http.StatusBadRequest, "bad_request", "the agent's policy for %s goes by methods or paths; the field %s, which names others at some servers, is refused", x.Host, name)
 		}
 	}
 	return now.table.Permit(requestOf(x, r))

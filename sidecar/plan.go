@@ -67,10 +67,13 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 			continue
 		}
 		plan, err := w.lease(ctx, now, use, x, r)
-		if err != nil {
+		switch {
+		case err != nil:
 			w.events.Cancel()
-		} else if newSecrets != nil {
+		case newSecrets != nil: // which may be made once
 			w.withhold(ctx, plan, &handOut{worker: w, binding: binding, rule: newSecrets, exchange: x})
+		default:
+			w.overlap(ctx, now, use, plan, x)
 		}
 		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
 			continue // a rotation came between: decide by the new revision

@@ -83,19 +83,20 @@ func AuditJournalSize() int { return audit.JournalSize(auditCapacity) }
 
 // worker is the parts, joined.
 type worker struct {
-	config   Config
-	log      *slog.Logger
-	identity *identity.Identity
-	ca       *mint.Authority
-	resolver *resolve.Resolver
-	leases   *material.Cache
-	allotted *allot.Ledger
-	desk     *approve.Desk
-	events   *audit.Queue
-	bodies   *inject.Budget // of those that wait to be signed
-	gate     *gate.Gate
-	proxy    *proxy.Server
-	metrics  *metrics
+	config    Config
+	log       *slog.Logger
+	identity  *identity.Identity
+	ca        *mint.Authority
+	resolver  *resolve.Resolver
+	leases    *material.Cache
+	fallbacks *material.Cache // of the versions before, where they overlap
+	allotted  *allot.Ledger
+	desk      *approve.Desk
+	events    *audit.Queue
+	bodies    *inject.Budget // of those that wait to be signed
+	gate      *gate.Gate
+	proxy     *proxy.Server
+	metrics   *metrics
 
 	served atomic.Pointer[served]
 	heard  chan struct{} // closed when the control plane has said what is served
@@ -147,6 +148,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	id.Log = config.Log
 	w.identity, w.ca = id, ca
 	w.leases = material.NewCache(id.Client(), id.SealKey(), config.Log)
+	w.fallbacks = material.NewCache(id.Client(), id.SealKey(), config.Log)
 	w.events = audit.New(audit.Config{
 		Client: id.Client(), Capacity: auditCapacity, Journal: config.AuditJournal, Disk: config.AuditLog,
 		Owner: fmt.Sprintf("sallyport audit log v1: team %s, agent %s, sandbox %s\n", id.Team(), id.Agent(), id.Sandbox()), Log: config.Log,
@@ -204,6 +206,7 @@ func (w *worker) run(ctx context.Context) error {
 		})
 	}
 	serve(w.leases.Run)
+	serve(w.fallbacks.Run)
 	serve(rest)
 	serve(w.follow)
 	serve(w.expire)

@@ -174,6 +174,9 @@ func (p *program) call(t *testing.T, method, path, body string) (int, string) {
 	}
 	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	r.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		r.Header.Set("If-Match", "*")
+	}
 	return do(t, http.DefaultClient, r)
 }
 

@@ -8,8 +8,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sallyport/control"
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
+	"sallyport/control/forward"
 )
 
 // metrics is everything that this process counts.
@@ -17,6 +19,8 @@ type metrics struct {
 	registry *prometheus.Registry
 	admin    *admin.Metrics
 	agentapi *agentapi.Metrics
+	forward  *forward.Metrics
+	overdue  *prometheus.GaugeVec
 }
 
 func newMetrics(version string) *metrics {
@@ -28,7 +32,20 @@ func newMetrics(version string) *metrics {
 	})
 	build.Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &metrics{registry: r, admin: admin.NewMetrics(r), agentapi: agentapi.NewMetrics(r)}
+	overdue := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sallyport_control_credentials_overdue",
+		Help: "Credentials that are due to be rotated, by team; nothing of a team without one.",
+	}, []string{"team"})
+	r.MustRegister(overdue)
+	return &metrics{registry: r, admin: admin.NewMetrics(r), agentapi: agentapi.NewMetrics(r), forward: forward.NewMetrics(r), overdue: overdue}
+}
+
+// due counts anew what is due to be rotated.
+func (m *metrics) due(all []control.Overdue) {
+	m.overdue.Reset()
+	for _, o := range all {
+		m.overdue.WithLabelValues(o.Team).Set(float64(o.Count))
+	}
 }
 
 func (m *metrics) handler() http.Handler {

@@ -22,31 +22,73 @@ import (
 	"sallyport/sidecar/material"
 )
 
-// serveBoth runs two replicas on one database.
-func serveBoth(t *testing.T) (first, second *program) {
+// replicas are two of a control plane, on one database.
+type replicas struct {
+	database *embedded.Cluster
+	dir      string // the database's
+	dirs     [2]string
+	admin    [2]string // addresses
+	sidecar  [2]string
+	running  [2]*program
+}
+
+func newReplicas(t *testing.T) *replicas {
 	t.Helper()
-	database, err := embedded.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+	r := &replicas{dir: t.TempDir()}
+	var err error
+	if r.database, err = embedded.Start(t.Context(), r.dir, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.database.Stop(context.Background()) })
+	for i, name := range []string{"first", "second"} {
+		r.dirs[i], r.admin[i], r.sidecar[i] = filepath.Join(t.TempDir(), name), freeAddress(t), freeAddress(t)
+		r.start(t, i)
+	}
+	token, err := os.ReadFile(filepath.Join(r.dirs[0], "admin-token"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { database.Stop(context.Background()) })
-	dirs := []string{filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")}
-	replica := func(i int) *program {
-		address := freeAddress(t)
-		p := serve(t, dirs[i], "--database", database.URL(), "--kek", filepath.Join(dirs[0], "kek"), "--sidecar-listen", address)
-		p.sidecar = "https://" + address
-		return p
-	}
-	first = replica(0)
-	second = replica(1)
-	token, err := os.ReadFile(filepath.Join(dirs[0], "admin-token"))
-	if err != nil {
+	if err := os.WriteFile(filepath.Join(r.dirs[1], "admin-token"), token, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dirs[1], "admin-token"), token, 0o600); err != nil {
+	return r
+}
+
+// start starts a replica, which has the same addresses each time.
+func (r *replicas) start(t *testing.T, i int) {
+	t.Helper()
+	p := serve(t, r.dirs[i], "--database", r.database.URL(), "--kek", filepath.Join(r.dirs[0], "kek"),
+		"--admin-listen", r.admin[i], "--sidecar-listen", r.sidecar[i])
+	p.admin, p.sidecar = "http://"+r.admin[i], "https://"+r.sidecar[i]
+	r.running[i] = p
+}
+
+// setUp makes a vault with a credential, and an agent that it is pinned to.
+func (r *replicas) setUp(t *testing.T) {
+	t.Helper()
+	for _, step := range []struct{ method, path, body string }{
+		{"POST", "vaults", `{"name":"v"}`},
+		{"POST", "vaults/v/credentials", `{"name":"stripe","service":"stripe","secret":"sk_live_1_of_a_test"}`},
+		{"POST", "agents", `{"name":"a"}`},
+		{"PUT", "agents/a/pins/v", ``},
+	} {
+		if status, body := r.running[0].call(t, step.method, "/v1/teams/default/"+step.path, step.body); status/100 != 2 {
+			t.Fatalf("%s: %d %s", step.path, status, body)
+		}
+	}
+}
+
+// join is a sandbox that knows both replicas.
+func (r *replicas) join(t *testing.T) *sandbox {
+	t.Helper()
+	_, body := r.running[0].call(t, "POST", "/v1/teams/default/agents/a/sandboxes", "")
+	var made struct {
+		JoinToken string `json:"join_token"`
+	}
+	if err := json.Unmarshal([]byte(body), &made); err != nil {
 		t.Fatal(err)
 	}
-	return first, second
+	return newSandbox(t, "https://"+r.sidecar[0]+",https://"+r.sidecar[1], made.JoinToken)
 }
 
 // sandbox is a real sidecar's half of the sidecar API, under traffic.
@@ -90,7 +132,10 @@ func (s *sandbox) apply(m *api.WatchResponse) error {
 			s.version.Store(version)
 		}
 	})
-	s.applied <- struct{}{}
+	select {
+	case s.applied <- struct{}{}:
+	default: // nobody has waited for a long time
+	}
 	return nil
 }
 
@@ -99,20 +144,7 @@ func (s *sandbox) traffic(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() {
-		for ctx.Err() == nil {
-			lease, err := s.cache.Get(ctx, s.credential.Load().(string), s.version.Load(), "api.stripe.com")
-			if err != nil && ctx.Err() == nil && err != material.ErrSuperseded { // which the proxy asks again for
-				t.Errorf("a request of the sandbox: %v", err)
-				return
-			}
-			if err == nil {
-				lease.Release()
-				s.served.Add(1)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	})
+	group.Go(func() { s.use(ctx, t) })
 	group.Go(func() {
 		for ctx.Err() == nil {
 			version := s.version.Load()
@@ -133,30 +165,31 @@ func (s *sandbox) traffic(t *testing.T) (stop func()) {
 	return func() { cancel(); group.Wait() }
 }
 
+// use uses the credential from the cache until ctx ends.
+func (s *sandbox) use(ctx context.Context, t *testing.T) {
+	for ctx.Err() == nil {
+		lease, err := s.cache.Get(ctx, s.credential.Load().(string), s.version.Load(), "api.stripe.com")
+		if err != nil && ctx.Err() == nil && err != material.ErrSuperseded { // which the proxy asks again for
+			t.Errorf("a request of the sandbox: %v", err)
+			return
+		}
+		if err == nil {
+			lease.Release()
+			s.served.Add(1)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // One of two replicas ends, gracefully or killed, under a sidecar that knows both. No
 // request fails, and the sidecar hears of the next rotation.
 func TestReplicaEnds(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
-			first, second := serveBoth(t)
-			for _, step := range []struct{ method, path, body string }{
-				{"POST", "vaults", `{"name":"v"}`},
-				{"POST", "vaults/v/credentials", `{"name":"stripe","service":"stripe","secret":"sk_live_1_of_a_test"}`},
-				{"POST", "agents", `{"name":"a"}`},
-				{"PUT", "agents/a/pins/v", ``},
-			} {
-				if status, body := first.call(t, step.method, "/v1/teams/default/"+step.path, step.body); status/100 != 2 {
-					t.Fatalf("%s: %d %s", step.path, status, body)
-				}
-			}
-			_, body := first.call(t, "POST", "/v1/teams/default/agents/a/sandboxes", "")
-			var made struct {
-				JoinToken string `json:"join_token"`
-			}
-			if err := json.Unmarshal([]byte(body), &made); err != nil {
-				t.Fatal(err)
-			}
-			s := newSandbox(t, first.sidecar+","+second.sidecar, made.JoinToken)
+			r := newReplicas(t)
+			r.setUp(t)
+			first, second := r.running[0], r.running[1]
+			s := r.join(t)
 			stop := s.traffic(t)
 			defer stop()
 			wait(t, "traffic", func() bool { return s.served.Load() > 50 && s.fetched.Load() > 3 })

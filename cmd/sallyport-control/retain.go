@@ -37,14 +37,15 @@ func (r *retention) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// retain keeps the months of the audit's events until ctx ends.
-func retain(ctx context.Context, s *store.Store, keep retention, log *slog.Logger) error {
+// retain keeps the months of the audit's events until ctx ends. receivers are those that they are
+// forwarded to.
+func retain(ctx context.Context, s *store.Store, keep retention, receivers []string, log *slog.Logger) error {
 	for {
 		var before time.Time // nothing is older
 		if keep > 0 {
 			before = time.Now().Add(-time.Duration(keep))
 		}
-		dropped, err := s.Retain(ctx, before)
+		dropped, err := s.Retain(ctx, before, receivers...)
 		if len(dropped) > 0 {
 			log.Info("audit events removed for their age", "months", dropped)
 		}

@@ -18,6 +18,8 @@ import (
 	"sallyport/control/datadir"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
+	"sallyport/control/forward"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -42,6 +44,7 @@ type serveCmd struct {
 	MetricsListen  string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
 	peopleFlags    `embed:""`
 	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
+	AuditForward   []target  `sep:"none" placeholder:"URL" help:"Send audit events there as they are recorded: syslog+tls://HOST:6514?ca=FILE, syslog+tcp://…, otlp+https://HOST:4318?headers=FILE, otlp+http://…; may be repeated."`
 	exchangeFlags  `embed:""`
 	LogLevel       string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error (${default})."`
 }
@@ -80,7 +83,11 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := datadir.Remember(env.getenv, private...); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
-	client, err := cmd.exchangeFlags.client()
+	reach, err := cmd.exchangeFlags.reach()
+	if err != nil {
+		return err
+	}
+	targets, err := targets(cmd.AuditForward)
 	if err != nil {
 		return err
 	}
@@ -118,7 +125,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	return cmd.serve(ctx, env, log, dir, listening, &parts{
 		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), client,
+		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), reach, targets,
 	})
 }
 
@@ -129,7 +136,8 @@ type parts struct {
 	authority  *identity.Authority
 	rekey      *rekey.Rotator
 	succession *identity.Succession
-	client     *http.Client // of exchanges
+	reach      exchange.Reach
+	targets    []forward.Target
 }
 
 // database gives the URL of the database, and what ends it if it is ours.
@@ -167,10 +175,12 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	counted := newMetrics(version())
-	exchanger := exchange.New(p.client, log)
+	exchanger := exchange.New(exchange.NewClient(p.reach), log)
 	defer exchanger.Close()
+	secrets := external.New(p.store, p.sealer, exchanger, exchange.NewClient(p.reach), log)
+	defer secrets.Close()
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
 	people, err := cmd.issuer(log)
@@ -178,8 +188,8 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		return err
 	}
 	admins, err := admin.New(admin.Config{
-		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger,
-		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), SidecarURL: sidecarURL, Version: version(),
+		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
+		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
@@ -198,7 +208,12 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return admins.Serve(ctx, l.admin, adminTLS) })
 	group.Go(func() error { return sidecars.Serve(ctx, l.sidecar) })
-	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, log) })
+	group.Go(func() error { return retain(ctx, p.store, cmd.AuditRetention, receivers(p.targets), log) })
+	group.Go(func() error {
+		from := forward.Sender{Hostname: hostname, Version: version()}
+		return (&forward.Forwarder{Store: p.store, Targets: p.targets, Sender: from, Metrics: counted.forward, Log: log}).Run(ctx)
+	})
+	group.Go(func() error { return remind(ctx, p.store, counted, log) })
 	group.Go(func() error { return p.rekey.Run(ctx) })
 	group.Go(func() error { return p.succession.Run(ctx) })
 	group.Go(func() error { return serveMetrics(ctx, l.metrics, counted.handler(), log) })

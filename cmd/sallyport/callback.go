@@ -23,6 +23,7 @@ type callback struct {
 	redirect *url.URL
 	state    string
 	issuer   string                 // if it is known, an answer that names another is none (RFC 9207)
+	named    bool                   // an answer that names none is none either
 	refusal  func(url.Values) error // what an answer without a code means
 	codes    chan string
 	errs     chan error
@@ -72,9 +73,8 @@ func (b *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	q := r.URL.Query()
-	iss, named := q["iss"]
 	if r.Method != http.MethodGet || r.URL.Path != cmp.Or(b.redirect.Path, "/") || r.Host != b.redirect.Host ||
-		subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(b.state)) != 1 || b.issuer != "" && named && (len(iss) != 1 || iss[0] != b.issuer) {
+		subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(b.state)) != 1 || !b.ofIssuer(q["iss"]) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintln(w, "This is no answer to a login that was begun here.")
 		return
@@ -92,4 +92,12 @@ func (b *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 	}
 	fmt.Fprintln(w, "It was refused; the terminal says why.")
+}
+
+// ofIssuer reports whether an answer that names those issuers can be ours.
+func (b *callback) ofIssuer(iss []string) bool {
+	if b.issuer == "" || len(iss) == 0 {
+		return !b.named
+	}
+	return len(iss) == 1 && iss[0] == b.issuer
 }

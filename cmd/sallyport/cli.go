@@ -26,6 +26,7 @@ type grammar struct {
 	Teams      teamCmd       `cmd:"" name:"team" help:"Teams, which own everything else."`
 	Vault      vaultCmd      `cmd:"" help:"Vaults, which hold a team's credentials."`
 	Credential credentialCmd `cmd:"" help:"Credentials: one service's secret, where it may go, how it is injected."`
+	Source     sourceCmd     `cmd:"" help:"Stores outside that credentials may have their secrets in."`
 	Approval   approvalCmd   `cmd:"" help:"Requests that wait until a person decides."`
 	Agent      agentCmd      `cmd:"" help:"Agents, and the vaults pinned to them."`
 	Explain    explainCmd    `cmd:"" help:"Say what would be injected into a request of an agent, by which rule, or why not."`

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,13 +15,16 @@ import (
 )
 
 type credentialCmd struct {
-	Add    credentialAddCmd    `cmd:"" help:"Store a credential."`
-	Set    credentialSetCmd    `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
-	Show   credentialShowCmd   `cmd:"" help:"Show a credential with its limits, never its secret."`
-	Rotate credentialRotateCmd `cmd:"" help:"Store a new version of a credential's secret."`
-	Login  credentialLoginCmd  `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
-	List   credentialListCmd   `cmd:"" help:"List credentials, never their secrets."`
-	Rm     credentialRmCmd     `cmd:"" help:"Destroy a credential."`
+	Add     credentialAddCmd     `cmd:"" help:"Store a credential."`
+	Set     credentialSetCmd     `cmd:"" help:"Change a credential's limits, its settings, or what becomes of new secrets that its service hands out."`
+	Show    credentialShowCmd    `cmd:"" help:"Show a credential with its limits, never its secret."`
+	Rotate  credentialRotateCmd  `cmd:"" help:"Store a new version of a credential's secret."`
+	Retire  credentialRetireCmd  `cmd:"" help:"End the use of the version before the current one, in running sandboxes too."`
+	Test    credentialTestCmd    `cmd:"" help:"Have the control plane send one request with a credential, and say how the service answered."`
+	Refresh credentialRefreshCmd `cmd:"" help:"Read a secret anew that lies in a source, and make a version of it."`
+	Login   credentialLoginCmd   `cmd:"" help:"Let a person allow in a browser what a credential is for; no token comes to this machine's user."`
+	List    credentialListCmd    `cmd:"" help:"List credentials, never their secrets."`
+	Rm      credentialRmCmd      `cmd:"" help:"Destroy a credential."`
 }
 
 type credentialAddCmd struct {
@@ -36,7 +40,9 @@ type credentialAddCmd struct {
 	AllowHTTP      bool              `name:"allow-http" help:"Inject over plain HTTP too, which anybody on the way can read."`
 	AllowWebsocket *bool             `name:"allow-websocket" negatable:"" help:"Open WebSockets with it; for a known service its own default holds."`
 	Mint           []string          `sep:"none" placeholder:"RULE" help:"What becomes of new secrets that the service hands out, as in 'credential set'. May be repeated."`
-	SecretFile     string            `required:"" placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	SecretFile     string            `placeholder:"FILE" help:"File with the secret, - for standard input. One newline at its end is dropped."`
+	From           string            `placeholder:"SOURCE:PATH#FIELD" help:"Where the secret lies in a source of the vault, in the place of --secret-file: SOURCE:PATH as a whole, #FIELD one field, #NAME=FIELD,… a JSON object."`
+	dueFlag        `embed:""`
 	limitFlags     `embed:""`
 }
 
@@ -49,10 +55,12 @@ func (cmd *credentialAddCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
-		return err
+	if credential.From == nil {
+		if credential.Secret, err = c.readSecret(cmd.SecretFile, credential.Auth); err != nil {
+			return err
+		}
+		defer credential.Secret.Wipe()
 	}
-	defer credential.Secret.Wipe()
 	stored, err := api.CreateCredential(ctx, team, cmd.Vault, credential)
 	if err != nil {
 		return err
@@ -68,6 +76,8 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	switch {
 	case cmd.Service == "" && len(cmd.Host) == 0:
 		return none, withHint(usagef("credential add needs --service or --host"), "sallyport service list shows the services that are known")
+	case (cmd.SecretFile == "") == (cmd.From == ""):
+		return none, usagef("credential add needs --secret-file, or --from for a secret that lies in a source")
 	case cmd.Service != "" && (len(cmd.Host) > 0 || len(cmd.Inject) > 0):
 		return none, usagef("--service already says the hosts and rules; give --service, or --host with --inject")
 	case cmd.Auth == string(control.AuthBasic) && cmd.Username == "":
@@ -90,14 +100,22 @@ func (cmd *credentialAddCmd) credential() (client.NewCredential, error) {
 	if err != nil {
 		return none, err
 	}
+	every, _, err := cmd.every()
+	if err != nil {
+		return none, err
+	}
+	from, err := parseFrom(cmd.From)
+	if err != nil {
+		return none, err
+	}
 	auth := control.Auth(cmd.Auth)
 	if auth == "" && cmd.Service == "" && cmd.Username != "" {
 		auth = control.AuthBasic
 	}
 	return client.NewCredential{
 		Name: cmd.Name, Service: cmd.Service, Hosts: cmd.Host, Inject: rules,
-		Auth: auth, Username: cmd.Username, Settings: cmd.Setting,
-		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints, Limits: limits,
+		Auth: auth, Username: cmd.Username, Settings: cmd.Setting, From: from,
+		Stray: control.Stray(cmd.Stray), AllowHTTP: cmd.AllowHTTP, AllowWebsocket: cmd.AllowWebsocket, Mints: mints, Limits: limits, RotateEvery: every,
 	}, nil
 }
 
@@ -133,6 +151,7 @@ type credentialSetCmd struct {
 	NoMint  bool              `xor:"mint" help:"None but those of the service."`
 	Setting map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"In the place of all settings that the credential has. Makes a new version. May be repeated."`
 
+	dueFlag    `embed:""`
 	limitFlags `embed:""`
 }
 
@@ -141,19 +160,25 @@ func (cmd *credentialSetCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	every, due, err := cmd.every()
+	if err != nil {
+		return err
+	}
 	kinds := 0
-	for _, given := range []bool{limits != nil, len(cmd.Mint) > 0 || cmd.NoMint, cmd.Setting != nil} {
+	for _, given := range []bool{limits != nil, len(cmd.Mint) > 0 || cmd.NoMint, cmd.Setting != nil, due} {
 		if given {
 			kinds++
 		}
 	}
 	switch {
 	case kinds == 0:
-		return usagef("credential set needs a limit, --setting, --mint or --no-mint")
+		return usagef("credential set needs a limit, --setting, --rotate-every, --mint or --no-mint")
 	case kinds > 1:
-		return usagef("credential set changes limits, settings or --mint, not several at once")
+		return usagef("credential set changes limits, settings, --rotate-every or --mint, not several at once")
 	case limits != nil:
 		return cmd.limit(ctx, c, limits)
+	case due:
+		return cmd.setRotateEvery(ctx, c, every)
 	case cmd.Setting != nil:
 		return cmd.setSettings(ctx, c)
 	}
@@ -210,10 +235,11 @@ func parseMints(texts []string) ([]control.Mint, error) {
 }
 
 type credentialRotateCmd struct {
-	Vault      string   `required:"" placeholder:"VAULT" help:"The credential's vault."`
-	Name       string   `arg:"" help:"The credential's name."`
-	SecretFile string   `required:"" placeholder:"FILE" help:"File with the new secret, - for standard input. One newline at its end is dropped."`
-	Wait       waitFlag `help:"Wait until every connected sandbox uses the new version; --wait alone waits up to 10s, --wait=DURATION as long."`
+	Vault      string        `required:"" placeholder:"VAULT" help:"The credential's vault."`
+	Name       string        `arg:"" help:"The credential's name."`
+	SecretFile string        `required:"" placeholder:"FILE" help:"File with the new secret, - for standard input. One newline at its end is dropped."`
+	Overlap    time.Duration `placeholder:"DURATION" help:"How long a request that the service answers 401 to is sent once more with the version before, as in 10m; up to 24h. Without it that is used no more."`
+	Wait       waitFlag      `help:"Wait until every connected sandbox uses the new version; --wait alone waits up to 10s, --wait=DURATION as long."`
 }
 
 func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
@@ -226,13 +252,21 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	defer secret.Wipe()
+	if cmd.Overlap < 0 {
+		return usagef("--overlap takes a time above 0, as in --overlap 10m")
+	}
 	wait := time.Duration(cmd.Wait)
-	rotation, err := api.RotateCredential(ctx, team, cmd.Vault, cmd.Name, secret, wait)
+	rotation, err := api.RotateCredential(ctx, team, cmd.Vault, cmd.Name, secret, cmd.Overlap, wait)
 	if err != nil {
 		return err
 	}
+	return c.sayRotated(cmd.Name, rotation, wait)
+}
+
+// sayRotated tells of a new version, and fails if it was waited for in vain.
+func (c *cli) sayRotated(name string, rotation control.Rotation, wait time.Duration) error {
 	c.warnOf(rotation.Warning)
-	if err := c.say(rotation, "%s", rotated(cmd.Name, rotation, wait)); err != nil {
+	if err := c.say(rotation, "%s", rotated(name, rotation, wait)); err != nil {
 		return err
 	}
 	if missing := rotation.Connected - rotation.Acknowledged; wait > 0 && missing > 0 {
@@ -244,6 +278,9 @@ func (cmd *credentialRotateCmd) Run(ctx context.Context, c *cli) error {
 
 func rotated(name string, r control.Rotation, wait time.Duration) string {
 	text := fmt.Sprintf("credential %s is now version %d", name, r.Version)
+	if r.OverlapUntil != nil {
+		text += fmt.Sprintf("; version %d is fallen back to until %s", r.Version-1, stampOf(r.OverlapUntil))
+	}
 	if wait == 0 {
 		return text + fmt.Sprintf("; connected sandboxes that get it: %d", r.Connected)
 	}
@@ -277,6 +314,7 @@ var _ kong.BoolMapperValue = (*waitFlag)(nil)
 
 type credentialListCmd struct {
 	Vault string `placeholder:"VAULT" help:"Only of this vault."`
+	Due   bool   `help:"Only those that are due to be rotated."`
 }
 
 func (cmd *credentialListCmd) Run(ctx context.Context, c *cli) error {
@@ -298,14 +336,17 @@ func (cmd *credentialListCmd) Run(ctx context.Context, c *cli) error {
 		}
 		all = append(all, credentials...)
 	}
-	return printList(c, all, "VAULT NAME HOSTS INJECT STRAY VERSION ROTATED", func(credential control.Credential) []string {
+	if now := time.Now(); cmd.Due {
+		all = slices.DeleteFunc(all, func(c control.Credential) bool { return !isDue(c, now) })
+	}
+	return printList(c, all, "VAULT NAME HOSTS INJECT STRAY VERSION ROTATED DUE", func(credential control.Credential) []string {
 		rules := make([]string, len(credential.Inject))
 		for i, rule := range credential.Inject {
 			rules[i] = rule.String()
 		}
 		return []string{
 			credential.Vault, credential.Name, strings.Join(credential.Hosts, ","), strings.Join(rules, "; "),
-			string(credential.Stray), strconv.FormatInt(credential.Version, 10), stamp(credential.RotatedAt),
+			string(credential.Stray), strconv.FormatInt(credential.Version, 10), stamp(credential.RotatedAt), stampOf(credential.RotateDue),
 		}
 	})
 }

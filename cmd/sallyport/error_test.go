@@ -60,7 +60,7 @@ func TestErrorsDoNotRepeatArguments(t *testing.T) {
 		{add + "--service stripe", "--service already says", 2},
 		{add + "--auth basic", "needs --username", 2},
 		{add + "--auth token --username u", "goes with --auth basic", 2},
-		{"credential add --name n --host h", "missing flags: --secret-file=FILE, --vault=VAULT", 2},
+		{"credential add --name n --host h", "missing flags: --vault=VAULT", 2},
 		{"vault", `expected one of "create", "list", "rm"`, 2},
 		{"agent pin a", "<vault>", 2},
 		{"run --agent a", "<cmd>", 2},

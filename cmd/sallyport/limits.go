@@ -147,7 +147,8 @@ func shown(c control.Credential) [][2]string {
 	}
 	rows := [][2]string{
 		{"name", c.Name}, {"vault", c.Vault}, {"placeholder", "vault:" + c.Name}, {"hosts", strings.Join(c.Hosts, ", ")}, {"inject", strings.Join(rules, "; ")},
-		{"version", strconv.FormatInt(c.Version, 10)}, {"rotated", stamp(c.RotatedAt)},
+		{"from", lies(c)},
+		{"version", strconv.FormatInt(c.Version, 10)}, {"rotated", stamp(c.RotatedAt)}, {"overlap", shownOverlap(c.Overlap)}, {"due", stampOf(c.RotateDue)},
 		{"methods", orAny(c.Limits.Methods)}, {"paths", orAny(c.Limits.Paths)}, {"expires", stampOf(c.Limits.ExpiresAt)}, {"rate", c.Limits.Rate.String()},
 	}
 	budget := c.Limits.Budget.String()
@@ -160,6 +161,17 @@ func shown(c control.Credential) [][2]string {
 		approve = fmt.Sprintf("%s, within %s", approve, c.Limits.ApproveTimeout)
 	}
 	return append(rows, [2]string{"approve", approve})
+}
+
+// lies says where a secret lies, if that is not in the control plane.
+func lies(c control.Credential) string {
+	if c.From == nil {
+		return ""
+	}
+	if c.FromVersion == "" {
+		return c.From.String()
+	}
+	return c.From.String() + ", version " + c.FromVersion
 }
 
 func orAny(texts []string) string {

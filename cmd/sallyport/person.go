@@ -44,21 +44,45 @@ func (c *cli) logInElsewhere(ctx context.Context, api *client.Client) (client.Ne
 	if device.Complete != "" {
 		fmt.Fprintf(c.stderr, "or open %s and compare the code\n", visible(device.Complete))
 	}
-	pause := time.NewTicker(time.Duration(max(device.Interval, 1)) * time.Second)
-	defer pause.Stop()
-	for time.Now().Before(device.ExpiresAt) {
+	return awaitConfirmation(ctx, time.Duration(max(device.Interval, 1))*time.Second, func() (client.NewSession, error) {
+		return api.CreateSession(ctx, client.Proof{DeviceCode: device.Code})
+	})
+}
+
+const (
+	// devicePatience is longer than device codes are good for: that one has expired is
+	// for the issuer to say, whose clock may be another.
+	devicePatience = time.Hour
+	// slower is how much longer each pause is after "slow down", and when nobody answers
+	// (RFC 8628 section 3.5).
+	slower = 5 * time.Second
+)
+
+// awaitConfirmation tries to end a login by device code until that is confirmed or comes
+// to nothing, pausing before each try.
+func awaitConfirmation(ctx context.Context, pause time.Duration, try func() (client.NewSession, error)) (client.NewSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, devicePatience)
+	defer cancel()
+	for {
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return client.NewSession{}, errors.New("the login took too long: begin again")
+			}
 			return client.NewSession{}, ctx.Err()
-		case <-pause.C:
+		case <-time.After(pause):
 		}
-		made, err := api.CreateSession(ctx, client.Proof{DeviceCode: device.Code})
+		made, err := try()
 		var answer *client.Error
-		if !errors.As(err, &answer) || answer.Code != "pending" && answer.Status != http.StatusTooManyRequests {
+		var away *client.UnreachableError
+		switch {
+		case errors.As(err, &away), errors.As(err, &answer) && answer.Status == http.StatusTooManyRequests:
+			pause += slower
+		case errors.As(err, &answer) && answer.Code == "pending":
+		default:
 			return made, err
 		}
 	}
-	return client.NewSession{}, errors.New("the login took too long: begin again")
 }
 
 // logInHere has the issuer send a code back to a port of this machine (RFC 8252), which

@@ -1,7 +1,7 @@
 package admin_test
 
 import (
-	"io"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +13,7 @@ import (
 	"sallyport/control"
 	"sallyport/control/admin"
 	"sallyport/control/controltest"
+	"sallyport/control/external/externaltest"
 	"sallyport/control/store"
 )
 
@@ -27,7 +28,7 @@ type deed struct {
 
 // deeds are in an order in which each finds what it needs. tokenURL is of an
 // authorization server that allows whatever is asked.
-func deeds(tokenURL string) []deed {
+func deeds(tokenURL, vaultURL string) []deed {
 	return []deed{
 		{"update-team", "team.audit", "", map[string]any{"audit": "durable"}, "team=none"},
 		{"set-quota", "team.quota", "", map[string]any{"vaults": 2}, "team=none"},
@@ -37,6 +38,9 @@ func deeds(tokenURL string) []deed {
 		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"mints": []string{"allow /**"}}, "vault=v credential=none"},
 		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"limits": map[string]any{"approve": "each"}}, "vault=v credential=none"},
 		{"rotate-credential", "credential.rotate", "vault=v credential=c", map[string]any{"secret": "sk_live_9876543210"}, "vault=v credential=none"},
+		{"update-credential", "credential.update", "vault=v credential=c", map[string]any{"rotate_every": "90d"}, "vault=v credential=none"},
+		{"rotate-credential", "credential.rotate", "vault=v credential=c", map[string]any{"secret": "sk_live_1234567890", "overlap": "10m"}, "vault=v credential=none"},
+		{"end-overlap", "credential.overlap_end", "vault=v credential=c", nil, ""},
 		{"create-credential", "credential.create", "vault=v", map[string]any{
 			"name": "o", "hosts": []string{"api.example.com"}, "auth": "oauth_refresh", "secret": `{"client_secret": "s3cret"}`,
 			"settings": map[string]string{"token_url": tokenURL, "client_id": "c"},
@@ -44,6 +48,15 @@ func deeds(tokenURL string) []deed {
 		{"login-credential", "credential.login", "vault=v credential=o", map[string]any{
 			"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x",
 		}, "vault=v credential=none"},
+		{"discover-credential", "credential.create", "vault=v", map[string]any{"name": "m", "url": tokenURL, "redirect_uri": "http://127.0.0.1:1/x"}, ""},
+		{"create-source", "source.create", "vault=v", map[string]any{
+			"name": "s", "kind": "vault", "settings": map[string]string{"address": vaultURL}, "secret": "hvs.0p3ns",
+		}, ""},
+		{"rotate-source", "source.rotate", "vault=v source=s", map[string]any{"secret": "hvs.0p3ns-t00"}, "vault=v source=none"},
+		{"create-credential", "credential.create", "vault=v", map[string]any{"name": "f", "hosts": []string{"f.example.com"}, "from": "s:kv/data/f#key"}, ""},
+		{"refresh-credential", "credential.refresh", "vault=v credential=f", nil, "vault=v credential=none"},
+		{"delete-credential", "credential.delete", "vault=v credential=f", nil, ""},
+		{"delete-source", "source.delete", "vault=v source=s", nil, ""},
 		{"create-agent", "agent.create", "", map[string]any{"name": "a"}, ""},
 		{"pin-vault", "agent.pin", "agent=a vault=v", nil, "agent=a vault=none"},
 		{"set-policy", "agent.policy", "agent=a", map[string]any{"default": "deny"}, "agent=none"},
@@ -85,14 +98,24 @@ func TestEveryActIsAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := map[string]string{"theirs": login.ID}
-	authorization := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	authorization := plane.ServeLocalhost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"access_token": "acc3ss", "token_type": "bearer", "refresh_token": "r3fresh"}`)
+		at := "https://" + r.Host
+		fmt.Fprintf(w, `{"access_token": "acc3ss", "token_type": "bearer", "refresh_token": "r3fresh",
+			"resource": %[1]q, "authorization_servers": [%[1]q], "issuer": %[1]q, "code_challenge_methods_supported": ["S256"], "client_id": "c", "client_secret": "s3cret",
+			"authorization_endpoint": %[2]q, "token_endpoint": %[2]q, "registration_endpoint": %[2]q}`, at, at+"/at")
 	}))
-	t.Cleanup(authorization.Close)
+	vault := externaltest.NewFakeVault()
+	vault.Allow("hvs.0p3ns-t00", "kv/data/")
+	vault.Put("kv/f", map[string]any{"key": "sk_live_0123456789"})
+	far := httptest.NewTLSServer(vault)
+	t.Cleanup(far.Close)
 	var joinToken string
-	done := []string{"rotate-keys"} // in TestRotateKeys: again is no mistake, and what it begins leaves events of its own
-	for _, d := range deeds(authorization.URL) {
+	done := []string{
+		"rotate-keys",     // in TestRotateKeys: again is no mistake, and what it begins leaves events of its own
+		"test-credential", // in TestTrial of cmd/sallyport-control, which has the rules of a sidecar: it leaves two
+	}
+	for _, d := range deeds(authorization, far.URL) {
 		op := paths[d.op]
 		before := ledger(t, team)
 		for _, caller := range []string{token(t, team, control.RoleViewer), admin.NewToken()} {

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/login"
 	"sallyport/control/registry"
@@ -33,9 +34,11 @@ type Config struct {
 	Rekey      *rekey.Rotator
 	Succession *identity.Succession
 	Exchange   *exchange.Exchanger
+	Secrets    *external.Secrets
 	Metrics    *Metrics
 	Log        *slog.Logger
 	Explain    Explainer
+	Test       Tester
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
 
@@ -53,8 +56,10 @@ type Server struct {
 	Config
 	openAPI   []byte
 	handler   http.Handler
-	callers   *paced // by the hash of a token that was good
-	strangers *paced // by address
+	callers   *paced        // by the hash of a token that was good
+	strangers *paced        // by address
+	trials    *paced        // by credential
+	trying    chan struct{} // holds one for each trial
 }
 
 // New makes a Server.
@@ -67,7 +72,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
 	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
-	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers)}
+	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers), trials: newPaced(trialPace), trying: make(chan struct{}, maxTrials)}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
 	s.routes(api)
@@ -91,6 +96,9 @@ func (s *Server) routes(api huma.API) {
 	s.teamRoutes(api)
 	s.vaultRoutes(api)
 	s.credentialRoutes(api)
+	s.trialRoutes(api)
+	s.overlapRoutes(api)
+	s.sourceRoutes(api)
 	s.agentRoutes(api)
 	s.policyRoutes(api)
 	s.explainRoutes(api)
@@ -102,4 +110,5 @@ func (s *Server) routes(api huma.API) {
 	s.keyRoutes(api)
 	s.caRoutes(api)
 	s.quotaRoutes(api)
+	s.discoveryRoutes(api)
 }

@@ -36,8 +36,8 @@ func act(ctx context.Context, kind, detail string) control.Event {
 	return control.Event{Kind: kind, Actor: r.caller.actor, RequestID: r.id, Detail: detail}
 }
 
-// followPause is how often a call that waits looks for events.
-const followPause = 250 * time.Millisecond
+// followPause is how often a call that waits looks for events that it was not told of.
+const followPause = 2 * time.Second
 
 type followQuery struct {
 	TeamPath
@@ -67,6 +67,8 @@ func (s *Server) followEvents(ctx context.Context, in *followQuery) (*answer[fol
 		After: in.After, Since: in.Since, Until: in.Until, Agent: in.Agent, Host: in.Host, Decision: in.Decision, Limit: in.Limit,
 	}
 	deadline := time.Now().Add(time.Duration(in.Wait) * time.Second)
+	recorded := s.Store.Await(teamOf(ctx).ID) // from before the first look, so that none falls between
+	defer recorded.Close()
 	for {
 		events, next, err := s.Store.Follow(ctx, teamOf(ctx).ID, filter)
 		if err != nil || len(events) > 0 || !time.Now().Before(deadline) {
@@ -80,7 +82,8 @@ func (s *Server) followEvents(ctx context.Context, in *followQuery) (*answer[fol
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(followPause):
+		case <-recorded.C:
+		case <-time.After(min(followPause, time.Until(deadline))):
 		}
 	}
 }

@@ -19,7 +19,7 @@ const (
 func (s *Server) credential(body *newCredential) (control.Credential, error) {
 	c := control.Credential{
 		Name: body.Name, Service: body.Service, Hosts: body.Hosts, AllowHTTP: body.AllowHTTP,
-		Auth: body.Auth, Username: body.Username, Settings: body.Settings, Inject: body.Inject, Stray: body.Stray,
+		Auth: body.Auth, Username: body.Username, Settings: body.Settings, From: body.From, Inject: body.Inject, Stray: body.Stray, RotateEvery: body.RotateEvery,
 		Placeholders: []string{"vault:" + body.Name},
 	}
 	if body.AllowWebsocket != nil {

@@ -34,7 +34,9 @@ type newCredential struct {
 	AllowWebsocket *bool            `json:"allow_websocket,omitempty" doc:"A WebSocket may be opened with it; the service's, if that is left out"`
 	Mints          []control.Mint   `json:"mints,omitempty" doc:"What becomes of new secrets that the service hands out: ACTION [METHOD,…] /PATH [PLACE…] …, ACTION one of allow, refuse, strip, capture. The first that fits decides; the service's come after them."`
 	Limits         limitChanges     `json:"limits,omitzero"`
-	Secret         secret           `json:"secret"`
+	RotateEvery    control.Days     `json:"rotate_every,omitzero" doc:"After how long somebody is to be reminded to rotate it, as in 90d"`
+	From           *control.Place   `json:"from,omitempty" doc:"SOURCE:PATH, SOURCE:PATH#FIELD or SOURCE:PATH#NAME=FIELD,…: where the secret lies in a source of the vault, in the place of secret"`
+	Secret         secret           `json:"secret,omitzero" doc:"Or else from"`
 }
 
 // changes are what can be changed of a credential, beside its secret. What is left
@@ -43,6 +45,8 @@ type changes struct {
 	Mints    []control.Mint   `json:"mints,omitempty" doc:"In the place of its own; the service's come after them"`
 	Limits   *limitChanges    `json:"limits,omitempty"`
 	Settings control.Settings `json:"settings,omitempty" doc:"In the place of all that it has; makes a new version"`
+
+	RotateEvery *control.Days `json:"rotate_every,omitempty" doc:"After how long somebody is to be reminded to rotate it, as in 90d; empty for never"`
 }
 
 // Wipe overwrites the secret.
@@ -65,7 +69,7 @@ func (s *Server) credentialRoutes(api huma.API) {
 	})
 	routeBody(s, api, huma.Operation{
 		OperationID: "update-credential", Method: http.MethodPatch, Path: credentials + "/{credential}", DefaultStatus: http.StatusOK,
-		Summary: "Change its limits, the settings of its auth kind, or what becomes of new secrets that its service hands out, in running sandboxes too",
+		Summary: "Change its limits, the settings of its auth kind, when it is due to be rotated, or what becomes of new secrets that its service hands out, in running sandboxes too",
 	}, s.updateCredential)
 	routeBody(s, api, huma.Operation{
 		OperationID: "rotate-credential", Method: http.MethodPost, Path: credentials + "/{credential}/rotate", DefaultStatus: http.StatusOK,
@@ -75,6 +79,10 @@ func (s *Server) credentialRoutes(api huma.API) {
 		OperationID: "login-credential", Method: http.MethodPost, Path: credentials + "/{credential}/login", DefaultStatus: http.StatusOK,
 		Summary: "Exchange an authorization code for the refresh token of an oauth_refresh credential, and store that",
 	}, s.loginCredential)
+	route(s, api, huma.Operation{
+		OperationID: "refresh-credential", Method: http.MethodPost, Path: credentials + "/{credential}/refresh", DefaultStatus: http.StatusOK,
+		Summary: "Read a secret anew that lies in a source, and push it as a new version to every connected sidecar",
+	}, s.refreshCredential)
 	route(s, api, huma.Operation{
 		OperationID: "delete-credential", Method: http.MethodDelete, Path: credentials + "/{credential}", Summary: "Remove a credential and every version of its secret",
 	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
@@ -88,6 +96,9 @@ func (s *Server) createCredential(ctx context.Context, in *VaultPath, body *newC
 	c, err := s.credential(body)
 	if err != nil {
 		return nil, err
+	}
+	if c.From != nil {
+		return s.createReference(ctx, in, c, body)
 	}
 	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
 		return nil, err
@@ -123,18 +134,20 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 	}
 	limited := body.Limits != nil && !body.Limits.empty()
 	kinds := 0
-	for _, given := range []bool{limited, body.Settings != nil, body.Mints != nil} {
+	for _, given := range []bool{limited, body.Settings != nil, body.Mints != nil, body.RotateEvery != nil} {
 		if given {
 			kinds++
 		}
 	}
 	switch {
 	case kinds == 0: // and not "take all of the mints away", by an empty body
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, settings or limits")
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give mints, [] for none, settings, limits or rotate_every")
 	case kinds > 1:
-		return nil, control.Errorf(control.CodeInvalid, "give mints, settings or limits: each is a change of its own")
+		return nil, control.Errorf(control.CodeInvalid, "give mints, settings, limits or rotate_every: each is a change of its own")
 	case limited:
 		return s.setLimits(ctx, in, body.Limits)
+	case body.RotateEvery != nil:
+		return s.setRotateEvery(ctx, in, *body.RotateEvery)
 	case body.Settings != nil:
 		return s.updateSettings(ctx, in, body)
 	}
@@ -155,8 +168,18 @@ func (s *Server) updateCredential(ctx context.Context, in *credentialPatch, body
 // sealing stores one version of a secret of the caller's team, encrypted. A data key
 // that was replaced in between costs another try.
 func (s *Server) sealing(ctx context.Context, vaultID, credentialID string, version int64, value control.Secret, put func(control.SealedSecret) error) error {
+	id := control.SecretIdentity{Team: teamOf(ctx).ID, Vault: vaultID, Credential: credentialID, Version: version, Field: control.FieldSecret}
+	return s.sealingBy(ctx, vaultID, func(key control.WrappedKey) (control.SealedSecret, error) { return s.Sealer.Seal(ctx, key, id, value) }, put)
+}
+
+// sealingBy stores what seal makes under a vault's data key.
+func (s *Server) sealingBy(ctx context.Context, vaultID string, seal func(control.WrappedKey) (control.SealedSecret, error), put func(control.SealedSecret) error) error {
 	for try := 1; ; try++ {
-		sealed, err := s.seal(ctx, vaultID, credentialID, version, value)
+		key, err := s.Store.VaultKey(ctx, teamOf(ctx).ID, vaultID)
+		if err != nil {
+			return err
+		}
+		sealed, err := seal(key)
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,8 @@ func serveHealth(w http.ResponseWriter, r *http.Request) {
 	w.Write([]byte("ok\n"))
 }
 
-// serveReady names what keeps the control plane from serving.
+// serveReady names what keeps the control plane from serving, and what it can't do
+// though it serves: with degraded audit it refuses leases and changes, and reads go on.
 func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
@@ -80,6 +81,11 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		s.Log.Warn("not ready", "blocker", "database", "error", err)
 		blockers = append(blockers, "database")
 	}
+	var degraded []string
+	if err := s.Store.Degraded(); err != nil {
+		s.Log.Warn("audit degraded: what can't be recorded is refused", "error", err)
+		degraded = append(degraded, "audit")
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if len(blockers) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -87,5 +93,6 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(struct {
 		Ready    bool     `json:"ready"`
 		Blockers []string `json:"blockers"`
-	}{len(blockers) == 0, blockers})
+		Degraded []string `json:"degraded,omitempty"`
+	}{len(blockers) == 0, blockers, degraded})
 }

@@ -34,6 +34,9 @@ func (s *Server) loginCredential(ctx context.Context, in *CredentialPath, body *
 	if err != nil {
 		return nil, err
 	}
+	if bound.Source != nil {
+		return nil, control.Errorf(control.CodeInvalid, "a login is for auth %s, whose secret never lies in a source", control.AuthOAuthRefresh)
+	}
 	c := bound.Credential
 	known, err := s.Sealer.Open(ctx, bound.Key, bound.Identity, bound.Secret)
 	if err != nil {

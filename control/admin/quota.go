@@ -34,7 +34,7 @@ func (s *Server) setQuota(ctx context.Context, in *quotaPatch, body *control.Quo
 		return nil, err
 	}
 	if *body == (control.QuotaChange{}) {
-		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give vaults, credentials, agents, sandboxes or tokens")
+		return nil, control.Errorf(control.CodeInvalid, "there is nothing to change: give vaults, credentials, agents, sandboxes, tokens, events or fetches")
 	}
 	detail, err := json.Marshal(body)
 	if err != nil {

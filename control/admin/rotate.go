@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"sallyport/control"
@@ -24,7 +25,8 @@ type rotatePath struct {
 
 // newSecret is the body of a rotation.
 type newSecret struct {
-	Secret secret `json:"secret"`
+	Secret  secret `json:"secret"`
+	Overlap string `json:"overlap,omitempty" maxLength:"16" doc:"How long requests that the service answers 401 to are sent once more with the version before, up to 24h, as in 10m; only of token and basic"`
 }
 
 // Wipe overwrites the secret.
@@ -45,20 +47,35 @@ func (s *Server) rotateCredential(ctx context.Context, in *rotatePath, body *new
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
+	if c.From == nil { // else the store says what to do instead
+		if err := s.Exchange.CheckSecret(c, body.Secret.Secret); err != nil {
+			return nil, err
+		}
+	}
+	overlap, err := parseOverlap(c, body.Overlap)
+	if err != nil {
 		return nil, err
+	}
+	detail := c.Vault + "/" + c.Name
+	if overlap > 0 {
+		detail += fmt.Sprintf(": version %d stays good for %s", c.Version, overlap)
 	}
 	var version, revision int64
 	err = s.sealing(ctx, vault.ID, c.ID, c.Version+1, body.Secret.Secret, func(sealed control.SealedSecret) (err error) {
 		// Two rotations at once: one of them is refused and can look at the other.
-		version, revision, err = s.Store.RotateCredential(ctx, team, c.ID, c.Version, sealed, act(ctx, "credential.rotate", c.Vault+"/"+c.Name))
+		version, revision, err = s.Store.RotateOverlapping(ctx, team, c.ID, c.Version, sealed, overlap, act(ctx, "credential.rotate", detail))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	return one(s.propagated(ctx, c.ID, control.Rotation{Version: version, Revision: revision, Warning: exchange.Weakness(c, body.Secret.Secret)}, start, wait))
+	rotation := control.Rotation{Version: version, Revision: revision, Warning: exchange.Weakness(c, body.Secret.Secret)}
+	if overlap > 0 {
+		until := start.Add(overlap).UTC().Truncate(time.Second)
+		rotation.OverlapUntil = &until
+	}
+	return one(s.propagated(ctx, c.ID, rotation, start, wait))
 }
 
 func parseWait(text string) (time.Duration, error) {

@@ -133,6 +133,11 @@ func (s *Server) createSession(ctx context.Context, _ *struct{}, body *proof) (*
 		p.header = http.Header{"Retry-After": {strconv.Itoa(login.PollSeconds)}}
 		return nil, p
 	}
+	if errors.Is(err, login.ErrSlowDown) {
+		p := newProblem(http.StatusTooManyRequests, codeTooMany, "the OIDC issuer wants to be asked less often: wait 5 seconds more from now on")
+		p.header = http.Header{"Retry-After": {strconv.Itoa(2 * login.PollSeconds)}}
+		return nil, p
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (s *Server) updateSettings(ctx context.Context, in *credentialPatch, body *
 		return nil, err
 	}
 	detail := fmt.Sprintf("%s/%s: settings%s", c.Vault, c.Name, described(c.Settings))
-	if _, _, err := s.Store.SetSettings(ctx, team, c.ID, c.Version, c.Settings, sealed, act(ctx, "credential.update", detail)); err != nil {
+	if _, _, err := s.Store.SetSettings(ctx, team, c.ID, c.Version, c.Settings, bound.Secret, sealed, act(ctx, "credential.update", detail)); err != nil {
 		return nil, err
 	}
 	c, err = s.Store.Credential(ctx, team, in.Vault, in.Credential)
@@ -49,6 +49,9 @@ func (s *Server) updateSettings(ctx context.Context, in *credentialPatch, body *
 // reseal checks that the secret of bound is one of what it becomes, and seals it for
 // the next version.
 func (s *Server) reseal(ctx context.Context, bound store.Bound, becomes control.Credential) (control.SealedSecret, error) {
+	if bound.Source != nil {
+		return s.resealReference(ctx, bound, becomes)
+	}
 	secret, err := s.Sealer.Open(ctx, bound.Key, bound.Identity, bound.Secret)
 	if err != nil {
 		return control.SealedSecret{}, err

@@ -43,13 +43,23 @@ var meetings = map[string]meeting{
 	"get-vault":    {nil, 404},
 	"delete-vault": {nil, 404},
 
-	"list-credentials":  {nil, 404},
-	"create-credential": {map[string]any{"name": canary + "credential", "service": "stripe", "secret": "mine"}, 404},
-	"get-credential":    {nil, 404},
-	"update-credential": {map[string]any{"mints": []string{"allow /**"}}, 404},
-	"rotate-credential": {map[string]any{"secret": "mine"}, 404},
-	"login-credential":  {map[string]any{"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
-	"delete-credential": {nil, 404},
+	"list-credentials":    {nil, 404},
+	"create-credential":   {map[string]any{"name": canary + "credential", "service": "stripe", "secret": "mine"}, 404},
+	"get-credential":      {nil, 404},
+	"update-credential":   {map[string]any{"mints": []string{"allow /**"}}, 404},
+	"rotate-credential":   {map[string]any{"secret": "mine"}, 404},
+	"login-credential":    {map[string]any{"code": "c0de", "code_verifier": "v3rifier", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
+	"delete-credential":   {nil, 404},
+	"discover-credential": {map[string]any{"name": "m", "url": "https://localhost:1/", "redirect_uri": "http://127.0.0.1:1/x"}, 404},
+	"test-credential":     {map[string]any{}, 404},
+	"end-overlap":         {nil, 404},
+	"refresh-credential":  {nil, 404},
+
+	"list-sources":  {nil, 404},
+	"create-source": {map[string]any{"name": canary + "source", "kind": "vault", "settings": map[string]string{"address": "https://vault.example.com"}, "secret": "mine"}, 404},
+	"get-source":    {nil, 404},
+	"rotate-source": {map[string]any{"secret": "mine"}, 404},
+	"delete-source": {nil, 404},
 
 	"list-agents":  {nil, 200},
 	"create-agent": {map[string]any{"name": canary + "agent"}, 201},
@@ -107,6 +117,9 @@ func newVictim(t *testing.T) victim {
 		"name": canary + "credential", "hosts": []string{canary + "host.example.com"}, "username": canary + "user", "secret": canary + "secret",
 		"limits": map[string]any{"approve": "each"},
 	}, nil)
+	v.Must(t, "POST", "vaults/"+canary+"vault/sources", map[string]any{
+		"name": canary + "source", "kind": "vault", "settings": map[string]string{"address": "https://" + canary + "store.example.com"}, "secret": canary + "opens",
+	}, nil)
 	v.Must(t, "POST", "agents", map[string]any{"name": canary + "agent"}, nil)
 	v.Must(t, "PUT", "agents/"+canary+"agent/pins/"+canary+"vault", nil, nil)
 	v.Must(t, "POST", "tokens", map[string]any{"name": canary + "token", "role": "viewer"}, nil)
@@ -124,7 +137,7 @@ func newVictim(t *testing.T) victim {
 func (v victim) all(t *testing.T) (text string) {
 	t.Helper()
 	for _, path := range []string{
-		"vaults", "vaults/" + canary + "vault/credentials", "agents", "agents/" + canary + "agent/policy", "sandboxes", "approvals", "tokens", "audit",
+		"vaults", "vaults/" + canary + "vault/credentials", "vaults/" + canary + "vault/sources", "agents", "agents/" + canary + "agent/policy", "sandboxes", "approvals", "tokens", "audit",
 	} {
 		text += v.Call(t, "GET", path, nil).Body + "\n"
 	}
@@ -134,7 +147,7 @@ func (v victim) all(t *testing.T) (text string) {
 // names are what stands for each parameter of a path.
 func (v victim) names() map[string]string {
 	return map[string]string{
-		"{vault}": canary + "vault", "{credential}": canary + "credential", "{agent}": canary + "agent",
+		"{vault}": canary + "vault", "{credential}": canary + "credential", "{source}": canary + "source", "{agent}": canary + "agent",
 		"{sandbox}": v.sandbox, "{approval}": v.approval, "{token}": canary + "token",
 	}
 }

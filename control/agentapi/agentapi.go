@@ -23,6 +23,7 @@ import (
 	"sallyport/control"
 	"sallyport/control/api"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
@@ -50,6 +51,7 @@ type Config struct {
 	Authority *identity.Authority
 	Services  *registry.Registry
 	Exchange  *exchange.Exchanger
+	Secrets   *external.Secrets
 	Metrics   *Metrics
 	Log       *slog.Logger
 	Names     []string // DNS names and addresses of the listener, for its certificate
@@ -103,7 +105,7 @@ func New(c Config) *Server {
 	s.closed = newGroup(func(ctx context.Context, team string, held []store.Held) ([]struct{}, error) {
 		return make([]struct{}, len(held)), c.Store.CloseStreams(ctx, team, held)
 	})
-	c.Metrics.watch(s.hub)
+	c.Metrics.watch(s.hub, c.Store.Degraded)
 	return s
 }
 

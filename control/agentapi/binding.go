@@ -3,6 +3,8 @@ package agentapi
 import (
 	"slices"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"sallyport/control"
 	"sallyport/control/api"
 	"sallyport/control/exchange"
@@ -33,6 +35,9 @@ func (s *Server) binding(c control.Credential) *api.Binding {
 		Placeholders:   slices.Clone(c.Placeholders),
 		Captured:       c.Captured != nil,
 		Limits:         limitsOf(c.Limits),
+	}
+	if o := c.Overlap; o != nil {
+		b.Fallback = &api.Fallback{Version: uint64(o.Version), Until: timestamppb.New(o.Until)}
 	}
 	for _, r := range c.Inject {
 		if c.Auth != control.AuthHMAC || !r.Signs() {

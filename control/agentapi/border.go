@@ -92,6 +92,8 @@ func connectCode(c control.Code) connect.Code {
 		return connect.CodePermissionDenied
 	case control.CodeUnavailable:
 		return connect.CodeUnavailable
+	case control.CodeQuota:
+		return connect.CodeResourceExhausted
 	case control.CodeExchange:
 		return connect.CodeAborted
 	}

@@ -226,6 +226,77 @@ func TestRefreshTokenIsUsedOnce(t *testing.T) {
 	}
 }
 
+// A refresh token that is used up is not what a change of settings goes on with.
+func TestSettingsWhileARefreshTokenIsUsedUp(t *testing.T) {
+	o := controltest.NewOAuth(t, time.Hour)
+	team := plane.NewTeam(t)
+	c := exchanged(t, team, control.AuthOAuthRefresh, client(o), fmt.Sprintf(`{"refresh_token": %q, "client_secret": %q}`, o.Allow(t), controltest.ClientSecret))
+	s := team.Join(t)
+	used, goOn := make(chan struct{}), make(chan struct{})
+	o.Hold(func() {
+		close(used)
+		<-goOn
+	})
+	first := make(chan string, 1)
+	go func() {
+		m, err := s.Fetch(t.Context(), c.ID, 1, apiHost)
+		if err != nil {
+			t.Error(err)
+		}
+		first <- string(m.Token)
+	}()
+	<-used
+	o.Hold(nil)
+	settings := client(o)
+	settings["resource"] = "https://api.example.com"
+	change := func() int {
+		return team.Call(t, "PATCH", "vaults/v/credentials/x", map[string]any{"settings": settings}).Status
+	}
+	during := change()
+	close(goOn)
+	<-first
+	if during != http.StatusConflict {
+		t.Errorf("while the token is exchanged: status %d", during)
+	} else if after := change(); after != http.StatusOK {
+		t.Errorf("afterwards: status %d", after)
+	}
+	fetched(t, s, c.ID, 2)
+}
+
+// A team whose servers never answer keeps no other team's exchanges waiting.
+func TestSlowServersOfAnotherTeam(t *testing.T) {
+	slow, o := controltest.NewOAuth(t, time.Hour), controltest.NewOAuth(t, time.Hour)
+	arrived, end := make(chan struct{}, 100), make(chan struct{})
+	slow.Answer(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		select {
+		case <-end:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(end)
+	hostile := plane.NewTeam(t)
+	exchanged(t, hostile, control.AuthOAuthClient, client(slow), controltest.ClientSecret)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	many := hostile.Join(t)
+	for i := range 40 {
+		var c control.Credential
+		body := map[string]any{"name": fmt.Sprint("n", i), "hosts": []string{fmt.Sprintf("n%d.example.com", i)}, "auth": control.AuthOAuthClient, "settings": client(slow), "secret": controltest.ClientSecret}
+		if i%2 == 0 {
+			body["auth"], body["secret"] = control.AuthOAuthRefresh, fmt.Sprintf(`{"refresh_token": "canary-refresh", "client_secret": %q}`, controltest.ClientSecret)
+		}
+		hostile.Must(t, "POST", "vaults/v/credentials", body, &c)
+		asking.Go(func() { many.Fetch(t.Context(), c.ID, 1, fmt.Sprintf("n%d.example.com", i)) })
+	}
+	for range 10 {
+		<-arrived
+	}
+	team := plane.NewTeam(t)
+	c := exchanged(t, team, control.AuthOAuthRefresh, client(o), fmt.Sprintf(`{"refresh_token": %q, "client_secret": %q}`, o.Allow(t), controltest.ClientSecret))
+	fetched(t, team.Join(t), c.ID, 1)
+}
+
 // expire makes what was minted of c expire for all who have not got it.
 func expire(t *testing.T, c control.Credential) {
 	t.Helper()

@@ -60,13 +60,16 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if !bound.Credential.Limits.None() && !m.GetLimits() {
 		return nil, errOldSidecar
 	}
+	if err := s.lookUp(ctx, bound); err != nil {
+		return nil, err
+	}
 	sealed, expiry, err := s.material(ctx, bound, standing.Identity.SealKey)
 	if err != nil {
 		return nil, err
 	}
 	lease, err := s.granted.call(ctx, p.Team, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: expiry,
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry), Detail: lies(bound.Credential),
 	})
 	if err == nil {
 		err = lease.Err
@@ -105,7 +108,7 @@ func (s *Server) holds(ctx context.Context, p peer, known store.Identity) error 
 // material is what is injected for a bound credential, sealed to the sandbox's key,
 // and until when it holds.
 func (s *Server) material(ctx context.Context, bound store.Bound, sealKey []byte) (sealed []byte, expiry time.Time, err error) {
-	material, expiry, err := s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
+	material, expiry, err := s.Material(ctx, bound)
 	if err != nil {
 		return nil, expiry, err
 	}

@@ -56,12 +56,20 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// watch makes the hub's size a metric.
-func (m *Metrics) watch(h *hub) {
+// watch makes metrics of the hub's size and of whether events can be recorded.
+func (m *Metrics) watch(h *hub, degraded func() error) {
 	m.registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_control_connected_sidecars",
 		Help: "Sidecars whose stream this replica holds.",
-	}, func() float64 { return float64(h.size()) }))
+	}, func() float64 { return float64(h.size()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sallyport_control_audit_degraded",
+		Help: "1 while the last audit event of this replica could not be recorded, so that leases, reports and changes are refused.",
+	}, func() float64 {
+		if degraded() != nil {
+			return 1
+		}
+		return 0
+	}))
 }
 
 func (m *Metrics) called(procedure string, err error) {

@@ -14,6 +14,7 @@ import (
 	"sallyport/control/api"
 	"sallyport/control/controltest"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 )
 
 // replica serves the sidecar API a second time on the same database. stop ends
@@ -24,11 +25,14 @@ func replica(t *testing.T, connections ...int) (url string, stop func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchanger := exchange.New(exchange.NewClient(controltest.Loopback()), slog.New(slog.DiscardHandler)) // its own: replicas share the database only
+	client, quiet := exchange.NewClient(controltest.Loopback()), slog.New(slog.DiscardHandler)
+	exchanger := exchange.New(client, quiet) // its own: replicas share the database only
+	secrets := external.New(plane.Store, plane.Sealer, exchanger, client, quiet)
 	t.Cleanup(exchanger.Close)
+	t.Cleanup(secrets.Close)
 	server := agentapi.New(agentapi.Config{
-		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services, Exchange: exchanger,
-		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Names: []string{"127.0.0.1"}, Connections: append(connections, 0)[0],
+		Store: plane.Store, Sealer: plane.Sealer, Authority: plane.Authority, Services: plane.Services, Exchange: exchanger, Secrets: secrets,
+		Metrics: agentapi.NewMetrics(prometheus.NewRegistry()), Log: quiet, Names: []string{"127.0.0.1"}, Connections: append(connections, 0)[0],
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

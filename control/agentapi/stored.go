@@ -2,6 +2,7 @@ package agentapi
 
 import (
 	"context"
+	"time"
 
 	"sallyport/control"
 	"sallyport/control/api"
@@ -15,9 +16,18 @@ type stored struct {
 	bound  store.Bound
 }
 
-func (s stored) Open(ctx context.Context) (control.Secret, error) {
-	return s.server.Sealer.Open(ctx, s.bound.Key, s.bound.Identity, s.bound.Secret)
+// Material is what is injected for a bound credential, which the caller wipes, and
+// until when it holds.
+func (s *Server) Material(ctx context.Context, bound store.Bound) (api.Material, time.Time, error) {
+	return s.Exchange.Material(ctx, bound.Credential, stored{s, bound})
 }
+
+func (s stored) Open(ctx context.Context) (control.Secret, error) {
+	return s.server.Secrets.Open(ctx, s.bound)
+}
+
+// Team implements exchange.Stored.
+func (s stored) Team() string { return s.bound.Identity.Team }
 
 // Alone implements exchange.Stored. It seals the new secret under the key of the old.
 func (s stored) Alone(ctx context.Context, use func(context.Context, control.Secret, exchange.Minted) (exchange.Minted, error)) (exchange.Minted, error) {

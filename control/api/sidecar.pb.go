@@ -348,7 +348,7 @@ func (x ApproveResponse_Decision) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ApproveResponse_Decision.Descriptor instead.
 func (ApproveResponse_Decision) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{21, 0}
+	return file_sidecar_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type EnrollRequest struct {
@@ -972,6 +972,7 @@ type Binding struct {
 	AllowWebsocket bool                   `protobuf:"varint,10,opt,name=allow_websocket,json=allowWebsocket,proto3" json:"allow_websocket,omitempty"` // a request may change the connection to WebSocket
 	Mints          []*Mint                `protobuf:"bytes,11,rep,name=mints,proto3" json:"mints,omitempty"`                                          // the first that fits a request decides
 	Captured       bool                   `protobuf:"varint,12,opt,name=captured,proto3" json:"captured,omitempty"`                                   // serves its hosts only for requests that name its placeholder
+	Fallback       *Fallback              `protobuf:"bytes,13,opt,name=fallback,proto3" json:"fallback,omitempty"`                                    // none: no other version is good
 	Limits         *Limits                `protobuf:"bytes,40,opt,name=limits,proto3" json:"limits,omitempty"`                                        // none: it has none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1091,9 +1092,70 @@ func (x *Binding) GetCaptured() bool {
 	return false
 }
 
+func (x *Binding) GetFallback() *Fallback {
+	if x != nil {
+		return x.Fallback
+	}
+	return nil
+}
+
 func (x *Binding) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+// Fallback is the version before the current one, after a rotation with an overlap: a
+// request that the upstream answers 401 to is sent once more with it.
+type Fallback struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fallback) Reset() {
+	*x = Fallback{}
+	mi := &file_sidecar_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fallback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fallback) ProtoMessage() {}
+
+func (x *Fallback) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fallback.ProtoReflect.Descriptor instead.
+func (*Fallback) Descriptor() ([]byte, []int) {
+	return file_sidecar_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Fallback) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Fallback) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
 	}
 	return nil
 }
@@ -1116,7 +1178,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1190,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[11]
+	mi := &file_sidecar_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1203,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{11}
+	return file_sidecar_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Limits) GetMethods() []string {
@@ -1215,7 +1277,7 @@ type Mint struct {
 
 func (x *Mint) Reset() {
 	*x = Mint{}
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1289,7 @@ func (x *Mint) String() string {
 func (*Mint) ProtoMessage() {}
 
 func (x *Mint) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[12]
+	mi := &file_sidecar_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1302,7 @@ func (x *Mint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mint.ProtoReflect.Descriptor instead.
 func (*Mint) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{12}
+	return file_sidecar_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Mint) GetAction() MintAction {
@@ -1302,7 +1364,7 @@ type MintPlace struct {
 
 func (x *MintPlace) Reset() {
 	*x = MintPlace{}
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1376,7 @@ func (x *MintPlace) String() string {
 func (*MintPlace) ProtoMessage() {}
 
 func (x *MintPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[13]
+	mi := &file_sidecar_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1389,7 @@ func (x *MintPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MintPlace.ProtoReflect.Descriptor instead.
 func (*MintPlace) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{13}
+	return file_sidecar_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MintPlace) GetPlace() isMintPlace_Place {
@@ -1420,7 +1482,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1494,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[14]
+	mi := &file_sidecar_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1507,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14}
+	return file_sidecar_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rule) GetPlace() isRule_Place {
@@ -1591,7 +1653,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1665,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[15]
+	mi := &file_sidecar_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1678,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{15}
+	return file_sidecar_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchRequest) GetCredentialId() string {
@@ -1660,7 +1722,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1734,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[16]
+	mi := &file_sidecar_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1747,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{16}
+	return file_sidecar_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FetchResponse) GetVersion() uint64 {
@@ -1735,7 +1797,7 @@ type AllotRequest struct {
 
 func (x *AllotRequest) Reset() {
 	*x = AllotRequest{}
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1809,7 @@ func (x *AllotRequest) String() string {
 func (*AllotRequest) ProtoMessage() {}
 
 func (x *AllotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[17]
+	mi := &file_sidecar_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1822,7 @@ func (x *AllotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllotRequest.ProtoReflect.Descriptor instead.
 func (*AllotRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{17}
+	return file_sidecar_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AllotRequest) GetCredentialId() string {
@@ -1801,7 +1863,7 @@ type AllotResponse struct {
 
 func (x *AllotResponse) Reset() {
 	*x = AllotResponse{}
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1875,7 @@ func (x *AllotResponse) String() string {
 func (*AllotResponse) ProtoMessage() {}
 
 func (x *AllotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[18]
+	mi := &file_sidecar_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1888,7 @@ func (x *AllotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllotResponse.ProtoReflect.Descriptor instead.
 func (*AllotResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{18}
+	return file_sidecar_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AllotResponse) GetRate() *Allotment {
@@ -1855,7 +1917,7 @@ type Allotment struct {
 
 func (x *Allotment) Reset() {
 	*x = Allotment{}
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1929,7 @@ func (x *Allotment) String() string {
 func (*Allotment) ProtoMessage() {}
 
 func (x *Allotment) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[19]
+	mi := &file_sidecar_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1942,7 @@ func (x *Allotment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allotment.ProtoReflect.Descriptor instead.
 func (*Allotment) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{19}
+	return file_sidecar_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Allotment) GetRequests() uint32 {
@@ -1920,7 +1982,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +1994,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[20]
+	mi := &file_sidecar_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2007,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{20}
+	return file_sidecar_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApproveRequest) GetCredentialId() string {
@@ -2014,7 +2076,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_sidecar_proto_msgTypes[21]
+	mi := &file_sidecar_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2088,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[21]
+	mi := &file_sidecar_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2101,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{21}
+	return file_sidecar_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApproveResponse) GetDecision() ApproveResponse_Decision {
@@ -2071,7 +2133,7 @@ type CaptureRequest struct {
 
 func (x *CaptureRequest) Reset() {
 	*x = CaptureRequest{}
-	mi := &file_sidecar_proto_msgTypes[22]
+	mi := &file_sidecar_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +2145,7 @@ func (x *CaptureRequest) String() string {
 func (*CaptureRequest) ProtoMessage() {}
 
 func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[22]
+	mi := &file_sidecar_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +2158,7 @@ func (x *CaptureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureRequest.ProtoReflect.Descriptor instead.
 func (*CaptureRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{22}
+	return file_sidecar_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CaptureRequest) GetCredentialId() string {
@@ -2159,7 +2221,7 @@ type NewSecret struct {
 
 func (x *NewSecret) Reset() {
 	*x = NewSecret{}
-	mi := &file_sidecar_proto_msgTypes[23]
+	mi := &file_sidecar_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2233,7 @@ func (x *NewSecret) String() string {
 func (*NewSecret) ProtoMessage() {}
 
 func (x *NewSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[23]
+	mi := &file_sidecar_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2246,7 @@ func (x *NewSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewSecret.ProtoReflect.Descriptor instead.
 func (*NewSecret) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{23}
+	return file_sidecar_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NewSecret) GetPlace() uint32 {
@@ -2211,7 +2273,7 @@ type CaptureResponse struct {
 
 func (x *CaptureResponse) Reset() {
 	*x = CaptureResponse{}
-	mi := &file_sidecar_proto_msgTypes[24]
+	mi := &file_sidecar_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2285,7 @@ func (x *CaptureResponse) String() string {
 func (*CaptureResponse) ProtoMessage() {}
 
 func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[24]
+	mi := &file_sidecar_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2298,7 @@ func (x *CaptureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureResponse.ProtoReflect.Descriptor instead.
 func (*CaptureResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{24}
+	return file_sidecar_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CaptureResponse) GetNames() []string {
@@ -2262,7 +2324,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sidecar_proto_msgTypes[25]
+	mi := &file_sidecar_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2336,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[25]
+	mi := &file_sidecar_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2349,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{25}
+	return file_sidecar_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReportRequest) GetEvents() []*Event {
@@ -2306,7 +2368,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sidecar_proto_msgTypes[26]
+	mi := &file_sidecar_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2380,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[26]
+	mi := &file_sidecar_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2393,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{26}
+	return file_sidecar_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReportResponse) GetAcknowledged() uint64 {
@@ -2369,7 +2431,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sidecar_proto_msgTypes[27]
+	mi := &file_sidecar_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2443,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[27]
+	mi := &file_sidecar_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2456,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{27}
+	return file_sidecar_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -2543,7 +2605,7 @@ type Rule_Header struct {
 
 func (x *Rule_Header) Reset() {
 	*x = Rule_Header{}
-	mi := &file_sidecar_proto_msgTypes[28]
+	mi := &file_sidecar_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2617,7 @@ func (x *Rule_Header) String() string {
 func (*Rule_Header) ProtoMessage() {}
 
 func (x *Rule_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[28]
+	mi := &file_sidecar_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2630,7 @@ func (x *Rule_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Header.ProtoReflect.Descriptor instead.
 func (*Rule_Header) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 0}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 0}
 }
 
 func (x *Rule_Header) GetName() string {
@@ -2601,7 +2663,7 @@ type Rule_Query struct {
 
 func (x *Rule_Query) Reset() {
 	*x = Rule_Query{}
-	mi := &file_sidecar_proto_msgTypes[29]
+	mi := &file_sidecar_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2675,7 @@ func (x *Rule_Query) String() string {
 func (*Rule_Query) ProtoMessage() {}
 
 func (x *Rule_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[29]
+	mi := &file_sidecar_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2688,7 @@ func (x *Rule_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Query.ProtoReflect.Descriptor instead.
 func (*Rule_Query) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 1}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 1}
 }
 
 func (x *Rule_Query) GetName() string {
@@ -2645,7 +2707,7 @@ type Rule_Path struct {
 
 func (x *Rule_Path) Reset() {
 	*x = Rule_Path{}
-	mi := &file_sidecar_proto_msgTypes[30]
+	mi := &file_sidecar_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2719,7 @@ func (x *Rule_Path) String() string {
 func (*Rule_Path) ProtoMessage() {}
 
 func (x *Rule_Path) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[30]
+	mi := &file_sidecar_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2732,7 @@ func (x *Rule_Path) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Path.ProtoReflect.Descriptor instead.
 func (*Rule_Path) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 2}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 2}
 }
 
 func (x *Rule_Path) GetTemplate() string {
@@ -2690,7 +2752,7 @@ type Rule_Cookie struct {
 
 func (x *Rule_Cookie) Reset() {
 	*x = Rule_Cookie{}
-	mi := &file_sidecar_proto_msgTypes[31]
+	mi := &file_sidecar_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2764,7 @@ func (x *Rule_Cookie) String() string {
 func (*Rule_Cookie) ProtoMessage() {}
 
 func (x *Rule_Cookie) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[31]
+	mi := &file_sidecar_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2777,7 @@ func (x *Rule_Cookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Cookie.ProtoReflect.Descriptor instead.
 func (*Rule_Cookie) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 3}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 3}
 }
 
 func (x *Rule_Cookie) GetName() string {
@@ -2734,7 +2796,7 @@ type Rule_Basic struct {
 
 func (x *Rule_Basic) Reset() {
 	*x = Rule_Basic{}
-	mi := &file_sidecar_proto_msgTypes[32]
+	mi := &file_sidecar_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +2808,7 @@ func (x *Rule_Basic) String() string {
 func (*Rule_Basic) ProtoMessage() {}
 
 func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[32]
+	mi := &file_sidecar_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2821,7 @@ func (x *Rule_Basic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_Basic.ProtoReflect.Descriptor instead.
 func (*Rule_Basic) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 4}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 4}
 }
 
 // SigV4 signs the request by AWS Signature Version 4. The token is a SigV4's.
@@ -2771,7 +2833,7 @@ type Rule_SigV4 struct {
 
 func (x *Rule_SigV4) Reset() {
 	*x = Rule_SigV4{}
-	mi := &file_sidecar_proto_msgTypes[33]
+	mi := &file_sidecar_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2845,7 @@ func (x *Rule_SigV4) String() string {
 func (*Rule_SigV4) ProtoMessage() {}
 
 func (x *Rule_SigV4) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[33]
+	mi := &file_sidecar_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2858,7 @@ func (x *Rule_SigV4) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_SigV4.ProtoReflect.Descriptor instead.
 func (*Rule_SigV4) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 5}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 5}
 }
 
 // HMAC signs the request (RFC 2104) with the token as key.
@@ -2812,7 +2874,7 @@ type Rule_HMAC struct {
 
 func (x *Rule_HMAC) Reset() {
 	*x = Rule_HMAC{}
-	mi := &file_sidecar_proto_msgTypes[34]
+	mi := &file_sidecar_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2886,7 @@ func (x *Rule_HMAC) String() string {
 func (*Rule_HMAC) ProtoMessage() {}
 
 func (x *Rule_HMAC) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[34]
+	mi := &file_sidecar_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2899,7 @@ func (x *Rule_HMAC) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_HMAC.ProtoReflect.Descriptor instead.
 func (*Rule_HMAC) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 6}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 6}
 }
 
 func (x *Rule_HMAC) GetAlgorithm() string {
@@ -2878,7 +2940,7 @@ type Rule_ClientCertificate struct {
 
 func (x *Rule_ClientCertificate) Reset() {
 	*x = Rule_ClientCertificate{}
-	mi := &file_sidecar_proto_msgTypes[35]
+	mi := &file_sidecar_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +2952,7 @@ func (x *Rule_ClientCertificate) String() string {
 func (*Rule_ClientCertificate) ProtoMessage() {}
 
 func (x *Rule_ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_proto_msgTypes[35]
+	mi := &file_sidecar_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +2965,7 @@ func (x *Rule_ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule_ClientCertificate.ProtoReflect.Descriptor instead.
 func (*Rule_ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_sidecar_proto_rawDescGZIP(), []int{14, 7}
+	return file_sidecar_proto_rawDescGZIP(), []int{15, 7}
 }
 
 var File_sidecar_proto protoreflect.FileDescriptor
@@ -2958,7 +3020,7 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\"V\n" +
 	"\vDestination\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x121\n" +
-	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\xdf\x03\n" +
+	"\x05stray\x18\x02 \x01(\x0e2\x1b.sallyport.sidecar.v1.StrayR\x05stray\"\x9b\x04\n" +
 	"\aBinding\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
@@ -2973,8 +3035,12 @@ const file_sidecar_proto_rawDesc = "" +
 	"\x0fallow_websocket\x18\n" +
 	" \x01(\bR\x0eallowWebsocket\x120\n" +
 	"\x05mints\x18\v \x03(\v2\x1a.sallyport.sidecar.v1.MintR\x05mints\x12\x1a\n" +
-	"\bcaptured\x18\f \x01(\bR\bcaptured\x124\n" +
-	"\x06limits\x18( \x01(\v2\x1c.sallyport.sidecar.v1.LimitsR\x06limits\"\xb2\x02\n" +
+	"\bcaptured\x18\f \x01(\bR\bcaptured\x12:\n" +
+	"\bfallback\x18\r \x01(\v2\x1e.sallyport.sidecar.v1.FallbackR\bfallback\x124\n" +
+	"\x06limits\x18( \x01(\v2\x1c.sallyport.sidecar.v1.LimitsR\x06limits\"V\n" +
+	"\bFallback\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb2\x02\n" +
 	"\x06Limits\x12\x18\n" +
 	"\amethods\x18\x01 \x03(\tR\amethods\x12\x14\n" +
 	"\x05paths\x18\x02 \x03(\tR\x05paths\x124\n" +
@@ -3164,7 +3230,7 @@ func file_sidecar_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_sidecar_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_sidecar_proto_goTypes = []any{
 	(AuditMode)(0),                 // 0: sallyport.sidecar.v1.AuditMode
 	(Action)(0),                    // 1: sallyport.sidecar.v1.Action
@@ -3183,99 +3249,102 @@ var file_sidecar_proto_goTypes = []any{
 	(*PolicyRule)(nil),             // 14: sallyport.sidecar.v1.PolicyRule
 	(*Destination)(nil),            // 15: sallyport.sidecar.v1.Destination
 	(*Binding)(nil),                // 16: sallyport.sidecar.v1.Binding
-	(*Limits)(nil),                 // 17: sallyport.sidecar.v1.Limits
-	(*Mint)(nil),                   // 18: sallyport.sidecar.v1.Mint
-	(*MintPlace)(nil),              // 19: sallyport.sidecar.v1.MintPlace
-	(*Rule)(nil),                   // 20: sallyport.sidecar.v1.Rule
-	(*FetchRequest)(nil),           // 21: sallyport.sidecar.v1.FetchRequest
-	(*FetchResponse)(nil),          // 22: sallyport.sidecar.v1.FetchResponse
-	(*AllotRequest)(nil),           // 23: sallyport.sidecar.v1.AllotRequest
-	(*AllotResponse)(nil),          // 24: sallyport.sidecar.v1.AllotResponse
-	(*Allotment)(nil),              // 25: sallyport.sidecar.v1.Allotment
-	(*ApproveRequest)(nil),         // 26: sallyport.sidecar.v1.ApproveRequest
-	(*ApproveResponse)(nil),        // 27: sallyport.sidecar.v1.ApproveResponse
-	(*CaptureRequest)(nil),         // 28: sallyport.sidecar.v1.CaptureRequest
-	(*NewSecret)(nil),              // 29: sallyport.sidecar.v1.NewSecret
-	(*CaptureResponse)(nil),        // 30: sallyport.sidecar.v1.CaptureResponse
-	(*ReportRequest)(nil),          // 31: sallyport.sidecar.v1.ReportRequest
-	(*ReportResponse)(nil),         // 32: sallyport.sidecar.v1.ReportResponse
-	(*Event)(nil),                  // 33: sallyport.sidecar.v1.Event
-	(*Rule_Header)(nil),            // 34: sallyport.sidecar.v1.Rule.Header
-	(*Rule_Query)(nil),             // 35: sallyport.sidecar.v1.Rule.Query
-	(*Rule_Path)(nil),              // 36: sallyport.sidecar.v1.Rule.Path
-	(*Rule_Cookie)(nil),            // 37: sallyport.sidecar.v1.Rule.Cookie
-	(*Rule_Basic)(nil),             // 38: sallyport.sidecar.v1.Rule.Basic
-	(*Rule_SigV4)(nil),             // 39: sallyport.sidecar.v1.Rule.SigV4
-	(*Rule_HMAC)(nil),              // 40: sallyport.sidecar.v1.Rule.HMAC
-	(*Rule_ClientCertificate)(nil), // 41: sallyport.sidecar.v1.Rule.ClientCertificate
-	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 43: google.protobuf.Timestamp
+	(*Fallback)(nil),               // 17: sallyport.sidecar.v1.Fallback
+	(*Limits)(nil),                 // 18: sallyport.sidecar.v1.Limits
+	(*Mint)(nil),                   // 19: sallyport.sidecar.v1.Mint
+	(*MintPlace)(nil),              // 20: sallyport.sidecar.v1.MintPlace
+	(*Rule)(nil),                   // 21: sallyport.sidecar.v1.Rule
+	(*FetchRequest)(nil),           // 22: sallyport.sidecar.v1.FetchRequest
+	(*FetchResponse)(nil),          // 23: sallyport.sidecar.v1.FetchResponse
+	(*AllotRequest)(nil),           // 24: sallyport.sidecar.v1.AllotRequest
+	(*AllotResponse)(nil),          // 25: sallyport.sidecar.v1.AllotResponse
+	(*Allotment)(nil),              // 26: sallyport.sidecar.v1.Allotment
+	(*ApproveRequest)(nil),         // 27: sallyport.sidecar.v1.ApproveRequest
+	(*ApproveResponse)(nil),        // 28: sallyport.sidecar.v1.ApproveResponse
+	(*CaptureRequest)(nil),         // 29: sallyport.sidecar.v1.CaptureRequest
+	(*NewSecret)(nil),              // 30: sallyport.sidecar.v1.NewSecret
+	(*CaptureResponse)(nil),        // 31: sallyport.sidecar.v1.CaptureResponse
+	(*ReportRequest)(nil),          // 32: sallyport.sidecar.v1.ReportRequest
+	(*ReportResponse)(nil),         // 33: sallyport.sidecar.v1.ReportResponse
+	(*Event)(nil),                  // 34: sallyport.sidecar.v1.Event
+	(*Rule_Header)(nil),            // 35: sallyport.sidecar.v1.Rule.Header
+	(*Rule_Query)(nil),             // 36: sallyport.sidecar.v1.Rule.Query
+	(*Rule_Path)(nil),              // 37: sallyport.sidecar.v1.Rule.Path
+	(*Rule_Cookie)(nil),            // 38: sallyport.sidecar.v1.Rule.Cookie
+	(*Rule_Basic)(nil),             // 39: sallyport.sidecar.v1.Rule.Basic
+	(*Rule_SigV4)(nil),             // 40: sallyport.sidecar.v1.Rule.SigV4
+	(*Rule_HMAC)(nil),              // 41: sallyport.sidecar.v1.Rule.HMAC
+	(*Rule_ClientCertificate)(nil), // 42: sallyport.sidecar.v1.Rule.ClientCertificate
+	(*durationpb.Duration)(nil),    // 43: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 44: google.protobuf.Timestamp
 }
 var file_sidecar_proto_depIdxs = []int32{
 	7,  // 0: sallyport.sidecar.v1.EnrollResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	7,  // 1: sallyport.sidecar.v1.RenewResponse.certificate:type_name -> sallyport.sidecar.v1.Certificate
 	16, // 2: sallyport.sidecar.v1.WatchResponse.bindings:type_name -> sallyport.sidecar.v1.Binding
 	15, // 3: sallyport.sidecar.v1.WatchResponse.destinations:type_name -> sallyport.sidecar.v1.Destination
-	42, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
+	43, // 4: sallyport.sidecar.v1.WatchResponse.outage_grace:type_name -> google.protobuf.Duration
 	13, // 5: sallyport.sidecar.v1.WatchResponse.policy:type_name -> sallyport.sidecar.v1.Policy
 	0,  // 6: sallyport.sidecar.v1.WatchResponse.audit_mode:type_name -> sallyport.sidecar.v1.AuditMode
 	1,  // 7: sallyport.sidecar.v1.Policy.default:type_name -> sallyport.sidecar.v1.Action
 	14, // 8: sallyport.sidecar.v1.Policy.rules:type_name -> sallyport.sidecar.v1.PolicyRule
 	1,  // 9: sallyport.sidecar.v1.PolicyRule.action:type_name -> sallyport.sidecar.v1.Action
 	2,  // 10: sallyport.sidecar.v1.Destination.stray:type_name -> sallyport.sidecar.v1.Stray
-	20, // 11: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
+	21, // 11: sallyport.sidecar.v1.Binding.inject:type_name -> sallyport.sidecar.v1.Rule
 	2,  // 12: sallyport.sidecar.v1.Binding.stray:type_name -> sallyport.sidecar.v1.Stray
-	18, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
-	17, // 14: sallyport.sidecar.v1.Binding.limits:type_name -> sallyport.sidecar.v1.Limits
-	43, // 15: sallyport.sidecar.v1.Limits.expires:type_name -> google.protobuf.Timestamp
-	3,  // 16: sallyport.sidecar.v1.Limits.approval:type_name -> sallyport.sidecar.v1.Approval
-	42, // 17: sallyport.sidecar.v1.Limits.approval_timeout:type_name -> google.protobuf.Duration
-	4,  // 18: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
-	19, // 19: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
-	34, // 20: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
-	35, // 21: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
-	36, // 22: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
-	38, // 23: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
-	37, // 24: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
-	39, // 25: sallyport.sidecar.v1.Rule.sigv4:type_name -> sallyport.sidecar.v1.Rule.SigV4
-	40, // 26: sallyport.sidecar.v1.Rule.hmac:type_name -> sallyport.sidecar.v1.Rule.HMAC
-	41, // 27: sallyport.sidecar.v1.Rule.client_certificate:type_name -> sallyport.sidecar.v1.Rule.ClientCertificate
-	43, // 28: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
-	43, // 29: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
-	25, // 30: sallyport.sidecar.v1.AllotResponse.rate:type_name -> sallyport.sidecar.v1.Allotment
-	25, // 31: sallyport.sidecar.v1.AllotResponse.budget:type_name -> sallyport.sidecar.v1.Allotment
-	42, // 32: sallyport.sidecar.v1.Allotment.lasts:type_name -> google.protobuf.Duration
-	42, // 33: sallyport.sidecar.v1.Allotment.retry_after:type_name -> google.protobuf.Duration
-	5,  // 34: sallyport.sidecar.v1.ApproveResponse.decision:type_name -> sallyport.sidecar.v1.ApproveResponse.Decision
-	42, // 35: sallyport.sidecar.v1.ApproveResponse.lasts:type_name -> google.protobuf.Duration
-	29, // 36: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
-	42, // 37: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 38: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
-	43, // 39: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	42, // 40: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
-	42, // 41: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
-	34, // 42: sallyport.sidecar.v1.Rule.HMAC.headers:type_name -> sallyport.sidecar.v1.Rule.Header
-	6,  // 43: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
-	9,  // 44: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
-	11, // 45: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
-	21, // 46: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
-	23, // 47: sallyport.sidecar.v1.SidecarService.Allot:input_type -> sallyport.sidecar.v1.AllotRequest
-	26, // 48: sallyport.sidecar.v1.SidecarService.Approve:input_type -> sallyport.sidecar.v1.ApproveRequest
-	28, // 49: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
-	31, // 50: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
-	8,  // 51: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
-	10, // 52: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
-	12, // 53: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
-	22, // 54: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
-	24, // 55: sallyport.sidecar.v1.SidecarService.Allot:output_type -> sallyport.sidecar.v1.AllotResponse
-	27, // 56: sallyport.sidecar.v1.SidecarService.Approve:output_type -> sallyport.sidecar.v1.ApproveResponse
-	30, // 57: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
-	32, // 58: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
-	51, // [51:59] is the sub-list for method output_type
-	43, // [43:51] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	19, // 13: sallyport.sidecar.v1.Binding.mints:type_name -> sallyport.sidecar.v1.Mint
+	17, // 14: sallyport.sidecar.v1.Binding.fallback:type_name -> sallyport.sidecar.v1.Fallback
+	18, // 15: sallyport.sidecar.v1.Binding.limits:type_name -> sallyport.sidecar.v1.Limits
+	44, // 16: sallyport.sidecar.v1.Fallback.until:type_name -> google.protobuf.Timestamp
+	44, // 17: sallyport.sidecar.v1.Limits.expires:type_name -> google.protobuf.Timestamp
+	3,  // 18: sallyport.sidecar.v1.Limits.approval:type_name -> sallyport.sidecar.v1.Approval
+	43, // 19: sallyport.sidecar.v1.Limits.approval_timeout:type_name -> google.protobuf.Duration
+	4,  // 20: sallyport.sidecar.v1.Mint.action:type_name -> sallyport.sidecar.v1.MintAction
+	20, // 21: sallyport.sidecar.v1.Mint.places:type_name -> sallyport.sidecar.v1.MintPlace
+	35, // 22: sallyport.sidecar.v1.Rule.header:type_name -> sallyport.sidecar.v1.Rule.Header
+	36, // 23: sallyport.sidecar.v1.Rule.query:type_name -> sallyport.sidecar.v1.Rule.Query
+	37, // 24: sallyport.sidecar.v1.Rule.path:type_name -> sallyport.sidecar.v1.Rule.Path
+	39, // 25: sallyport.sidecar.v1.Rule.basic:type_name -> sallyport.sidecar.v1.Rule.Basic
+	38, // 26: sallyport.sidecar.v1.Rule.cookie:type_name -> sallyport.sidecar.v1.Rule.Cookie
+	40, // 27: sallyport.sidecar.v1.Rule.sigv4:type_name -> sallyport.sidecar.v1.Rule.SigV4
+	41, // 28: sallyport.sidecar.v1.Rule.hmac:type_name -> sallyport.sidecar.v1.Rule.HMAC
+	42, // 29: sallyport.sidecar.v1.Rule.client_certificate:type_name -> sallyport.sidecar.v1.Rule.ClientCertificate
+	44, // 30: sallyport.sidecar.v1.FetchResponse.fresh_until:type_name -> google.protobuf.Timestamp
+	44, // 31: sallyport.sidecar.v1.FetchResponse.hard_expiry:type_name -> google.protobuf.Timestamp
+	26, // 32: sallyport.sidecar.v1.AllotResponse.rate:type_name -> sallyport.sidecar.v1.Allotment
+	26, // 33: sallyport.sidecar.v1.AllotResponse.budget:type_name -> sallyport.sidecar.v1.Allotment
+	43, // 34: sallyport.sidecar.v1.Allotment.lasts:type_name -> google.protobuf.Duration
+	43, // 35: sallyport.sidecar.v1.Allotment.retry_after:type_name -> google.protobuf.Duration
+	5,  // 36: sallyport.sidecar.v1.ApproveResponse.decision:type_name -> sallyport.sidecar.v1.ApproveResponse.Decision
+	43, // 37: sallyport.sidecar.v1.ApproveResponse.lasts:type_name -> google.protobuf.Duration
+	30, // 38: sallyport.sidecar.v1.CaptureRequest.secrets:type_name -> sallyport.sidecar.v1.NewSecret
+	43, // 39: sallyport.sidecar.v1.CaptureRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 40: sallyport.sidecar.v1.ReportRequest.events:type_name -> sallyport.sidecar.v1.Event
+	44, // 41: sallyport.sidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	43, // 42: sallyport.sidecar.v1.Event.duration:type_name -> google.protobuf.Duration
+	43, // 43: sallyport.sidecar.v1.Event.upstream:type_name -> google.protobuf.Duration
+	35, // 44: sallyport.sidecar.v1.Rule.HMAC.headers:type_name -> sallyport.sidecar.v1.Rule.Header
+	6,  // 45: sallyport.sidecar.v1.SidecarService.Enroll:input_type -> sallyport.sidecar.v1.EnrollRequest
+	9,  // 46: sallyport.sidecar.v1.SidecarService.Renew:input_type -> sallyport.sidecar.v1.RenewRequest
+	11, // 47: sallyport.sidecar.v1.SidecarService.Watch:input_type -> sallyport.sidecar.v1.WatchRequest
+	22, // 48: sallyport.sidecar.v1.SidecarService.Fetch:input_type -> sallyport.sidecar.v1.FetchRequest
+	24, // 49: sallyport.sidecar.v1.SidecarService.Allot:input_type -> sallyport.sidecar.v1.AllotRequest
+	27, // 50: sallyport.sidecar.v1.SidecarService.Approve:input_type -> sallyport.sidecar.v1.ApproveRequest
+	29, // 51: sallyport.sidecar.v1.SidecarService.Capture:input_type -> sallyport.sidecar.v1.CaptureRequest
+	32, // 52: sallyport.sidecar.v1.SidecarService.Report:input_type -> sallyport.sidecar.v1.ReportRequest
+	8,  // 53: sallyport.sidecar.v1.SidecarService.Enroll:output_type -> sallyport.sidecar.v1.EnrollResponse
+	10, // 54: sallyport.sidecar.v1.SidecarService.Renew:output_type -> sallyport.sidecar.v1.RenewResponse
+	12, // 55: sallyport.sidecar.v1.SidecarService.Watch:output_type -> sallyport.sidecar.v1.WatchResponse
+	23, // 56: sallyport.sidecar.v1.SidecarService.Fetch:output_type -> sallyport.sidecar.v1.FetchResponse
+	25, // 57: sallyport.sidecar.v1.SidecarService.Allot:output_type -> sallyport.sidecar.v1.AllotResponse
+	28, // 58: sallyport.sidecar.v1.SidecarService.Approve:output_type -> sallyport.sidecar.v1.ApproveResponse
+	31, // 59: sallyport.sidecar.v1.SidecarService.Capture:output_type -> sallyport.sidecar.v1.CaptureResponse
+	33, // 60: sallyport.sidecar.v1.SidecarService.Report:output_type -> sallyport.sidecar.v1.ReportResponse
+	53, // [53:61] is the sub-list for method output_type
+	45, // [45:53] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_proto_init() }
@@ -3283,12 +3352,12 @@ func file_sidecar_proto_init() {
 	if File_sidecar_proto != nil {
 		return
 	}
-	file_sidecar_proto_msgTypes[13].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[14].OneofWrappers = []any{
 		(*MintPlace_Pointer)(nil),
 		(*MintPlace_Cookie)(nil),
 		(*MintPlace_Header)(nil),
 	}
-	file_sidecar_proto_msgTypes[14].OneofWrappers = []any{
+	file_sidecar_proto_msgTypes[15].OneofWrappers = []any{
 		(*Rule_Header_)(nil),
 		(*Rule_Query_)(nil),
 		(*Rule_Path_)(nil),
@@ -3304,7 +3373,7 @@ func file_sidecar_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_proto_rawDesc), len(file_sidecar_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

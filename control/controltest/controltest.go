@@ -5,6 +5,7 @@ package controltest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"sallyport/control/agentapi"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
+	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -46,6 +48,7 @@ type Plane struct {
 	Admin      *admin.Server
 	Log        *Log
 	Exchange   *exchange.Exchanger
+	Secrets    *external.Secrets
 
 	// Check, if it is set, looks at every answer of the admin API that Do gets.
 	Check func(t *testing.T, r *http.Request, answer *http.Response, body []byte)
@@ -53,6 +56,7 @@ type Plane struct {
 	AdminURL, SidecarURL string
 	Owner                string // a token that may do everything
 	DatabaseURL          string // as a superuser
+	localhost            tls.Certificate
 	metrics              *metrics
 	ahead                atomic.Int64 // of the real time, in nanoseconds
 }
@@ -68,22 +72,7 @@ func Main(m *testing.M, p **Plane, prepare ...func(*Plane) error) {
 }
 
 func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int, err error) {
-	dir, err := os.MkdirTemp("", "sallyport")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	log := &Log{}
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cluster, err := embedded.Start(ctx, dir, logger)
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop(context.Background())) }()
-	plane := &Plane{Log: log, DatabaseURL: cluster.URL()}
-	stop, err := plane.start(ctx, dir, logger)
+	plane, stop, err := begin(0)
 	if err != nil {
 		return 1, err
 	}
@@ -95,6 +84,47 @@ func runMain(m *testing.M, p **Plane, prepare []func(*Plane) error) (status int,
 	}
 	status = m.Run()
 	return status, stop()
+}
+
+// Start runs a control plane for one test, whose clock is ahead of everybody else's.
+func Start(t *testing.T, ahead time.Duration) *Plane {
+	t.Helper()
+	plane, stop, err := begin(ahead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return plane
+}
+
+// begin starts a database and what uses it, in a folder of their own. stop ends all that.
+func begin(ahead time.Duration) (plane *Plane, stop func() error, err error) {
+	dir, err := os.MkdirTemp("", "sallyport")
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	remove := func() error {
+		cancel()
+		return os.RemoveAll(dir)
+	}
+	log := &Log{}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cluster, err := embedded.Start(ctx, dir, logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	plane = &Plane{Log: log, DatabaseURL: cluster.URL()}
+	plane.ahead.Store(int64(ahead))
+	end, err := plane.start(ctx, dir, logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, cluster.Stop(context.Background()), remove())
+	}
+	return plane, func() error { return errors.Join(end(), cluster.Stop(context.Background()), remove()) }, nil
 }
 
 // start opens the parts and serves. stop ends all that.
@@ -121,7 +151,14 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	p.metrics = newMetrics()
-	p.Exchange = exchange.New(exchange.NewClient(Loopback()), log)
+	reach := Loopback()
+	if p.localhost, err = newLocalhost(); err != nil {
+		return nil, err
+	}
+	reach.Roots.AddCert(p.localhost.Leaf)
+	client := exchange.NewClient(reach)
+	p.Exchange = exchange.New(client, log)
+	p.Secrets = external.New(p.Store, p.Sealer, p.Exchange, client, log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
@@ -129,6 +166,7 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 	return func() error {
 		err := serving()
 		p.Exchange.Close()
+		p.Secrets.Close()
 		p.Sealer.Close()
 		p.Store.Close()
 		return err
@@ -146,7 +184,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	}
 	p.AdminURL, p.SidecarURL = "http://"+adminListener.Addr().String(), "https://"+sidecarListener.Addr().String()
 	p.Admin, err = admin.New(admin.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange, Secrets: p.Secrets,
 		Rekey: p.Rekey, Succession: p.Succession, Metrics: p.metrics.admin, Log: log, SidecarURL: p.SidecarURL, Version: "test",
 		Strangers: admin.Pace{Rate: 1000, Burst: 100_000}, Calls: admin.Pace{Rate: 10_000, Burst: 1_000_000},
 	})
@@ -154,7 +192,7 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 		return nil, err
 	}
 	sidecars := agentapi.New(agentapi.Config{
-		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange,
+		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange, Secrets: p.Secrets,
 		Metrics: p.metrics.agentapi, Log: log, Names: []string{"127.0.0.1"},
 	})
 	ctx, cancel := context.WithCancel(ctx)

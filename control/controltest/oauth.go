@@ -29,6 +29,7 @@ type OAuth struct {
 
 	mu      sync.Mutex
 	answer  http.HandlerFunc // in the place of the server's; nil: none
+	held    func()           // called before the server's own answer goes out; nil: nothing is
 	tokens  []string         // access tokens that it gave
 	refresh []string
 	asked   int
@@ -59,7 +60,7 @@ func NewOAuth(t *testing.T, life time.Duration) *OAuth {
 	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
 		o.asked++
-		answer := o.answer
+		answer, held := o.answer, o.held
 		o.mu.Unlock()
 		if answer != nil {
 			answer(w, r)
@@ -67,6 +68,9 @@ func NewOAuth(t *testing.T, life time.Duration) *OAuth {
 		}
 		if err := real.HandleTokenRequest(w, r); err != nil {
 			t.Errorf("the OAuth server: %v", err)
+		}
+		if held != nil {
+			held()
 		}
 	}))
 	t.Cleanup(web.Close)
@@ -79,6 +83,13 @@ func (o *OAuth) Answer(answer http.HandlerFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answer = answer
+}
+
+// Hold calls f before each answer goes out, until it is nil.
+func (o *OAuth) Hold(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = f
 }
 
 // Given is the access and refresh tokens that it gave, and how often it was asked.

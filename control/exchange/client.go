@@ -29,6 +29,10 @@ const (
 type Reach struct {
 	Networks []netip.Prefix // private ones that are meant
 	Roots    *x509.CertPool // nil: the system's
+
+	// Certificate gives what is shown to a server that asks for one, as that of
+	// tls.Config does; nil: none.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // NewClient makes the client that secrets are exchanged by. It speaks TLS only and
@@ -58,7 +62,7 @@ func NewClient(r Reach) *http.Client {
 			}
 			return conn, notThisMachine(conn)
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.Roots, GetClientCertificate: r.Certificate},
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    requestTimeout,
 		ResponseHeaderTimeout:  requestTimeout,
@@ -124,10 +128,12 @@ func checkURL(text string) error {
 // failed is the error of an exchange with the server of a URL, by what is known of err
 // that can't quote an answer or a secret.
 func failed(server string, err error) error {
-	return control.Errorf(control.CodeExchange, "%s %s", host(server), reason(err))
+	return control.Errorf(control.CodeExchange, "%s %s", host(server), Reason(err))
 }
 
-func reason(err error) string {
+// Reason says what became of a request by NewClient's client, to go on after the
+// server's name. It quotes nothing of err.
+func Reason(err error) string {
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error

@@ -16,6 +16,8 @@ import (
 
 // Stored is a credential's secret where it is stored.
 type Stored interface {
+	// Team is the id of whose it is.
+	Team() string
 	// Open gives the secret, which the caller wipes.
 	Open(context.Context) (control.Secret, error)
 	// Alone calls use while nobody else, in any replica, is at the secret, with the
@@ -43,11 +45,12 @@ type Exchanger struct {
 	kinds  map[control.Auth]Kind
 	client *http.Client
 	kept   *kept
+	turns  *turns
 }
 
 // New makes an Exchanger of the kinds that there are. client is NewClient's.
 func New(client *http.Client, log *slog.Logger) *Exchanger {
-	return &Exchanger{kinds: kinds(), client: client, kept: newKept(log)}
+	return &Exchanger{kinds: kinds(), client: client, kept: newKept(log), turns: newTurns()}
 }
 
 // Close waits for the exchanges that are under way, and wipes what is kept. Material
@@ -86,6 +89,11 @@ func (x *Exchanger) exchange(ctx context.Context, kind Kind, c control.Credentia
 // mint asks the other server, unless another replica has since that gave what expires
 // at known.
 func (x *Exchanger) mint(ctx context.Context, kind Kind, c control.Credential, stored Stored, known time.Time) (Minted, error) {
+	end, err := x.turns.take(ctx, line{stored.Team(), kind.Rotates})
+	if err != nil {
+		return Minted{}, err
+	}
+	defer end()
 	if !kind.Rotates {
 		return x.exchange(ctx, kind, c, stored)
 	}

@@ -18,6 +18,8 @@ func (s secret) Open(context.Context) (control.Secret, error) {
 	return control.Secret(slices.Clone(s)), nil
 }
 
+func (s secret) Team() string { return "" }
+
 func (s secret) Alone(ctx context.Context, use func(context.Context, control.Secret, exchange.Minted) (exchange.Minted, error)) (exchange.Minted, error) {
 	return use(ctx, control.Secret(slices.Clone(s)), exchange.Minted{})
 }

@@ -26,18 +26,17 @@ const (
 	exchangeTimeout = 20 * time.Second // for all of it, the database included
 	firstPause      = time.Second      // after a failure, doubled with each
 	lastPause       = time.Minute
-	maxExchanges    = 32 // at once
 )
 
 // kept is what was minted, in memory, until it expires. Many who ask at once wait for
 // one exchange; a failure is remembered for a while, so that a server which is down or
 // refuses is not asked at every request.
 type kept struct {
-	log     *slog.Logger
-	room    chan struct{}
-	flights sync.WaitGroup
-	life    context.Context
-	end     context.CancelFunc
+	log      *slog.Logger
+	flights  sync.WaitGroup
+	life     context.Context
+	end      context.CancelFunc
+	failures time.Duration // how long the last failure is remembered
 
 	mu      sync.Mutex
 	closed  bool
@@ -59,7 +58,7 @@ type entry struct {
 
 func newKept(log *slog.Logger) *kept {
 	life, end := context.WithCancel(context.Background())
-	return &kept{log: log, room: make(chan struct{}, maxExchanges), life: life, end: end, entries: map[string]*entry{}}
+	return &kept{log: log, life: life, end: end, failures: 2 * lastPause, entries: map[string]*entry{}}
 }
 
 var errClosed = control.Errorf(control.CodeUnavailable, "the control plane is stopping")
@@ -124,14 +123,7 @@ func (k *kept) fly(c control.Credential, e *entry, mint func(context.Context, ti
 	k.flights.Go(func() {
 		ctx, cancel := context.WithTimeout(k.life, exchangeTimeout)
 		defer cancel()
-		minted, err := Minted{}, error(nil)
-		select {
-		case k.room <- struct{}{}:
-			minted, err = mint(ctx, known)
-			<-k.room
-		case <-ctx.Done():
-			err = control.Errorf(control.CodeExchange, "too many exchanges are under way: try again")
-		}
+		minted, err := mint(ctx, known)
 		k.land(c, e, minted, err)
 		close(flight)
 	})
@@ -176,13 +168,18 @@ func (k *kept) fail(c control.Credential, e *entry, err error) {
 	}
 	if !time.Now().Before(e.minted.Expiry) {
 		e.minted.Wipe()
+		if e.wipe != nil {
+			e.wipe.Stop()
+		}
+		e.wipe = time.AfterFunc(k.failures, func() { k.expire(c.ID, e) })
 	}
 	e.failure = err
 	e.pause = min(max(2*e.pause, firstPause), lastPause)
 	e.retry = time.Now().Add(e.pause)
 }
 
-// expire wipes what e holds when it has expired, unless it was minted anew.
+// expire wipes what e holds when it has expired, or forgets that it failed when nobody
+// has asked again, unless it was minted anew.
 func (k *kept) expire(id string, e *entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

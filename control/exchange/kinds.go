@@ -83,8 +83,11 @@ func (x *Exchanger) Check(c control.Credential) error {
 	if c.Username != "" && c.Auth != control.AuthBasic {
 		return control.Errorf(control.CodeInvalid, "a username is for basic authentication; this credential's auth is %s", c.Auth)
 	}
-	if err := checkSettings(c.Auth, kind.Settings, c.Settings); err != nil {
+	if err := CheckSettings("auth "+string(c.Auth), kind.Settings, c.Settings); err != nil {
 		return err
+	}
+	if c.From != nil && kind.Rotates {
+		return control.Errorf(control.CodeInvalid, "auth %s puts a new secret in the place of the old, and a source is only read: store the secret here", c.Auth)
 	}
 	if kind.Check == nil {
 		return nil
@@ -92,13 +95,14 @@ func (x *Exchanger) Check(c control.Credential) error {
 	return kind.Check(c)
 }
 
-func checkSettings(auth control.Auth, known []Setting, given control.Settings) error {
+// CheckSettings reports what is wrong with the settings that a what is given.
+func CheckSettings(what string, known []Setting, given control.Settings) error {
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		value := given[name]
 		at := slices.IndexFunc(known, func(s Setting) bool { return s.Name == name })
 		switch {
 		case at < 0:
-			return control.Errorf(control.CodeInvalid, "auth %s has no setting %q; %s", auth, name, takes(known))
+			return control.Errorf(control.CodeInvalid, "%s has no setting %q; %s", what, name, takes(known))
 		case value == "":
 			return control.Errorf(control.CodeInvalid, "the setting %s is empty; leave it out if it is not meant", name)
 		case len(value) > maxSetting:
@@ -114,7 +118,7 @@ func checkSettings(auth control.Auth, known []Setting, given control.Settings) e
 	}
 	for _, s := range known {
 		if s.Required && given[s.Name] == "" {
-			return control.Errorf(control.CodeInvalid, "auth %s needs the setting %s; %s", auth, s.Name, takes(known))
+			return control.Errorf(control.CodeInvalid, "%s needs the setting %s; %s", what, s.Name, takes(known))
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func (x *Exchanger) Redeem(ctx context.Context, c control.Credential, secret con
 	params.Del("scope") // RFC 6749 section 4.1.3: it was said when the code was asked for
 	minted, refresh, err := request.send(ctx, x.client)
 	if err != nil {
-		return nil, err
+		return nil, forgotten(c, err)
 	}
 	minted.Wipe()
 	defer refresh.Wipe()

@@ -8,6 +8,10 @@ import (
 	"sallyport/control"
 )
 
+// issRequired is of an authorization server that always says who it is when it sends a
+// code (RFC 9207).
+const issRequired = "required"
+
 // oauthRefresh is what a person has allowed (RFC 6749 section 6): the secret is a JSON
 // object with refresh_token, which a login can bring, and, unless the client is a public
 // one, client_secret. A
@@ -19,6 +23,13 @@ func oauthRefresh() Kind {
 			endpoint(), {Name: "client_id", Required: true}, {Name: "client_auth", Check: oneOf(clientBasic, clientPost, clientNone)},
 			{Name: "scope"}, {Name: "resource", Check: checkURL},
 			{Name: "auth_url", Check: checkURL}, {Name: "redirect_uri", Check: CheckRedirect}, // of a login
+			{Name: "issuer", Check: checkURL}, {Name: "iss", Check: oneOf(issRequired)}, // of the answer to one
+		},
+		Check: func(c control.Credential) error {
+			if c.Settings["iss"] != "" && c.Settings["issuer"] == "" {
+				return control.Errorf(control.CodeInvalid, "the setting iss needs the setting issuer: whom an answer has to name")
+			}
+			return nil
 		},
 		CheckSecret: func(c control.Credential, secret control.Secret) error {
 			read, err := readGrant(c, secret)
@@ -54,6 +65,7 @@ func refresh(ctx context.Context, client *http.Client, c control.Credential, sec
 		return Minted{}, err
 	}
 	minted, next, err := request.send(ctx, client)
+	err = forgotten(c, err)
 	if refusedWith(err, "invalid_grant") {
 		return Minted{}, control.Errorf(control.CodeExchange, "%v: the refresh token was withdrawn, has expired, or was used up by an exchange that could not be stored; log in again, or rotate %s/%s to a new one", err, c.Vault, c.Name)
 	}
@@ -67,4 +79,14 @@ func refresh(ctx context.Context, client *http.Client, c control.Credential, sec
 		minted.Secret = writeFields(grant)
 	}
 	return minted, nil
+}
+
+// forgotten says what to do where a server no longer knows a client that was registered
+// by Discover.
+func forgotten(c control.Credential, err error) error {
+	if c.Settings["issuer"] == "" || !refusedWith(err, "invalid_client") {
+		return err
+	}
+	return control.Errorf(control.CodeExchange, "%v: it no longer knows the client, whose registration may have expired; remove %s/%s, and register another with sallyport credential login --mcp %s %s/%s",
+		err, c.Vault, c.Name, c.Settings["resource"], c.Vault, c.Name)
 }

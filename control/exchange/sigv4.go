@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	sigV4KeyID   = "access_key_id"
+	sigV4KeyID   = AWSKeyID
 	sigV4Region  = "region"
 	sigV4Service = "service"
 
@@ -100,7 +100,7 @@ func (s *awsSecret) wipe() {
 func readAWS(c control.Credential, secret control.Secret) (awsSecret, error) {
 	if !bytes.HasPrefix(bytes.TrimSpace(secret), []byte("{")) {
 		if c.Settings[sigV4KeyID] == "" {
-			return awsSecret{}, control.Errorf(control.CodeInvalid, "auth sigv4 needs the setting %s, or a secret in JSON that has it: what 'aws configure export-credentials' prints", sigV4KeyID)
+			return awsSecret{}, control.Errorf(control.CodeInvalid, "a secret access key needs the setting %s, or else the secret is JSON that has it: what 'aws configure export-credentials' prints", sigV4KeyID)
 		}
 		if err := control.CheckSecret(secret); err != nil {
 			return awsSecret{}, err
@@ -124,6 +124,28 @@ func readAWS(c control.Credential, secret control.Secret) (awsSecret, error) {
 		return awsSecret{}, control.Errorf(control.CodeInvalid, "SessionToken has a character that a header can't hold")
 	}
 	return awsSecret{keyID: text.AccessKeyId, key: []byte(text.SecretAccessKey), session: []byte(text.SessionToken), ends: text.Expiration}, nil
+}
+
+// AWSKeyID is the setting with the id of a secret access key.
+const AWSKeyID = "access_key_id"
+
+// AWSKey is what signs requests to AWS.
+type AWSKey struct {
+	ID           string
+	Key, Session control.Secret // Session is of temporary credentials
+}
+
+// Wipe overwrites what is secret of k.
+func (k *AWSKey) Wipe() {
+	k.Key.Wipe()
+	k.Session.Wipe()
+}
+
+// ReadAWSKey reads a secret as that of auth sigv4 is: a secret access key, or what the
+// AWS CLI exports.
+func ReadAWSKey(settings control.Settings, secret control.Secret) (AWSKey, error) {
+	read, err := readAWS(control.Credential{Settings: settings}, secret)
+	return AWSKey{read.keyID, read.key, read.session}, err
 }
 
 // derive makes the keys of the days that a lease may see.

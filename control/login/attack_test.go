@@ -326,10 +326,10 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %v", refusal, err)
 		}
 	}
-	for _, refusal := range []string{"authorization_pending", "slow_down"} {
-		h.refusal = refusal
-		if _, err := h.issuer(t).FromDevice(t.Context(), "d"); !errors.Is(err, ErrPending) {
-			t.Errorf("%s: %v", refusal, err)
+	for refusal, want := range map[string]error{"authorization_pending": ErrPending, "slow_down": ErrSlowDown} {
+		h.refusal, h.asked = refusal, nil
+		if _, err := h.issuer(t).FromDevice(t.Context(), "d"); !errors.Is(err, want) || len(h.asked) != 2 { // its configuration, and once for tokens
+			t.Errorf("%s: %v, asked %q", refusal, err, h.asked)
 		}
 	}
 	h.refusal = ""

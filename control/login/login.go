@@ -4,6 +4,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,9 +128,23 @@ func (i *Issuer) scopes(p *oidc.Provider) []string {
 }
 
 func (i *Issuer) client(p *oidc.Provider, redirect string) *oauth2.Config {
+	endpoint := p.Endpoint()
+	endpoint.AuthStyle = i.style(p)
 	return &oauth2.Config{
-		ClientID: i.ClientID, ClientSecret: string(i.ClientSecret), Endpoint: p.Endpoint(), RedirectURL: redirect, Scopes: i.scopes(p),
+		ClientID: i.ClientID, ClientSecret: string(i.ClientSecret), Endpoint: endpoint, RedirectURL: redirect, Scopes: i.scopes(p),
 	}
+}
+
+// style is how the client proves who it is. If oauth2 were left to find it out, it would
+// ask again after each refusal, such as that nobody has confirmed a device code yet.
+func (i *Issuer) style(p *oidc.Provider) oauth2.AuthStyle {
+	var known struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"`
+	}
+	if len(i.ClientSecret) == 0 || p.Claims(&known) == nil && len(known.Methods) > 0 && !slices.Contains(known.Methods, "client_secret_basic") {
+		return oauth2.AuthStyleInParams
+	}
+	return oauth2.AuthStyleInHeader // the usual (OpenID Connect Discovery 1.0 section 3)
 }
 
 // Code ends a login by authorization code (RFC 7636, RFC 8252).
@@ -188,11 +203,15 @@ func (i *Issuer) StartDevice(ctx context.Context) (Device, error) {
 	if err != nil {
 		return Device{}, i.refused(err)
 	}
-	return Device{d.DeviceCode, d.UserCode, d.VerificationURI, d.VerificationURIComplete, max(d.Interval, PollSeconds), d.Expiry.UTC()}, nil
+	return Device{d.DeviceCode, d.UserCode, d.VerificationURI, d.VerificationURIComplete, cmp.Or(d.Interval, PollSeconds), d.Expiry.UTC()}, nil
 }
 
-// PollSeconds is how long to wait between two tries to end a login by device code.
+// PollSeconds is how long to wait between two tries to end a login by device code where
+// the issuer does not say, and how much longer once it was too often (RFC 8628 section 3.5).
 const PollSeconds = 5
+
+// ErrSlowDown is that of a login that was asked for too often; ask less often from then on.
+var ErrSlowDown = control.Errorf(control.CodeUnavailable, "the OIDC issuer wants to be asked less often")
 
 // ErrPending is that of a login that nobody has confirmed yet.
 var ErrPending = control.Errorf(control.CodeUnavailable, "nobody has confirmed the login yet")
@@ -219,8 +238,10 @@ func (i *Issuer) refused(err error) error {
 		return i.away(err)
 	}
 	switch answer.ErrorCode {
-	case "authorization_pending", "slow_down":
+	case "authorization_pending":
 		return ErrPending
+	case "slow_down":
+		return ErrSlowDown
 	case "expired_token":
 		return control.Errorf(control.CodeUnauthorized, "the login took too long: begin again")
 	case "access_denied":

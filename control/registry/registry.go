@@ -10,6 +10,7 @@
 //	  "username": "x",                    of basic, where it is the same for everybody
 //	  "inject": ["bearer"],               rules as package control reads them
 //	  "stray": "literal",                 model providers only; block when absent
+//	  "check": "GET /v1/account",         where its maker documents a request that changes nothing and answers 2xx to a good key only, at the first host
 //	  "allow_websocket": true,            where its maker documents WebSockets that take the key at the handshake as "inject" gives it
 //	  "placeholders": ["sk_test_…"],      passes the vendor SDK's own check of a key's shape, and says that it is ours
 //	  "mints": ["refuse POST /v1/keys json:/secret"]  where its maker documents that new secrets are handed out, and where in the answer they stand
@@ -39,6 +40,7 @@ type Service struct {
 	Inject         []control.Rule `json:"inject"`
 	Stray          control.Stray  `json:"stray,omitempty"`
 	AllowWebsocket bool           `json:"allow_websocket,omitempty"`
+	Check          string         `json:"check,omitempty"`
 	Placeholders   []string       `json:"placeholders,omitempty"`
 	Mints          []control.Mint `json:"mints,omitempty"`
 }

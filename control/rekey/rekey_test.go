@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
+	"sallyport/control/controltest/cutter"
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
 	"sallyport/control/seal"
@@ -134,6 +135,46 @@ func (f *fixture) team(t *testing.T, kek seal.KEK, vaults ...string) {
 			}
 		}
 	}
+	f.source(t, s, team.ID, vaults[0])
+}
+
+// source makes a source in a vault, and a credential whose secret lies there.
+func (f *fixture) source(t *testing.T, s *seal.Sealer, team, vault string) {
+	t.Helper()
+	v := must(f.Vault(t.Context(), team, vault))(t)
+	key := must(f.VaultKey(t.Context(), team, v.ID))(t)
+	place := must(control.ParsePlace("s:kv/data/x#key"))(t)
+	c := control.Credential{ID: store.NewID(), Name: "d", Hosts: []string{vault + ".example.org"}, Auth: control.AuthToken, Stray: control.StrayBlock, From: &place}
+	source := control.Source{ID: store.NewID(), Name: "s", Kind: "vault"}
+	for _, p := range []plain{
+		{control.SecretIdentity{Team: team, Vault: v.ID, Credential: source.ID, Version: 1, Field: control.FieldSource}, "opens " + source.ID},
+		{control.SecretIdentity{Team: team, Vault: v.ID, Credential: c.ID, Version: 1, Field: control.FieldDigest}, "digest " + c.ID},
+	} {
+		f.secrets = append(f.secrets, p)
+		sealed := must(s.Seal(t.Context(), key, p.identity, control.Secret(p.value)))(t)
+		var err error
+		if p.identity.Field == control.FieldSource {
+			_, err = f.CreateSource(t.Context(), team, v.ID, source, sealed, act)
+		} else {
+			_, _, err = f.CreateCredential(t.Context(), team, v.ID, c, sealed, act)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sealed is where a secret is now.
+func (f *fixture) sealed(t *testing.T, id control.SecretIdentity) (s control.SealedSecret) {
+	t.Helper()
+	if id.Field != control.FieldSource {
+		return must(f.SealedVersion(t.Context(), id.Team, id.Credential, id.Version))(t)
+	}
+	row := f.pool.QueryRow(t.Context(), `select key_version, salt, commitment, ciphertext from sources where id = $1`, id.Credential)
+	if err := row.Scan(&s.KeyVersion, &s.Salt, &s.Commitment, &s.Ciphertext); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // opens checks that every secret opens with these keys.
@@ -143,7 +184,7 @@ func (f *fixture) opens(t *testing.T, kek seal.KEK) {
 	defer s.Close()
 	for _, p := range f.secrets {
 		id := p.identity
-		sealed := must(f.SealedVersion(t.Context(), id.Team, id.Credential, id.Version))(t)
+		sealed := f.sealed(t, id)
 		key := control.WrappedKey{Version: sealed.KeyVersion}
 		if err := f.pool.QueryRow(t.Context(), `select kek, blob from vault_keys where vault_id = $1 and version = $2`, id.Vault, key.Version).Scan(&key.KEK, &key.Blob); err != nil {
 			t.Fatal(err)
@@ -205,7 +246,7 @@ func rotator(s *store.Store, kek seal.Provider) *Rotator {
 func TestCutAtEveryStatement(t *testing.T) {
 	f := newFixture(t)
 	f.team(t, f.a, "x")
-	cutter := newCutter(t, f.url)
+	cut := cutter.New(t, f.url)
 	from, to := f.a, f.b
 	both := must(seal.NewKeyring(f.a, f.b))(t)
 	cuts := 0
@@ -214,11 +255,11 @@ func TestCutAtEveryStatement(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			ring := must(seal.NewKeyring(to, from))(t)
 			must(rotator(f.Store, ring).Start(t.Context(), true, act))(t)
-			s := must(store.Open(t.Context(), cutter.URL, slog.New(slog.DiscardHandler)))(t)
-			cutter.arm(n, after)
+			s := must(store.Open(t.Context(), cut.URL, slog.New(slog.DiscardHandler)))(t)
+			cut.Arm(n, after)
 			err := rotator(s, ring).Pass(t.Context())
-			_, broken = cutter.seen()
-			cutter.arm(0, false)
+			_, broken = cut.Seen()
+			cut.Arm(0, false)
 			s.Close()
 			if broken {
 				cuts++

@@ -40,6 +40,15 @@ func TestNothingWithoutAnEvent(t *testing.T) {
 			_, _, err := f.RotateCredential(ctx, id, c.ID, 1, secret(), act)
 			return err
 		},
+		"RotateOverlapping": func(ctx context.Context, act control.Event) error {
+			_, _, err := f.RotateOverlapping(ctx, id, c.ID, 1, secret(), time.Hour, act)
+			return err
+		},
+		"SetRotateEvery": func(ctx context.Context, act control.Event) error {
+			_, err := f.SetRotateEvery(ctx, id, "prod", "stripe", 90, nil, act)
+			return err
+		},
+		"BeginTrial": func(ctx context.Context, act control.Event) error { return f.BeginTrial(ctx, id, c, act) },
 		"DeleteCredential": func(ctx context.Context, act control.Event) error {
 			_, err := f.DeleteCredential(ctx, id, "prod", "stripe", act)
 			return err

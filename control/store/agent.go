@@ -70,7 +70,8 @@ func (s *Store) Pin(ctx context.Context, teamID, agent, vault string, act contro
 	})
 }
 
-// Unpin takes the vault's credentials from the agent.
+// Unpin takes the vault's credentials from the agent. What its sandboxes have captured
+// with them is deleted, so that no later pin brings it back.
 func (s *Store) Unpin(ctx context.Context, teamID, agent, vault string, act control.Event) (revision int64, err error) {
 	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		agentID, vaultID, err := agentAndVault(ctx, tx, teamID, agent, vault)
@@ -78,7 +79,12 @@ func (s *Store) Unpin(ctx context.Context, teamID, agent, vault string, act cont
 			return err
 		}
 		tag, err := tx.Exec(ctx, `delete from pins where team_id = $1 and agent_id = $2 and vault_id = $3`, teamID, agentID, vaultID)
-		return must(tag, err, "unpin the vault", fmt.Sprintf("pin of vault %q to agent %q", vault, agent))
+		if err := must(tag, err, "unpin the vault", fmt.Sprintf("pin of vault %q to agent %q", vault, agent)); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			delete from credentials where team_id = $1 and vault_id = $3 and sandbox_id in (select id from sandboxes where agent_id = $2)`, teamID, agentID, vaultID)
+		return interpret(err, "delete what was captured", "such agent or vault")
 	})
 }
 

@@ -209,7 +209,7 @@ const unapproved = `
 	select g.place from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[]) as g (place, sandbox, credential, version)
 	join credentials c on c.id = g.credential left join credentials o on o.id = c.origin_id
 	where coalesce(coalesce(o.limits, c.limits)->>'approve', '') <> '' and not exists (
-		select from approvals a where a.sandbox_id = g.sandbox and a.credential_id = c.id and a.version = g.version
+		select from approvals a where a.sandbox_id = g.sandbox and a.credential_id = c.id and a.version in (g.version, c.version)
 		and a.state = 'approved' and (a.expires_at > now() or a.decided_at > now() - $5::interval))`
 
 var errUnapproved = control.Errorf(control.CodeConflict, "nobody has approved that this sandbox uses the credential")

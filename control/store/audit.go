@@ -54,11 +54,6 @@ func clean(s string) string {
 
 // appendEvent puts an event at the end of the team's chain.
 func appendEvent(ctx context.Context, tx pgx.Tx, teamID string, r record) error {
-	return appendEvents(ctx, tx, teamID, []record{r})
-}
-
-// appendEvents is appendEvent for several, in their order.
-func appendEvents(ctx context.Context, tx pgx.Tx, teamID string, records []record) error {
 	h, err := lockHead(ctx, tx, teamID)
 	if err != nil {
 		return err
@@ -66,28 +61,44 @@ func appendEvents(ctx context.Context, tx pgx.Tx, teamID string, records []recor
 	if err := claim(ctx, tx); err != nil {
 		return err
 	}
-	return h.append(ctx, tx, records)
+	if err := h.room([]record{r}); err != nil {
+		return err
+	}
+	return h.append(ctx, tx, []record{r})
 }
 
-// head is the end of a team's chain.
-type head struct {
+// tip is the end of a team's chain.
+type tip struct {
 	TeamID   string
 	Position int64
 	Hash     []byte
 	Now      time.Time
 }
 
+// head is a tip that is locked, with what the team has used and may use.
+type head struct {
+	tip
+	spent
+}
+
 func lockHead(ctx context.Context, tx pgx.Tx, teamID string) (head, error) {
-	return one(ctx, tx, "such team", pgx.RowToStructByPos[head],
-		`select team_id, position, hash, clock_timestamp() from audit_heads where team_id = $1 for update`, teamID)
+	return one(ctx, tx, "such team", scanHead, `
+		select h.team_id, h.position, h.hash, clock_timestamp(), `+spentRows+`
+		from audit_heads h left join quotas q on q.team_id = h.team_id where h.team_id = $1 for update of h`,
+		teamID, control.UsualQuota.Events, control.UsualQuota.Fetches)
+}
+
+func scanHead(row pgx.CollectableRow) (h head, err error) {
+	return h, row.Scan(&h.TeamID, &h.Position, &h.Hash, &h.Now, &h.events, &h.fetches, &h.mayEvents, &h.mayFetches)
 }
 
 // append puts records at the end of the chain, which tx has locked. It fills in
 // what places them there.
-func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
+func (h head) append(ctx context.Context, tx pgx.Tx, records []record) (err error) {
 	if len(records) == 0 {
 		return nil
 	}
+	defer func() { note(tx, h.TeamID, err) }()
 	rows := newCopyRows()
 	var digest digester
 	for i := range records {
@@ -101,10 +112,10 @@ func (h head) append(ctx context.Context, tx pgx.Tx, records []record) error {
 		h.Position, h.Hash = r.ID, r.Hash
 		rows.add(r)
 	}
-	_, err := tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
+	_, err = tx.Conn().PgConn().CopyFrom(ctx, rows.end(), copyEvents)
 	if err != nil {
 		return interpret(err, "store events", "such team")
 	}
-	_, err = tx.Exec(ctx, `update audit_heads set position = $2, hash = $3 where team_id = $1`, h.TeamID, h.Position, h.Hash)
+	_, err = tx.Exec(ctx, `update audit_heads h set position = $2, hash = $3, `+spend+` where team_id = $1`, h.TeamID, h.Position, h.Hash, fetchesOf(records))
 	return interpret(err, "store events", "such team")
 }

@@ -17,7 +17,8 @@ const credentialRows = `
 	select c.id, v.name, c.name, c.service,
 		coalesce(c.captured_hosts, array(select h.pattern from credential_hosts h where h.credential_id = c.id order by h.position)),
 		c.allow_http, c.allow_websocket, c.auth, c.username, c.settings, c.inject, c.stray, c.placeholders, c.version, c.created_at, c.rotated_at,
-		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at, ` + limitColumns + `
+		coalesce(o.mints, c.mints), coalesce(o.id::text, ''), coalesce(o.name, ''), coalesce(c.sandbox_id::text, ''), c.expires_at,
+		coalesce(c.source_place, ''), c.source_version, ` + limitColumns + `, ` + overlapColumns + `, c.rotate_every
 	from credentials c join vaults v on v.id = c.vault_id left join credentials o on o.id = c.origin_id `
 
 func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
@@ -25,13 +26,23 @@ func scanCredential(row pgx.CollectableRow) (control.Credential, error) {
 	var rules, mints []string
 	var captured control.Captured
 	var expires, ends *time.Time
+	var overlap overlapRow
+	var place string
 	err := row.Scan(&c.ID, &c.Vault, &c.Name, &c.Service, &c.Hosts, &c.AllowHTTP, &c.AllowWebsocket, &c.Auth, &c.Username, &c.Settings,
 		&rules, &c.Stray, &c.Placeholders, &c.Version, &c.CreatedAt, &c.RotatedAt,
-		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &c.Limits, &ends)
+		&mints, &captured.OriginID, &captured.Origin, &captured.Sandbox, &expires, &place, &c.FromVersion, &c.Limits, &ends, &overlap.version, &overlap.until, &c.RotateEvery)
 	if err != nil {
 		return c, err
 	}
 	c.Limits.ExpiresAt = ends
+	c.Overlap, c.RotateDue = overlap.read(), c.RotateEvery.Due(c.RotatedAt)
+	if place != "" {
+		from, err := control.ParsePlace(place)
+		if err != nil {
+			return c, fmt.Errorf("read a stored place: %w", err)
+		}
+		c.From = &from
+	}
 	if expires != nil {
 		captured.ExpiresAt = *expires
 		c.Captured = &captured
@@ -77,9 +88,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 			return err
 		}
 		_, err := tx.Exec(ctx, `
-			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, settings, version)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1)`,
-			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints), stored(c.Limits), c.Limits.ExpiresAt, storedSettings(c.Settings))
+			insert into credentials (id, team_id, vault_id, name, service, allow_http, allow_websocket, auth, username, inject, stray, placeholders, mints, limits, ends_at, settings, rotate_every, version)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1)`,
+			c.ID, teamID, vaultID, c.Name, c.Service, c.AllowHTTP, c.AllowWebsocket, c.Auth, c.Username, texts(c.Inject), c.Stray, append([]string{}, c.Placeholders...), texts(c.Mints), stored(c.Limits), c.Limits.ExpiresAt, storedSettings(c.Settings), c.RotateEvery)
 		if err != nil {
 			return interpret(err, fmt.Sprintf("create credential %q", c.Name), "such vault")
 		}
@@ -93,6 +104,9 @@ func (s *Store) CreateCredential(ctx context.Context, teamID, vaultID string, c 
 			return interpret(err, "store the credential's hosts", "such vault")
 		}
 		if err := refuseTie(ctx, tx, teamID, vaultID); err != nil {
+			return err
+		}
+		if err := setSource(ctx, tx, teamID, vaultID, c); err != nil {
 			return err
 		}
 		created, err = one(ctx, tx, "such credential", scanCredential, credentialRows+`where c.team_id = $1 and c.id = $2`, teamID, c.ID)
@@ -154,13 +168,17 @@ func (s *Store) Credentials(ctx context.Context, teamID, vault string, page Page
 // RotateCredential makes version expectVersion+1, to which secret must have been
 // sealed. It is CodeConflict unless expectVersion is the current one.
 func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
-	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(pgx.Tx) error { return nil })
+	return s.RotateOverlapping(ctx, teamID, credentialID, expectVersion, secret, 0, act)
 }
 
 // SetSettings gives a credential other settings. That makes a new version, like
-// RotateCredential, since what is injected is another.
-func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
+// RotateCredential, since what is injected is another; secret is what was read, sealed
+// anew. It is CodeConflict too where an exchange has put another in the place of that.
+func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, read, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
 	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
+		if err := unchanged(ctx, tx, teamID, credentialID, expectVersion, read); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `update credentials set settings = $3 where team_id = $1 and id = $2 and origin_id is null`,
 			teamID, credentialID, storedSettings(settings))
 		return must(tag, err, "set the credential's settings", "such credential that was not captured")
@@ -182,11 +200,11 @@ func (s *Store) newVersion(ctx context.Context, teamID, credentialID string, exp
 		if err := addVersion(ctx, tx, teamID, credentialID, version, secret); err != nil {
 			return err
 		}
-		if err := change(tx); err != nil {
-			return err
+		_, err = tx.Exec(ctx, `update credentials set version = $3, rotated_at = now(), overlap_version = null, overlap_until = null where team_id = $1 and id = $2`, teamID, credentialID, version)
+		if err != nil {
+			return interpret(err, "rotate the credential", "such credential")
 		}
-		_, err = tx.Exec(ctx, `update credentials set version = $3, rotated_at = now() where team_id = $1 and id = $2`, teamID, credentialID, version)
-		return interpret(err, "rotate the credential", "such credential")
+		return change(tx)
 	})
 	return version, revision, err
 }

@@ -17,6 +17,7 @@ type Bound struct {
 	Identity   control.SecretIdentity
 	Key        control.WrappedKey
 	Secret     control.SealedSecret
+	Source     *SealedSource // where the secret lies, if Secret is only its digest; else nil
 }
 
 // unbound is said alike of what does not exist and what is not bound, so that
@@ -26,7 +27,8 @@ const unbound = "such credential bound to this sandbox at this version"
 var errUnbound = control.Errorf(control.CodeNotFound, "there is no %s", unbound)
 
 // Bound is CodeForbidden unless the sandbox is enrolled, and the same CodeNotFound
-// for a credential that does not exist, is not pinned, or has another version now.
+// for a credential that does not exist, is not pinned, or has another version now. A
+// version that the current one overlaps with is one that it has.
 func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID string, version int64) (Bound, error) {
 	var b Bound
 	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
@@ -36,10 +38,11 @@ func (s *Store) Bound(ctx context.Context, teamID, sandboxID, credentialID strin
 		var err error
 		b.Credential, err = one(ctx, tx, unbound, scanCredential, credentialRows+`
 			join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-			where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse, teamID, sandboxID, credentialID, version)
+			where c.team_id = $1 and s.id = $2 and c.id = $3 and `+atVersion(`$4`)+` and `+mayUse, teamID, sandboxID, credentialID, version)
 		if err != nil {
 			return err
 		}
+		b.Credential.Version = version
 		return b.readSecret(ctx, tx, teamID, unbound)
 	})
 	return b, err
@@ -61,15 +64,18 @@ func (s *Store) Current(ctx context.Context, teamID, vault, name string) (Bound,
 
 // readSecret reads the rest of b, whose Credential is known.
 func (b *Bound) readSecret(ctx context.Context, tx pgx.Tx, teamID, what string) error {
+	if err := b.readSource(ctx, tx, teamID); err != nil {
+		return err
+	}
 	b.Identity.Field = control.FieldSecret
-	return interpret(tx.QueryRow(ctx, secretRows+`where c.team_id = $1 and c.id = $2`, teamID, b.Credential.ID).Scan(b.columns()...), "read the secret", what)
+	return interpret(tx.QueryRow(ctx, secretRows+`where c.team_id = $1 and c.id = $2 and x.version = $3`, teamID, b.Credential.ID, b.Credential.Version).Scan(b.columns()...), "read the secret", what)
 }
 
 // secretRows is read into columns.
 const secretRows = `
 	select c.team_id, c.vault_id, c.id, x.version, k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext
 	from credentials c
-	join credential_versions x on x.credential_id = c.id and x.version = c.version
+	join credential_versions x on x.credential_id = c.id
 	join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version `
 
 func (b *Bound) columns() []any {
@@ -92,7 +98,7 @@ func boundName(ctx context.Context, tx pgx.Tx, teamID, sandboxID, credentialID s
 		select v.name || '/' || c.name
 		from credentials c join vaults v on v.id = c.vault_id
 		join pins p on p.vault_id = c.vault_id join sandboxes s on s.agent_id = p.agent_id
-		where c.team_id = $1 and s.id = $2 and c.id = $3 and c.version = $4 and `+mayUse+`
+		where c.team_id = $1 and s.id = $2 and c.id = $3 and `+atVersion(`$4`)+` and `+mayUse+`
 		for share of c, p`, teamID, sandboxID, credentialID, version)
 }
 
@@ -117,6 +123,7 @@ type Grant struct {
 	FreshFor     time.Duration // until the sidecar asks again
 	HardFor      time.Duration // until it must stop using it
 	NotAfter     time.Time     // neither is later; zero: the material has no end of its own
+	Detail       string        // of the event
 }
 
 // Lease is a recorded grant. Its times are the database's.
@@ -155,21 +162,43 @@ func (s *Store) Grants(ctx context.Context, teamID string, grants []Grant) ([]Gr
 		if len(holders) == 0 {
 			return nil
 		}
+		// Others lock the head last; here only what is ours already is locked after it.
+		h, err := lockHead(ctx, tx, teamID)
+		if err != nil {
+			return err
+		}
+		events := h.admit(grants, granted, holders)
+		if len(events) == 0 {
+			return nil
+		}
 		if err := recordLeases(ctx, tx, teamID, grants, granted); err != nil {
 			return err
 		}
-		var events []record
-		for i, g := range grants {
-			if holder, found := holders[i]; found {
-				events = append(events, record{Event: control.Event{
-					Kind: "grant", Actor: "sandbox:" + g.SandboxID, Agent: holder.agent, Sandbox: g.SandboxID,
-					Host: g.Host, Credential: holder.credential, Version: g.Version, Lease: granted[i].ID,
-				}})
-			}
-		}
-		return appendEvents(ctx, tx, teamID, events)
+		return h.append(ctx, tx, events)
 	})
 	return granted, err
+}
+
+// admit gives each grant that the team has room for the ID of its lease, and the event
+// of it; it says of the others that there is none.
+func (h head) admit(grants []Grant, granted []Granted, holders map[int]holder) []record {
+	var places []int
+	var events []record
+	for i, g := range grants {
+		if holder, found := holders[i]; found {
+			granted[i].ID = NewID()
+			places = append(places, i)
+			events = append(events, record{Event: control.Event{
+				Kind: kindGrant, Actor: "sandbox:" + g.SandboxID, Agent: holder.agent, Sandbox: g.SandboxID,
+				Host: g.Host, Credential: holder.credential, Version: g.Version, Lease: granted[i].ID, Detail: g.Detail,
+			}})
+		}
+	}
+	n, err := h.fit(events)
+	for _, i := range places[n:] {
+		granted[i] = Granted{Err: err}
+	}
+	return events[:n]
 }
 
 // holder is whom something is granted to.
@@ -242,7 +271,7 @@ func lockBound(batch *pgx.Batch, teamID string, wanted askedFor) map[int32]strin
 	batch.Queue(`
 		select g.place, v.name || '/' || c.name
 		from unnest($2::int[], $3::uuid[], $4::uuid[], $5::bigint[]) as g (place, sandbox, credential, version)
-		join sandboxes s on s.id = g.sandbox join credentials c on c.id = g.credential and c.version = g.version
+		join sandboxes s on s.id = g.sandbox join credentials c on c.id = g.credential and `+atVersion(`g.version`)+`
 		join vaults v on v.id = c.vault_id join pins p on p.vault_id = c.vault_id and p.agent_id = s.agent_id
 		where c.team_id = $1 and `+mayUse+` order by c.id, p.agent_id for share of c, p`,
 		teamID, wanted.places, wanted.sandboxes, wanted.credentials, wanted.versions).Query(
@@ -269,7 +298,6 @@ func recordLeases(ctx context.Context, tx pgx.Tx, teamID string, grants []Grant,
 		if granted[i].Err != nil {
 			continue
 		}
-		granted[i].ID = NewID()
 		byID[granted[i].ID] = &granted[i]
 		ids, sandboxes, credentials = append(ids, granted[i].ID), append(sandboxes, g.SandboxID), append(credentials, g.CredentialID)
 		hosts, versions = append(hosts, clean(g.Host)), append(versions, g.Version)
@@ -278,10 +306,11 @@ func recordLeases(ctx context.Context, tx pgx.Tx, teamID string, grants []Grant,
 	rows, err := tx.Query(ctx, `
 		insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
 		select g.id, $1, g.sandbox, c.id, g.version, g.host,
-			least(now() + g.fresh, c.expires_at, c.ends_at, o.ends_at, g.ends), least(now() + g.hard, c.expires_at, c.ends_at, o.ends_at, g.ends)
+			least(now() + g.fresh, x.ends), least(now() + g.hard, x.ends)
 		from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::interval[], $8::interval[], $9::timestamptz[])
 			as g (id, sandbox, credential, version, host, fresh, hard, ends)
-		join credentials c on c.id = g.credential left join credentials o on o.id = c.origin_id
+		join credentials c on c.id = g.credential left join credentials o on o.id = c.origin_id,
+		least(c.expires_at, c.ends_at, o.ends_at, g.ends, case when c.version <> g.version then c.overlap_until end) as x (ends)
 		returning id::text, fresh_until, hard_expiry`, teamID, ids, sandboxes, credentials, versions, hosts, fresh, hard, ends)
 	if err != nil {
 		return interpret(err, "record the leases", unbound)

@@ -20,6 +20,8 @@ const forbidden = "42501" // SQLSTATE insufficient_privilege
 func (f *fixture) populate() {
 	f.t.Helper()
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	vault := got(f.Vault(f.t.Context(), f.Team.ID, "prod"))(f.t)
+	got(f.CreateSource(f.t.Context(), f.Team.ID, vault.ID, control.Source{ID: NewID(), Name: "vault", Kind: "vault"}, secret(), testAct()))(f.t)
 	f.agent("billing", "prod")
 	box := f.sandbox("billing")
 	got(f.grant(box.ID, c.ID, 1))(f.t)
@@ -83,9 +85,12 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 	got(f.SetMetaIfAbsent(t.Context(), "ca", []byte("value")))(t)
 	got(f.pool.Exec(t.Context(), `insert into audit_checkpoints (team_id, position, hash) select id, 1, sha256(id::text::bytea) from teams`))(t)
 	got(f.StartKeyRotation(t.Context(), "kek", false, testAct()))(t)
+	receiver := got(f.Forward(t.Context(), "siem", nil))(t)
+	defer receiver.Close(context.Background())
+	got(receiver.Behind(t.Context()))(t)
 
 	// Tables that no team may see a row of, and who may.
-	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "goose_db_version": "", "audit_events": "",
+	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "audit_forwards": installation, "goose_db_version": "", "audit_events": "",
 		"idempotency_keys": ""} // but by the token that they were used with: TestOnce
 	for _, relation := range f.relations() {
 		t.Run(relation, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -126,26 +127,32 @@ type Reseal struct {
 // newest data key of their vault.
 func (s *Store) SecretsToReseal(ctx context.Context, teamID string) ([]Reseal, error) {
 	return all(ctx, s.in(teamID), "secrets", func(row pgx.CollectableRow) (r Reseal, err error) {
-		r.Identity.Field = control.FieldSecret
-		return r, row.Scan(&r.Identity.Team, &r.Identity.Vault, &r.Identity.Credential, &r.Identity.Version,
+		return r, row.Scan(&r.Identity.Team, &r.Identity.Vault, &r.Identity.Credential, &r.Identity.Version, &r.Identity.Field,
 			&r.Key.KEK, &r.Key.Version, &r.Key.Blob, &r.Next.KEK, &r.Next.Version, &r.Next.Blob,
 			&r.Secret.KeyVersion, &r.Secret.Salt, &r.Secret.Commitment, &r.Secret.Ciphertext)
 	}, `
-		select x.team_id, x.vault_id, x.credential_id, x.version, k.kek, k.version, k.blob, n.kek, n.version, n.blob,
+		select x.team_id, x.vault_id, x.id, x.version, x.field, k.kek, k.version, k.blob, n.kek, n.version, n.blob,
 			x.key_version, x.salt, x.commitment, x.ciphertext
-		from credential_versions x
+		from (
+			select x.team_id, x.vault_id, x.credential_id as id, x.version, case when c.source_id is null then $3 else $4 end as field,
+				x.key_version, x.salt, x.commitment, x.ciphertext
+			from credential_versions x join credentials c on c.id = x.credential_id where x.team_id = $1
+			union all
+			select team_id, vault_id, id, version, $5, key_version, salt, commitment, ciphertext from sources where team_id = $1
+		) x
 		join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
 		join vault_keys n on n.vault_id = x.vault_id and n.version > x.key_version
 			and not exists (select from vault_keys m where m.vault_id = n.vault_id and m.version > n.version)
-		where x.team_id = $1 limit $2`, teamID, keyBatch)
+		limit $2`, teamID, keyBatch, control.FieldSecret, control.FieldDigest, control.FieldSource)
 }
 
 // ResealSecret puts secret in the place of old, if that is there still.
 func (s *Store) ResealSecret(ctx context.Context, old Reseal, secret control.SealedSecret) error {
-	id := old.Identity
-	_, err := s.in(id.Team).Exec(ctx, `
-		update credential_versions set key_version = $5, salt = $6, commitment = $7, ciphertext = $8
-		where team_id = $1 and credential_id = $2 and version = $3 and salt = $4`,
+	id, table := old.Identity, `credential_versions set key_version = $5, salt = $6, commitment = $7, ciphertext = $8 where credential_id = $2`
+	if id.Field == control.FieldSource {
+		table = `sources set key_version = $5, salt = $6, commitment = $7, ciphertext = $8 where id = $2`
+	}
+	_, err := s.in(id.Team).Exec(ctx, `update `+table+` and team_id = $1 and version = $3 and salt = $4`,
 		id.Team, id.Credential, id.Version, old.Secret.Salt, secret.KeyVersion, secret.Salt, secret.Commitment, secret.Ciphertext)
 	return interpret(err, "store a secret anew", "such secret")
 }
@@ -162,7 +169,8 @@ func (s *Store) DeleteOldKeys(ctx context.Context, teamID string) error {
 		}
 		_, err = tx.Exec(ctx, `
 			delete from vault_keys k where team_id = $1 and `+replaced+`
-				and not exists (select from credential_versions x where x.vault_id = k.vault_id and x.key_version = k.version)`, teamID)
+				and not exists (select from credential_versions x where x.vault_id = k.vault_id and x.key_version = k.version)
+				and not exists (select from sources o where o.vault_id = k.vault_id and o.key_version = k.version)`, teamID)
 		return interpret(err, "delete old data keys", "")
 	})
 }
@@ -189,7 +197,9 @@ func (s *Store) KeyUse(ctx context.Context, r *control.KeyRotation) ([]control.K
 		remaining, err := one(ctx, s.in(team.ID), "data keys", pgx.RowTo[int64], `
 			select (select count(*) from vault_keys where team_id = $1 and (wrapped_at < $2 or kek <> $3))
 				+ (select count(*) from credential_versions x join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
-					where $4 and x.team_id = $1 and k.created_at < $2)`, team.ID, r.StartedAt, r.KEK, r.NewDataKeys)
+					where $4 and x.team_id = $1 and k.created_at < $2)
+				+ (select count(*) from sources o join vault_keys k on k.vault_id = o.vault_id and k.version = o.key_version
+					where $4 and o.team_id = $1 and k.created_at < $2)`, team.ID, r.StartedAt, r.KEK, r.NewDataKeys)
 		r.Remaining += remaining
 		return err
 	})
@@ -239,7 +249,7 @@ func interpretWrap(err error, doing string) error {
 // interpretSeal is interpret for what stores a sealed secret.
 func interpretSeal(err error) error {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.ConstraintName == "credential_versions_vault_id_key_version_fkey" {
+	if errors.As(err, &pg) && strings.HasSuffix(pg.ConstraintName, "_vault_id_key_version_fkey") {
 		return fmt.Errorf("%w: %w", ErrKeyReplaced, err)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,17 +21,26 @@ const (
 // of a sandbox beside it if only its stream was opened elsewhere, and with neither
 // whenever it has connected, or connected again: anything may have changed. In the
 // same way it calls decided with the id of a sandbox about whose request a person
-// has decided. It returns nil when ctx ends.
+// has decided. It is what Await hears by, and tells other replicas. It returns nil
+// when ctx ends.
 func (s *Store) Listen(ctx context.Context, changed func(teamID, sandboxID string), decided func(sandboxID string)) error {
+	var announcing sync.WaitGroup
+	announcing.Go(func() { s.announce(ctx) })
+	defer announcing.Wait()
 	backoff := listenMinBackoff
 	for {
 		err := s.listenOnce(ctx, func(from, payload string) {
 			backoff = listenMinBackoff
-			if from != channel {
-				decided(payload)
-			}
-			if from == decisions {
+			switch from {
+			case recordings:
+				s.recorder.wake(payload)
 				return
+			case decisions:
+				decided(payload)
+				return
+			case "":
+				s.recorder.wake("")
+				decided("")
 			}
 			teamID, sandboxID, _ := strings.Cut(payload, "/")
 			changed(teamID, sandboxID)
@@ -55,7 +65,7 @@ func (s *Store) listenOnce(ctx context.Context, notify func(channel, payload str
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "listen "+channel+"; listen "+decisions); err != nil {
+	if _, err := conn.Exec(ctx, "listen "+channel+"; listen "+decisions+"; listen "+recordings); err != nil {
 		return err
 	}
 	notify("", "")

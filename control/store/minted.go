@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"sallyport/control"
 )
@@ -31,10 +33,14 @@ func (s *Store) Alone(ctx context.Context, teamID, credentialID string, version 
 		return control.Errorf(control.CodeUnavailable, "too many exchanges of secrets that are used up are under way: try again")
 	}
 	return s.inTx(ctx, "begin; set local lock_timeout = '"+lockPatience+"'", teamID, func(tx pgx.Tx) error {
+		if err := lockVersion(ctx, tx, "", teamID, credentialID, version); err != nil {
+			return err
+		}
+		// Another statement, which sees what those have done who had the lock before.
 		current, err := one(ctx, tx, unbound, scanKept, `
 			select x.key_version, x.salt, x.commitment, x.ciphertext, x.minted_salt, x.minted_commitment, x.minted, x.minted_expires_at
 			from credential_versions x join credentials c on c.id = x.credential_id and c.version = x.version
-			where c.team_id = $1 and c.id = $2 and x.version = $3 for no key update of x`, teamID, credentialID, version)
+			where c.team_id = $1 and c.id = $2 and x.version = $3`, teamID, credentialID, version)
 		if err != nil {
 			return err
 		}
@@ -50,6 +56,37 @@ func (s *Store) Alone(ctx context.Context, teamID, credentialID string, version 
 			next.Minted.Salt, next.Minted.Commitment, next.Minted.Ciphertext, orNull(next.Expiry))
 		return must(tag, err, "store what was minted", unbound)
 	})
+}
+
+// lockVersion keeps all others from using up the secret of a version until tx ends.
+// wait is "" or "nowait".
+func lockVersion(ctx context.Context, tx pgx.Tx, wait, teamID, credentialID string, version int64) error {
+	tag, err := tx.Exec(ctx, `select from credential_versions where team_id = $1 and credential_id = $2 and version = $3 for no key update `+wait,
+		teamID, credentialID, version)
+	return must(tag, err, "have the secret to oneself", unbound)
+}
+
+// unchanged refuses to go on with a secret that was read before, if an exchange has
+// used it up since, or is doing so.
+func unchanged(ctx context.Context, tx pgx.Tx, teamID, credentialID string, version int64, read control.SealedSecret) error {
+	err := lockVersion(ctx, tx, "nowait", teamID, credentialID, version)
+	var pg *pgconn.PgError
+	same := false
+	switch {
+	case errors.As(err, &pg) && pg.Code == lockNotAvailable:
+	case err != nil:
+		return err
+	default:
+		if same, err = one(ctx, tx, unbound, pgx.RowTo[bool], `
+			select salt = $4 and key_version = $5 from credential_versions where team_id = $1 and credential_id = $2 and version = $3`,
+			teamID, credentialID, version, read.Salt, read.KeyVersion); err != nil {
+			return err
+		}
+	}
+	if !same {
+		return control.Errorf(control.CodeConflict, "the credential's secret is being exchanged for another: try again")
+	}
+	return nil
 }
 
 func scanKept(row pgx.CollectableRow) (k Kept, err error) {

@@ -17,19 +17,22 @@ var counted = map[string]string{
 	"agents":      `select count(*) from agents where team_id = $1`,
 	"sandboxes": `select count(*) from sandboxes where team_id = $1 and (
 		state = 'enrolled' and coalesce(last_seen_at, enrolled_at) > now() - interval '25 hours' or state = 'pending' and created_at > now() - interval '5 minutes')`,
-	"tokens": `select count(*) from tokens where team_id = $1 and (expires_at is null or expires_at > now())`,
+	"tokens":  `select count(*) from tokens where team_id = $1 and (expires_at is null or expires_at > now())`,
+	"events":  `select ` + eventsToday + ` from audit_heads h where team_id = $1`,
+	"fetches": `select ` + fetchesNow + ` from audit_heads h where team_id = $1`,
 }
 
 // quotaRows is read into control.Amounts.
 const quotaRows = `
-	select coalesce(q.vaults, $2), coalesce(q.credentials, $3), coalesce(q.agents, $4), coalesce(q.sandboxes, $5), coalesce(q.tokens, $6)
+	select coalesce(q.vaults, $2), coalesce(q.credentials, $3), coalesce(q.agents, $4), coalesce(q.sandboxes, $5), coalesce(q.tokens, $6),
+		coalesce(q.events, $7), coalesce(q.fetches, $8)
 	from teams t left join quotas q on q.team_id = t.id where t.id = $1`
 
 // limits is what the team may have.
 func limits(ctx context.Context, q querier, teamID string) (control.Amounts, error) {
 	usual := control.UsualQuota
 	return one(ctx, q, "such team", pgx.RowToStructByPos[control.Amounts], quotaRows,
-		teamID, usual.Vaults, usual.Credentials, usual.Agents, usual.Sandboxes, usual.Tokens)
+		teamID, usual.Vaults, usual.Credentials, usual.Agents, usual.Sandboxes, usual.Tokens, usual.Events, usual.Fetches)
 }
 
 // room is CodeQuota unless the team may have one more of a kind. Those who make things
@@ -57,6 +60,7 @@ func room(ctx context.Context, tx pgx.Tx, teamID, kind string) error {
 func amount(a *control.Amounts, kind string) *int64 {
 	return map[string]*int64{
 		"vaults": &a.Vaults, "credentials": &a.Credentials, "agents": &a.Agents, "sandboxes": &a.Sandboxes, "tokens": &a.Tokens,
+		"events": &a.Events, "fetches": &a.Fetches,
 	}[kind]
 }
 
@@ -101,15 +105,18 @@ func (s *Store) SetQuota(ctx context.Context, teamID string, c control.QuotaChan
 		}
 		// Of a kind that is changed: null below 0; of another what there is.
 		_, err = tx.Exec(ctx, `
-			insert into quotas as q (team_id, vaults, credentials, agents, sandboxes, tokens)
-			values ($1, nullif($2, -1), nullif($3, -1), nullif($4, -1), nullif($5, -1), nullif($6, -1))
+			insert into quotas as q (team_id, vaults, credentials, agents, sandboxes, tokens, events, fetches)
+			values ($1, nullif($2::bigint, -1), nullif($3::bigint, -1), nullif($4::bigint, -1), nullif($5::bigint, -1),
+				nullif($6::bigint, -1), nullif($7::bigint, -1), nullif($8::bigint, -1))
 			on conflict (team_id) do update set
 				vaults = case when $2::bigint is null then q.vaults else excluded.vaults end,
 				credentials = case when $3::bigint is null then q.credentials else excluded.credentials end,
 				agents = case when $4::bigint is null then q.agents else excluded.agents end,
 				sandboxes = case when $5::bigint is null then q.sandboxes else excluded.sandboxes end,
-				tokens = case when $6::bigint is null then q.tokens else excluded.tokens end`,
-			teamID, atLeast(c.Vaults), atLeast(c.Credentials), atLeast(c.Agents), atLeast(c.Sandboxes), atLeast(c.Tokens))
+				tokens = case when $6::bigint is null then q.tokens else excluded.tokens end,
+				events = case when $7::bigint is null then q.events else excluded.events end,
+				fetches = case when $8::bigint is null then q.fetches else excluded.fetches end`,
+			teamID, atLeast(c.Vaults), atLeast(c.Credentials), atLeast(c.Agents), atLeast(c.Sandboxes), atLeast(c.Tokens), atLeast(c.Events), atLeast(c.Fetches))
 		if err != nil {
 			return interpret(err, "set the quota", "such team")
 		}

@@ -79,9 +79,9 @@ func TestQuotas(t *testing.T) {
 	if err := kinds["sandboxes"](100); err != nil {
 		t.Error(err)
 	}
-	none, usual := int64(0), int64(-5)
-	q := got(f.SetQuota(ctx, id, control.QuotaChange{Agents: &none, Tokens: &usual}, nil, testAct()))(t)
-	if q.Limits.Agents != 0 || q.Used.Agents != most || q.Limits.Tokens != control.UsualQuota.Tokens || q.Limits.Vaults != most {
+	none, usual, huge := int64(0), int64(-5), int64(1)<<40
+	q := got(f.SetQuota(ctx, id, control.QuotaChange{Agents: &none, Tokens: &usual, Sandboxes: &huge}, nil, testAct()))(t)
+	if q.Limits.Agents != 0 || q.Used.Agents != most || q.Limits.Tokens != control.UsualQuota.Tokens || q.Limits.Sandboxes != huge || q.Limits.Vaults != most {
 		t.Errorf("the quota is %+v", q)
 	}
 	if err := kinds["tokens"](100); err != nil {

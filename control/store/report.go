@@ -77,6 +77,11 @@ func (s *Store) appendReports(ctx context.Context, teamID, sandboxID, session st
 		if err != nil {
 			return err
 		}
+		if !who.Ended { // what is told late is bounded by count, and would be lost
+			if err := h.room(fresh); err != nil {
+				return err
+			}
+		}
 		if err := who.count(ctx, tx, sandboxID, len(fresh)); err != nil {
 			return err
 		}

@@ -147,6 +147,39 @@ func TestReportsLeaveConnections(t *testing.T) {
 	}
 }
 
+// Verifications read long, and who may only read can ask for many.
+func TestVerificationsLeaveConnections(t *testing.T) {
+	f := newFixture(t)
+	owner, err := pgx.ConnectConfig(t.Context(), f.owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close(context.Background())
+	if _, err := owner.Exec(t.Context(), `begin; lock table audit_checkpoints`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const flood = 100
+	done := make(chan struct{}, flood)
+	for range flood {
+		go func() {
+			f.Verify(ctx, f.Team.ID, "", nil)
+			done <- struct{}{}
+		}()
+	}
+	for len(f.reading) < cap(f.reading) {
+		time.Sleep(time.Millisecond)
+	}
+	other, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	got(f.CreateTeam(other, "other", testAct()))(t)
+	cancel()
+	for range flood {
+		<-done
+	}
+}
+
 func TestRenewalIsResentOnlyAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.agent("billing")

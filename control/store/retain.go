@@ -49,8 +49,9 @@ func (s *Store) keepMonths(ctx context.Context) error {
 
 // Retain makes the parts of audit_events that will be needed, and drops, as a whole,
 // those of months that ended before a time; it gives their names. Each team's chain
-// goes on from a checkpoint, which an event of it tells of.
-func (s *Store) Retain(ctx context.Context, before time.Time) (dropped []string, err error) {
+// goes on from a checkpoint, which an event of it tells of. It says in the log what is
+// removed that one of receivers was not sent.
+func (s *Store) Retain(ctx context.Context, before time.Time, receivers ...string) (dropped []string, err error) {
 	if err := s.keepMonths(ctx); err != nil {
 		return nil, err
 	}
@@ -58,6 +59,9 @@ func (s *Store) Retain(ctx context.Context, before time.Time) (dropped []string,
 		var part string
 		err := s.asOwner(ctx, func(tx pgx.Tx) (err error) {
 			if part, err = oldestPart(ctx, tx, before); err != nil || part == "" {
+				return err
+			}
+			if err := s.mourn(ctx, tx, part, receivers); err != nil {
 				return err
 			}
 			return dropPart(ctx, tx, part)
@@ -80,6 +84,28 @@ func oldestPart(ctx context.Context, tx pgx.Tx, before time.Time) (string, error
 		return "", err
 	}
 	return parts[0], nil
+}
+
+// mourn says which events of a part were not forwarded.
+func (s *Store) mourn(ctx context.Context, tx pgx.Tx, part string, receivers []string) error {
+	if len(receivers) == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `select set_config('sallyport.team', $1, true)`, installation); err != nil {
+		return err
+	}
+	type missing struct {
+		Receiver, Team string
+		Events         int64
+	}
+	lost, err := all(ctx, tx, "receivers", pgx.RowToStructByPos[missing], `
+		select f.receiver, coalesce(t.name, ''), count(*)
+		from audit_forwards f join `+pgx.Identifier{part}.Sanitize()+` e on e.team_id = f.team_id and e.position > f.position
+		left join teams t on t.id = f.team_id where f.receiver = any($1) group by 1, 2`, receivers)
+	for _, l := range lost {
+		s.log.Error("audit events are removed for their age that were not forwarded", "receiver", l.Receiver, "team", l.Team, "events", l.Events, "month", part)
+	}
+	return err
 }
 
 // dropPart removes a part, after it has put down where the chains go on.

@@ -33,44 +33,73 @@ func (s *Store) Standings(ctx context.Context, teamID string, uses []Use) ([]Sta
 		standings[i].Err = errNotEnrolled
 	}
 	wanted := asked(uses)
-	bound := make(map[string]Bound)
 	var batch pgx.Batch
 	s.in(teamID).open(&batch)
 	batch.Queue(`
 		select g.place, `+identityColumns+`, exists (
 			select from credentials c join pins p on p.vault_id = c.vault_id
-			where c.team_id = $1 and p.agent_id = s.agent_id and c.id = g.credential and c.version = g.version and `+mayUse+`)
+			where c.team_id = $1 and p.agent_id = s.agent_id and c.id = g.credential and `+atVersion(`g.version`)+` and `+mayUse+`)
 		from unnest($2::int[], $3::uuid[], $4::uuid[], $5::bigint[]) as g (place, sandbox, credential, version)
 		join sandboxes s on s.id = g.sandbox join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
 		where s.team_id = $1`, teamID, wanted.places, wanted.sandboxes, wanted.credentials, wanted.versions).Query(
 		func(rows pgx.Rows) error { return scanStandings(rows, standings) })
-	// What is asked for at once is mostly one credential, so each is read once. Whatever
-	// changes between these statements makes another version of it.
-	credentials := distinct(wanted.credentials)
-	batch.Queue(credentialRows+`where c.team_id = $1 and c.id = any($2)`, teamID, credentials).Query(func(rows pgx.Rows) error {
-		read, err := pgx.CollectRows(rows, scanCredential)
-		for _, c := range read {
-			bound[c.ID] = Bound{Credential: c}
-		}
-		return err
-	})
-	batch.Queue(secretRows+`where c.team_id = $1 and c.id = any($2)`, teamID, credentials).Query(func(rows pgx.Rows) error {
-		return scanSecrets(rows, bound)
-	})
+	bound := readBound(&batch, teamID, distinct(wanted.credentials))
 	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, interpret(err, "read what sandboxes may use", "such team")
 	}
 	for n, i := range wanted.places {
-		b, found := bound[wanted.credentials[n].String()]
-		switch version := uses[i].Version; {
+		b, found := bound[versionOf{wanted.credentials[n].String(), uses[i].Version}]
+		switch {
 		case standings[i].Err != nil:
-		case !found, b.Credential.Version != version, b.Identity.Version != version:
+		case !found:
 			standings[i].Err = errUnbound
 		default:
 			standings[i].Bound = b
 		}
 	}
 	return standings, nil
+}
+
+// versionOf is a version of a credential.
+type versionOf struct {
+	credential string
+	version    int64
+}
+
+// readBound has batch read credentials, each once, with the secrets of those versions
+// that may be used. Whatever changes between these statements makes another version of
+// a credential, or ends one.
+func readBound(batch *pgx.Batch, teamID string, ids []uuid.UUID) map[versionOf]Bound {
+	bound := make(map[versionOf]Bound)
+	credentials := make(map[string]control.Credential)
+	sources := make(map[string]*SealedSource)
+	batch.Queue(credentialRows+`where c.team_id = $1 and c.id = any($2)`, teamID, ids).Query(func(rows pgx.Rows) error {
+		read, err := pgx.CollectRows(rows, scanCredential)
+		for _, c := range read {
+			credentials[c.ID] = c
+		}
+		return err
+	})
+	batch.Queue(`select c.id::text, `+sourceColumns+sealedColumns+sealedTables+`
+		join credentials c on c.source_id = o.id where c.team_id = $1 and c.id = any($2)`, teamID, ids).Query(func(rows pgx.Rows) error {
+		return scanSources(rows, sources)
+	})
+	batch.Queue(secretRows+`where c.team_id = $1 and c.id = any($2) and `+atVersion(`x.version`), teamID, ids).Query(func(rows pgx.Rows) error {
+		var b Bound
+		_, err := pgx.ForEachRow(rows, b.columns(), func() error {
+			id, version := b.Identity.Credential, b.Identity.Version
+			b.Identity.Field = control.FieldSecret
+			b.Credential, b.Source = credentials[id], sources[id]
+			if b.Credential.Has(version) && (b.Credential.From == nil) == (b.Source == nil) {
+				b.Credential.Version = version
+				bound[versionOf{id, version}] = b
+			}
+			b = Bound{}
+			return nil
+		})
+		return err
+	})
+	return bound
 }
 
 // askedFor is what Uses ask for, as columns.
@@ -125,14 +154,16 @@ func scanStandings(rows pgx.Rows, standings []Standing) error {
 	return err
 }
 
-// scanSecrets adds the secrets to their credentials.
-func scanSecrets(rows pgx.Rows, bound map[string]Bound) error {
-	var b Bound
-	_, err := pgx.ForEachRow(rows, b.columns(), func() error {
-		b.Credential, b.Identity.Field = bound[b.Identity.Credential].Credential, control.FieldSecret
-		bound[b.Identity.Credential] = b
-		b = Bound{}
-		return nil
-	})
-	return err
+// scanSources reads the sources by the credentials whose secrets lie in them.
+func scanSources(rows pgx.Rows, sources map[string]*SealedSource) error {
+	defer rows.Close()
+	for rows.Next() {
+		var credential string
+		var source SealedSource
+		if err := source.scan(rows, &credential); err != nil {
+			return err
+		}
+		sources[credential] = &source
+	}
+	return rows.Err()
 }

@@ -27,11 +27,13 @@ import (
 
 // Store is safe for concurrent use.
 type Store struct {
-	pool    *pgxpool.Pool
-	log     *slog.Logger
-	reports chan struct{}   // holds one for each batch of events being stored
-	owner   *pgx.ConnConfig // of connections as the tables' owner
-	alone   chan struct{}   // holds one for each Alone
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	reports  chan struct{}   // holds one for each batch of events being stored
+	owner    *pgx.ConnConfig // of connections as the tables' owner
+	alone    chan struct{}   // holds one for each Alone
+	recorder *recorder
+	reading  chan struct{} // holds one for each Verify
 }
 
 // maxConns is how many connections there are if the URL does not say it with
@@ -72,7 +74,9 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
 	// So are they out of the reach of exchanges, which wait for other servers.
 	alone := make(chan struct{}, max(1, config.MaxConns/4))
-	s := &Store{pool: pool, log: log, reports: reports, alone: alone, owner: owner}
+	// And of those who read a chain, a hundred thousand events at a time.
+	reading := make(chan struct{}, max(1, config.MaxConns/4))
+	s := &Store{pool: pool, log: log, reports: reports, alone: alone, reading: reading, owner: owner, recorder: newRecorder()}
 	if err := s.keepMonths(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -20,11 +21,19 @@ func together(t *testing.T, f *fixture) []Use {
 	c, other := f.credential(v, "stripe", "api.stripe.com"), f.credential(v, "notion", "api.notion.com")
 	hidden := f.credential(f.vault("unpinned"), "hidden", "api.hidden.com")
 	approved := f.credential(v, "approved", "api.approved.com")
-	_, err := f.SetLimits(t.Context(), f.Team.ID, "prod", "approved", nil, func(l control.Limits) (control.Limits, error) {
-		l.Approve, l.ApproveTimeout = control.ApproveFirst, control.Seconds(time.Minute)
-		return l, nil
-	}, testAct())
-	if err != nil {
+	overlapping, rotated, ended := f.credential(v, "overlapping", "a.com"), f.credential(v, "rotated", "b.com"), f.credential(v, "ended", "c.com")
+	for credential, overlap := range map[string]time.Duration{approved.ID: time.Minute, overlapping.ID: time.Minute, rotated.ID: 0} {
+		if _, _, err := f.RotateOverlapping(t.Context(), f.Team.ID, credential, 1, secret(), overlap, testAct()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.limit("approved", control.Limits{Approve: control.ApproveFirst, ApproveTimeout: control.Seconds(time.Minute)})
+	past := time.Now().Add(-time.Minute)
+	f.limit("ended", control.Limits{ExpiresAt: &past})
+	got(f.CreateSource(t.Context(), f.Team.ID, v.ID, control.Source{ID: NewID(), Name: "kept", Kind: "vault"}, secret(), testAct()))(t)
+	external := credential("external", "d.com")
+	external.From, external.FromVersion = &control.Place{Source: "kept", Path: "kv/stripe"}, "7"
+	if _, _, err := f.CreateCredential(t.Context(), f.Team.ID, v.ID, external, secret(), testAct()); err != nil {
 		t.Fatal(err)
 	}
 	thief := f.another("thief")
@@ -34,13 +43,27 @@ func together(t *testing.T, f *fixture) []Use {
 	f.agent("idle")
 	one, two, idle, revoked, pending := f.sandbox("billing"), f.sandbox("billing"), f.sandbox("idle"), f.sandbox("billing"), f.pending("billing", "token")
 	got(f.RevokeSandbox(t.Context(), f.Team.ID, revoked.ID, testAct()))(t)
+	f.approve(two.ID, approved.ID, 2)
 	return []Use{
 		{one.ID, c.ID, 1}, {two.ID, c.ID, 1}, {one.ID, other.ID, 1}, {one.ID, c.ID, 1},
-		{one.ID, c.ID, 2}, {one.ID, c.ID, -1}, {one.ID, hidden.ID, 1}, {one.ID, foreign.ID, 1}, {one.ID, approved.ID, 1},
+		{one.ID, c.ID, 2}, {one.ID, c.ID, -1}, {one.ID, hidden.ID, 1}, {one.ID, foreign.ID, 1}, {one.ID, approved.ID, 2}, {one.ID, approved.ID, 1},
 		{one.ID, "'; drop table leases; --", 1}, {"'; drop table leases; --", c.ID, 1}, {"", "", 0}, {NewID(), c.ID, 1}, {one.ID, NewID(), 1},
 		{thief.sandbox("billing").ID, c.ID, 1}, {idle.ID, c.ID, 1}, {revoked.ID, c.ID, 1}, {pending.ID, c.ID, 1},
 		{strings.ToUpper(two.ID), strings.ToUpper(c.ID), 1},
+		{two.ID, approved.ID, 2}, {two.ID, approved.ID, 1}, {one.ID, overlapping.ID, 1}, {two.ID, overlapping.ID, 2}, {one.ID, overlapping.ID, 3},
+		{one.ID, rotated.ID, 1}, {one.ID, rotated.ID, 2}, {one.ID, ended.ID, 1}, {one.ID, external.ID, 1}, {two.ID, external.ID, 1}, {one.ID, external.ID, 2},
 	}
+}
+
+// approve has a person approve that a sandbox uses a credential.
+func (f *fixture) approve(sandboxID, credentialID string, version int64) {
+	f.t.Helper()
+	got(f.AskApproval(f.t.Context(), Question{TeamID: f.Team.ID, SandboxID: sandboxID, CredentialID: credentialID, Version: version, Host: "h", Port: 443, Method: "GET", Path: "/", Request: "r"}))(f.t)
+	asked, _, err := f.Approvals(f.t.Context(), f.Team.ID, true, Page{})
+	if err != nil || len(asked) != 1 {
+		f.t.Fatalf("%d questions, %v", len(asked), err)
+	}
+	got(f.DecideApproval(f.t.Context(), f.Team.ID, asked[0].ID, asked[0].Tag(), true, "a person", testAct()))(f.t)
 }
 
 // What is said to many at once is what is said to each.
@@ -70,28 +93,44 @@ func TestGrantsTogether(t *testing.T) {
 	before := strings.Count(f.kinds(), "grant")
 	grants, want := make([]Grant, len(uses)), make([]control.Code, len(uses))
 	for i, u := range uses {
-		grants[i] = Grant{f.Team.ID, u.SandboxID, u.CredentialID, u.Version, "host\x00\xff", time.Minute, time.Hour, time.Time{}}
+		grants[i] = Grant{f.Team.ID, u.SandboxID, u.CredentialID, u.Version, "host\x00\xff", time.Second, time.Hour, time.Time{}, fmt.Sprint("of ", i)}
 		_, err := f.Bound(t.Context(), f.Team.ID, u.SandboxID, u.CredentialID, u.Version)
 		want[i] = control.CodeOf(err)
 	}
-	want[8] = control.CodeConflict // not approved
+	want[8], want[9] = control.CodeConflict, control.CodeConflict // not approved
+	const end = 10 * time.Second
+	grants[0].NotAfter = time.Now().Add(end)
 	granted := got(f.Grants(t.Context(), f.Team.ID, grants))(t)
-	leases := make(map[string]bool)
+	leases := make(map[string]int)
 	for i, g := range granted {
 		if code := control.CodeOf(g.Err); code != want[i] {
 			t.Errorf("of %v: %v, want %q", uses[i], g.Err, want[i])
 		}
+		if (g.Err == nil) != (g.ID != "") {
+			t.Errorf("of %v: lease %q, %v", uses[i], g.ID, g.Err)
+		}
 		if g.Err == nil {
-			leases[g.ID] = true
+			leases[g.ID] = i
+		}
+	}
+	// Each lease has its own end: its material's, that of the overlap, or the usual one.
+	for _, i := range []int{0, 1, 20, 21, 22, 23} {
+		most := map[int]time.Duration{0: end, 21: time.Minute, 22: time.Minute}[i]
+		if d := granted[i].HardExpiry.Sub(granted[i].FreshUntil) + time.Second; most == 0 && d != time.Hour || most != 0 && (d > most || d < most/2) {
+			t.Errorf("the lease of %v lasts %v", uses[i], d)
 		}
 	}
 	stored := got(all(t.Context(), f.pool, "leases", pgx.RowTo[string], `select id::text from leases`))(t)
 	events, _, err := f.Events(t.Context(), f.Team.ID, Page{})
-	if err != nil || len(leases) != 5 || len(stored) != 5 || strings.Count(f.kinds(), "grant")-before != 5 {
+	if err != nil || len(leases) != 12 || len(stored) != 12 || strings.Count(f.kinds(), "grant")-before != 12 || f.halves() != 0 {
 		t.Fatalf("%d granted, %d stored, the events %s, %v", len(leases), len(stored), f.kinds(), err)
 	}
 	for _, e := range events {
-		if e.Kind == "grant" && (!leases[e.Lease] || e.Agent != "billing" || e.Actor != "sandbox:"+e.Sandbox) {
+		if e.Kind != "grant" {
+			continue
+		}
+		i, found := leases[e.Lease]
+		if !found || e.Agent != "billing" || e.Actor != "sandbox:"+e.Sandbox || e.Version != uses[i].Version || e.Detail != grants[i].Detail {
 			t.Errorf("the event %+v is of none of %v", e, leases)
 		}
 	}

@@ -32,14 +32,17 @@ func (s *Store) inTx(ctx context.Context, begin, teamID string, f func(pgx.Tx) e
 		return control.Errorf(control.CodeNotFound, "there is no such team")
 	}
 	options := pgx.TxOptions{BeginQuery: fmt.Sprintf("%s; set local sallyport.team = '%s'", begin, team)}
+	var recorded recording
 	ended := pgx.BeginTxFunc(ctx, s.pool, options, func(tx pgx.Tx) error {
-		err = f(tx)
+		recorded.Tx = tx
+		err = f(&recorded)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = interpret(ended, "commit", "such thing")
 	}
-	return interpret(ended, "commit", "such thing")
+	s.recorder.ended(&recorded, err)
+	return err
 }
 
 // act runs f in a transaction and records a there, so that nothing is done
@@ -117,6 +120,9 @@ const (
 	serialization       = "40001"
 	deadlock            = "40P01"
 	tooManyConnections  = "53300"
+	lockNotAvailable    = "55P03"
+
+	insufficientResources = "53" // their class
 )
 
 // interpret is the one place where an error of pgx becomes the caller's. what
@@ -156,7 +162,7 @@ func interpretState(pg *pgconn.PgError, err error, doing, what string) error {
 	switch pg.Code[:2] {
 	case "08", "57": // connection, operator intervention
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database is not available: try again"), err)
-	case "53": // insufficient resources
+	case insufficientResources:
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeUnavailable, "the database has no room: free some, or give it more"), err)
 	case "22": // data exception, such as a NUL in a text
 		return fmt.Errorf("%w: %w", control.Errorf(control.CodeInvalid, "%s: a value can't be stored or looked for", doing), err)

@@ -52,6 +52,12 @@ const retained = "audit.retention"
 // has from before, "" for none. teamID "" is the installation itself.
 func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (Verification, error) {
 	var v Verification
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return v, control.Errorf(control.CodeUnavailable, "too many verifications are under way: try again")
+	}
 	err := s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
 		c, err := newChain(ctx, tx, orInstallation(teamID))
 		if err != nil {
@@ -77,11 +83,11 @@ func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (
 // chain is a team's, between its checkpoint and its head.
 type chain struct {
 	start link
-	end   head
+	end   tip
 }
 
 func newChain(ctx context.Context, tx pgx.Tx, teamID string) (*chain, error) {
-	end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[head],
+	end, err := one(ctx, tx, "such team", pgx.RowToStructByPos[tip],
 		`select team_id, position, hash, now() from audit_heads where team_id = $1`, teamID)
 	if err != nil {
 		return nil, err

@@ -13,8 +13,11 @@ import (
 
 // goTests is a corpus whose cases are Go tests, of which the package runs a sample
 // unless it is given -all: those whose names begin with prefix,
-// each of their subtests that has none itself being a case.
-type goTests struct{ corpus, pkg, prefix string }
+// each of their subtests that has none itself being a case. flags are more for it.
+type goTests struct {
+	corpus, pkg, prefix string
+	flags               func(options) []string
+}
 
 func (g goTests) name() string { return g.corpus }
 
@@ -26,7 +29,11 @@ func (g goTests) run(ctx context.Context, o options, report func(result)) error 
 	if o.pattern != "" {
 		pattern += "/" + o.pattern
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout=30m", "-run", pattern, g.pkg, "-all")
+	args := []string{"test", "-json", "-count=1", "-timeout=2h", "-run", pattern, g.pkg, "-all"}
+	if g.flags != nil {
+		args = append(args, g.flags(o)...)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

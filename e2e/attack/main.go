@@ -44,10 +44,10 @@ type corpus interface {
 
 func corpora() []corpus {
 	return []corpus{
-		goTests{"escape", "./e2e/outside", "TestEscape"},
+		goTests{corpus: "escape", pkg: "./e2e/outside", prefix: "TestEscape"},
 		staged{"steer", steer},
 		staged{"reflect", reflect},
-		goTests{"drain", "./e2e/outside", "TestDrain"},
+		goTests{corpus: "drain", pkg: "./e2e/outside", prefix: "TestDrain", flags: func(o options) []string { return []string{fmt.Sprint("-kills=", o.kills)} }},
 	}
 }
 
@@ -82,6 +82,7 @@ type options struct {
 	pattern string         // of cases
 	sample  int            // cases of a corpus; 0: all
 	seed    uint64
+	kills   int  // of the worker, in each case of drain
 	http1   bool // no HTTP/2 of clients
 
 	bound, elsewhere string // IP addresses of the origins
@@ -103,6 +104,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.pattern, "run", "", "run only the cases whose names match the regular expression")
 	flags.IntVar(&o.sample, "sample", 0, "run only so many cases of steer and of reflect, chosen by chance; 0 for all")
 	flags.Uint64Var(&o.seed, "seed", 1, "what -sample chooses by")
+	flags.IntVar(&o.kills, "kills", 50, "how often drain kills the worker in each mode of audit, and other parts in proportion")
 	flags.StringVar(&o.bound, "origin", fmt.Sprintf("127.89.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff), "address of loopback for the hosts with a credential, and DNS for all names at port 53")
 	flags.StringVar(&o.elsewhere, "elsewhere", fmt.Sprintf("127.90.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff), "address of loopback for all other hosts")
 	flags.StringVar(&o.authority, "authority", "", "folder of the origins' authority, ca.pem, made if it isn't there")

@@ -181,12 +181,12 @@ func (d *Desk) ask(ctx context.Context, b *api.Binding, q Question) (lasts time.
 		CredentialId: b.GetCredentialId(), Version: b.GetVersion(),
 		Host: q.Host, Port: uint32(q.Port), Method: q.Method, Path: q.Path, Request: q.Request,
 	}
-	heard := time.Now()
+	var away time.Time // since when it does not answer; zero: it does
 	for {
 		answer, err := d.call(patient, m)
 		switch {
 		case err == nil:
-			heard = time.Now()
+			away = time.Time{}
 			if done, err := read(answer); done {
 				return answer.GetLasts().AsDuration(), err
 			}
@@ -199,7 +199,9 @@ func (d *Desk) ask(ctx context.Context, b *api.Binding, q Question) (lasts time.
 		case patient.Err() != nil:
 			d.withdraw(ctx, m)
 			return 0, ErrTimeout
-		case time.Since(heard) > awayFor:
+		case away.IsZero(): // a call that was waiting long may have broken off only now
+			away = time.Now()
+		case time.Since(away) > awayFor:
 			return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		select {

@@ -38,6 +38,14 @@ type Intent struct {
 // happen: where the mode says it has to be before it may. After an error Complete
 // must follow too.
 func (q *Queue) Intend(ctx context.Context, mode api.AuditMode, e *api.Event) (*Intent, error) {
+	i, err := q.intend(ctx, mode, e)
+	if failed := err != nil; failed != q.failed.Load() && ctx.Err() == nil { // who leaves says nothing of the log
+		q.failed.Store(failed)
+	}
+	return i, err
+}
+
+func (q *Queue) intend(ctx context.Context, mode api.AuditMode, e *api.Event) (*Intent, error) {
 	clean(e)
 	e.Sequence = 0
 	q.mu.Lock()

@@ -305,8 +305,8 @@ func TestFullDisk(t *testing.T) {
 		}
 		break
 	}
-	if taken == 0 || taken > 10 {
-		t.Errorf("%d intents were taken", taken)
+	if taken == 0 || taken > 10 || !q.Stats().Degraded {
+		t.Errorf("%d intents were taken, and it is %+v", taken, q.Stats())
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
@@ -315,6 +315,9 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("with room again: %v", err)
 	} else {
 		q.Complete(i)
+	}
+	if q.Stats().Degraded {
+		t.Error("with room again it is degraded")
 	}
 	if err := stop(); err == nil {
 		t.Error("nothing was reported, and it does not say so")

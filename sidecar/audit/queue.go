@@ -59,6 +59,7 @@ type Queue struct {
 	batch  int                 // events to send at once, at most; Run's own
 	places *semaphore.Weighted // of events, here or to come; given in turn
 	taken  atomic.Int64        // places
+	failed atomic.Bool         // Stats.Degraded
 	most   int64               // places taken while Add takes one
 
 	mu      sync.Mutex
@@ -84,6 +85,7 @@ type Stats struct {
 	Refused  uint64 // places not given
 	Dropped  uint64 // not taken by Add
 	Rejected uint64 // dropped: the control plane called them invalid
+	Degraded bool   // the last use of a credential could not be recorded, and was refused
 }
 
 // Config is what a Queue is made of.
@@ -165,6 +167,7 @@ func (q *Queue) refuse() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stats.Refused++
+	q.failed.Store(true)
 }
 
 // Cancel gives up a place that was reserved.
@@ -240,7 +243,7 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	stats := q.stats
-	stats.Queued = int(q.taken.Load())
+	stats.Queued, stats.Degraded = int(q.taken.Load()), q.failed.Load()
 	return stats
 }
 

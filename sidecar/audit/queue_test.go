@@ -353,7 +353,7 @@ func TestReserveWaitsInTurn(t *testing.T) {
 			t.Error(err)
 		}
 		f.has(t, 40)
-		if s := q.Stats(); s != (Stats{Reported: 40, Refused: 1}) {
+		if s := q.Stats(); s != (Stats{Reported: 40, Refused: 1, Degraded: true}) {
 			t.Errorf("stats %+v", s)
 		}
 	})

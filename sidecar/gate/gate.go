@@ -140,7 +140,13 @@ func (g *Gate) Serve(ctx context.Context) error {
 			continue
 		}
 		delay = 0
-		g.flows.Go(func() { g.receive(ctx, raw) })
+		// Nobody is accepted faster than refused: whoever waits for that has a descriptor.
+		flow := &Flow{Accepted: time.Now(), Client: addrPort(raw.RemoteAddr())}
+		if flow.place = g.places.take(raw); flow.place == nil {
+			g.refuse(raw, flow, &Refusal{Code: "too_many_connections", Hint: fmt.Sprintf("%d connections of this sandbox are open, and none is idle; close some", g.places.most)})
+			continue
+		}
+		g.flows.Go(func() { g.receive(ctx, raw, flow) })
 	}
 }
 
@@ -157,12 +163,7 @@ func (g *Gate) drain() {
 }
 
 // receive takes one connection to where it belongs.
-func (g *Gate) receive(ctx context.Context, raw *net.TCPConn) {
-	flow := &Flow{Accepted: time.Now(), Client: addrPort(raw.RemoteAddr())}
-	if flow.place = g.places.take(raw); flow.place == nil {
-		g.refuse(raw, flow, &Refusal{Code: "too_many_connections", Hint: fmt.Sprintf("%d connections of this sandbox are open, and none is idle; close some", g.places.most)})
-		return
-	}
+func (g *Gate) receive(ctx context.Context, raw *net.TCPConn, flow *Flow) {
 	var err error
 	flow.Original, flow.Direct, err = g.config.OriginalDst(raw)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -83,6 +84,41 @@ func TestPlacesAreBounded(t *testing.T) {
 	}
 	w.gate.CloseFlows()
 	await(t, func() bool { return w.gate.Places() == 0 })
+}
+
+// Connections that are refused take no more descriptors than they are refused one by
+// one: else whoever opens them fast has all there are.
+func TestRefusedOneByOne(t *testing.T) {
+	w := newWorld(t, 80)
+	w.gate.SetMostPlaces(0)
+	for range cap(w.refused) {
+		w.refused <- nil // so that the next refusal waits
+	}
+	before := descriptors(t)
+	const many = 50
+	for range many {
+		c, err := net.Dial("tcp", w.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	time.Sleep(100 * time.Millisecond) // for those that must not be accepted
+	if n := descriptors(t) - before - many; n > 1 {
+		t.Errorf("%d are accepted that are not refused yet", n)
+	}
+	for range cap(w.refused) + many {
+		<-w.refused
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // await waits until something is so.

@@ -29,8 +29,9 @@ const sandboxURI = "spiffe://sallyport/team/t1/sandbox/s1"
 
 // authority is a control plane's CA.
 type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
+	behind time.Duration // its clock, behind the real one
+	key    *ecdsa.PrivateKey
+	cert   *x509.Certificate
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -47,7 +48,7 @@ func newAuthority(t *testing.T) *authority {
 // issue signs a leaf for uri that lives from now, backdated like the real one.
 func (a *authority) issue(public any, uri string, life time.Duration) []byte {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-a.behind - time.Minute), NotAfter: time.Now().Add(life - a.behind),
 		KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 	if uri != "" {

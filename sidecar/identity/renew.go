@@ -17,6 +17,9 @@ const (
 	// lateRenewal is how long after its expiry the control plane still renews a
 	// certificate.
 	lateRenewal = 24 * time.Hour
+	// leastLife is how long a certificate is kept at least, however old it looks: where
+	// this machine's clock is far ahead of the control plane's, each looks too old.
+	leastLife = time.Minute
 	// longestSleep bounds a wait by the monotonic clock, which stands still while
 	// a machine is suspended.
 	longestSleep = time.Minute
@@ -27,10 +30,12 @@ const (
 // again, for up to a day after it has expired. Run returns nil when ctx ends,
 // and ErrRevoked or ErrExpired when there is nothing left to renew.
 func (i *Identity) Run(ctx context.Context, onRenew func()) error {
-	for i.waitForRenewal(ctx) {
+	var since time.Time // the newest certificate is there; not known of the first
+	for i.waitForRenewal(ctx, since.Add(leastLife)) {
 		if err := i.renew(ctx); err != nil {
 			return err
 		}
+		since = time.Now()
 		if ctx.Err() == nil && onRenew != nil {
 			onRenew()
 		}
@@ -39,13 +44,13 @@ func (i *Identity) Run(ctx context.Context, onRenew func()) error {
 }
 
 // waitForRenewal waits until a third of the certificate's life is over, a
-// little more or less. It is false when ctx ended.
-func (i *Identity) waitForRenewal(ctx context.Context) bool {
+// little more or less, and it is not earlier than soonest. It is false when ctx ended.
+func (i *Identity) waitForRenewal(ctx context.Context, soonest time.Time) bool {
 	c := i.certificate.Load()
 	jitter := c.leaf.NotAfter.Sub(c.leaf.NotBefore) / 15
 	due := c.renewAt().Add(rand.N(2*jitter+1) - jitter)
 	for {
-		remaining := time.Until(due)
+		remaining := max(time.Until(due), time.Until(soonest))
 		if remaining <= 0 {
 			return ctx.Err() == nil
 		}

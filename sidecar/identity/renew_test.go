@@ -129,6 +129,28 @@ func TestRunRenewsFromAThirdOfLife(t *testing.T) {
 	})
 }
 
+// A clock that is far ahead of the control plane's makes every certificate look old. It
+// is not renewed without end for that.
+func TestRunRenewsAtEase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		renewals, start := 0, time.Now()
+		i := offline(t, func(i *Identity, f *fakeControl) (*api.Certificate, error) {
+			if renewals++; renewals == 100 {
+				cancel()
+			}
+			f.ca.behind = 40 * time.Minute
+			return f.certificate(i.csr, i.certificate.Load().generation+1, time.Hour), nil
+		})
+		if err := i.Run(ctx, nil); err != nil || renewals != 100 {
+			t.Errorf("%d renewals, %v", renewals, err)
+		}
+		if took := time.Since(start); took < 99*time.Minute {
+			t.Errorf("a hundred renewals in %v", took)
+		}
+	})
+}
+
 func TestRunSurvivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, attempts := time.Now(), 0

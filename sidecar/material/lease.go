@@ -171,6 +171,15 @@ func Reason(err error) string {
 	return said.Message()
 }
 
+// Bound is what the control plane says of an ErrUnavailable whose cause is that it was
+// asked too much, or "".
+func Bound(err error) string {
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		return ""
+	}
+	return Reason(err)
+}
+
 // fetchError sorts errors into refusals and outages. A certificate that expired
 // in an outage is not yet renewed when the control plane comes back: that is
 // part of the outage.

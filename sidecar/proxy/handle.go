@@ -33,6 +33,7 @@ type travel struct {
 	*Exchange
 	client client
 	plan   *Plan
+	before *Plan        // the one before, of a request that was sent again
 	body   *countedBody // nil for none
 	ready  bool         // the body was received already
 	socket bool         // it asked for a WebSocket by a CONNECT of HTTP/2
@@ -82,9 +83,7 @@ func (s *Server) finish(t *travel) {
 		t.RequestBytes = t.body.n.Load()
 	}
 	t.Duration = time.Since(t.Start)
-	if t.plan != nil && t.plan.Release != nil {
-		t.plan.Release(t.Exchange)
-	}
+	t.letGo()
 	s.config.Finish(t.Exchange, t.err)
 }
 
@@ -115,8 +114,7 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 	if err != nil {
 		return err
 	}
-	t.plan = plan
-	t.Decision, t.Credential, t.Version, t.Lease = plan.Decision, plan.Credential, plan.Version, plan.Lease
+	t.follow(plan)
 	if plan.Credential != "" {
 		if err := checkInjected(r, plan.Upgrade); err != nil {
 			return err
@@ -128,21 +126,15 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 // forward sends the request and passes its response on.
 func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error {
 	out := outgoing(ctx, r, t)
-	if t.plan.Request != nil {
-		// After the hop-by-hop fields are gone: nothing a client says there can undo it.
-		if err := t.plan.Request(out); err != nil {
-			t.Decision = Refuse
-			return s.refuse(t, err)
-		}
-	}
-	if t.Credential != "" && s.config.Intend != nil {
-		if err := s.config.Intend(ctx, t.Exchange); err != nil {
-			t.Decision = Refuse
-			return s.refuse(t, err)
-		}
+	again := spare(t, out)
+	if err := s.edit(ctx, t, out); err != nil {
+		return s.refuse(t, err)
 	}
 	sent := time.Now()
 	response, err := s.upstreams.roundTrip(ctx, t, out)
+	if err == nil && again != nil && response.StatusCode == http.StatusUnauthorized {
+		response, err = s.fallBack(ctx, t, again, response)
+	}
 	t.Upstream = time.Since(sent)
 	if err == nil && ctx.Err() != nil { // the client left, and the upstream's last words are for nobody
 		response.Body.Close()

@@ -42,6 +42,9 @@ type Plan struct {
 	Messages Messages
 	// Interim edits the header of a 1xx answer.
 	Interim func(http.Header)
+	// Fallback gives what is done instead, once, when the upstream has answered 401 to
+	// a request that may be sent again; nil: nothing. What the plan holds stays held.
+	Fallback func(context.Context) *Plan
 	// Holds says whether the request would still be decided so. It is asked while
 	// what the request began goes on, and when Keep is called. nil: it would.
 	Holds func() bool

@@ -239,11 +239,23 @@ func (p *Patterns) Redactor() *Redactor { return &Redactor{patterns: p} }
 // parts of bodies through: those of two answers don't add up.
 func (p *Patterns) Once() *Redactor { return &Redactor{patterns: p, parts: true} }
 
-// CompileOnce makes the Patterns of a text that one request bears alone. It is looked
-// for with its characters spelled in any way and in no other encoding: Compile takes
-// as long as many requests do.
+// pieceOnce is the length in bytes of the pieces that CompileOnce looks for.
+const pieceOnce = 16
+
+// CompileOnce makes the Patterns of a text that one request bears alone, of at least 16
+// bytes. It is looked for piece by piece, since a part of an answer may begin or end
+// within it; with its characters spelled in any way and in no other encoding: Compile
+// takes as long as many requests do.
 func CompileOnce(text []byte) *Patterns {
-	p := &Patterns{names: [][]byte{bytes.ToLower(text)}, all: []match.Pattern{{Units: match.Text(text)}}}
+	p := &Patterns{names: [][]byte{bytes.ToLower(text)}}
+	for len(text) > 0 {
+		size := pieceOnce
+		if len(text) < 2*size {
+			size = len(text)
+		}
+		p.all = append(p.all, match.Pattern{Units: match.Text(text[:size])})
+		text = text[size:]
+	}
 	p.set = match.Compile(p.all)
 	p.all = nil
 	return p

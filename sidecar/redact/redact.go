@@ -131,7 +131,7 @@ func (r *Redactor) Response(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
 		return ErrEncoding
 	}
-	if !r.parts && isPart(resp) {
+	if severalParts(resp) || !r.parts && IsPart(resp) {
 		return ErrPart
 	}
 	if hasBody(resp) {
@@ -178,15 +178,20 @@ func foresee(resp *http.Response) error {
 // so that no single one holds the whole of a secret.
 var ErrPart = errors.New("the upstream answered with a part of what was asked for")
 
-// isPart reports whether the body is a range of bytes (RFC 9110 section 14.6) or a
+// IsPart reports whether the body is a range of bytes (RFC 9110 section 14.6) or a
 // difference (RFC 3229). Some services say by 206 and a Content-Range without a unit
 // which rows they answer with; those are texts of their own.
-func isPart(resp *http.Response) bool {
+func IsPart(resp *http.Response) bool {
 	unit, _, _ := strings.Cut(strings.TrimSpace(resp.Header.Get("Content-Range")), " ")
+	return severalParts(resp) || resp.StatusCode == http.StatusPartialContent && strings.EqualFold(unit, "bytes")
+}
+
+// severalParts reports whether the body has several ranges, or a difference: a secret
+// can be in it, and in one piece nowhere.
+func severalParts(resp *http.Response) bool {
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	return resp.StatusCode == http.StatusIMUsed || kind == "multipart/byteranges" || kind == "multipart/x-byteranges" ||
-		resp.StatusCode == http.StatusPartialContent && strings.EqualFold(unit, "bytes")
+	return resp.StatusCode == http.StatusIMUsed || kind == "multipart/byteranges" || kind == "multipart/x-byteranges"
 }
 
 func hasBody(resp *http.Response) bool {

@@ -402,6 +402,39 @@ func TestPartsAreRefused(t *testing.T) {
 	}
 }
 
+// What one request bears alone may come in a part of an answer, and no cut shows enough
+// of it to guess the rest. Several parts in one answer could show all of it.
+func TestPartsOfASignature(t *testing.T) {
+	signature := hex.EncodeToString([]byte("a signature of thirty-two bytes!"))
+	shown := func(text string) (longest int) {
+		for from := range signature {
+			for to := from + longest + 1; to <= len(signature) && strings.Contains(text, signature[from:to]); to++ {
+				longest = to - from
+			}
+		}
+		return longest
+	}
+	for cut := range signature {
+		for _, text := range []string{signature[cut:] + " and more", "Signature=" + signature[:cut]} {
+			resp := response(text)
+			resp.StatusCode = http.StatusPartialContent
+			resp.Header.Set("Content-Range", "bytes 1-100/200")
+			if err := CompileOnce([]byte(signature)).Once().Response(resp); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, resp); shown(got) > 15 || len(got) != len(text) {
+				t.Errorf("%d of it are shown: %s", shown(got), got)
+			}
+		}
+	}
+	resp := response("--x\r\n\r\n" + signature[:30] + "\r\n--x\r\n\r\n" + signature[30:])
+	resp.StatusCode = http.StatusPartialContent
+	resp.Header.Set("Content-Type", "multipart/byteranges; boundary=x")
+	if err := CompileOnce([]byte(signature)).Once().Response(resp); !errors.Is(err, ErrPart) {
+		t.Errorf("several parts in one answer: %v", err)
+	}
+}
+
 // Digests are of what was sent, wherever they are said.
 func TestDigestsAreDropped(t *testing.T) {
 	resp := response("body")

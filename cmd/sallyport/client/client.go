@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -131,7 +130,7 @@ func (c *Client) call(ctx context.Context, timeout time.Duration, method, path s
 	return c.callWith(ctx, timeout, nil, method, path, in, out)
 }
 
-// callWith is call with fields of its own in the request's header.
+// callWith is call with fields of its own in the request's header; nil is none.
 func (c *Client) callWith(ctx context.Context, timeout time.Duration, header http.Header, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -140,17 +139,15 @@ func (c *Client) callWith(ctx context.Context, timeout time.Duration, header htt
 		return err
 	}
 	defer clear(body)
+	nameOnce(req)
 	for name, values := range header {
-		req.Header[name] = values
+		if req.Header[name] = values; values == nil {
+			req.Header.Del(name)
+		}
 	}
-	resp, err := c.http.Do(req)
+	resp, answer, err := c.exchange(req)
 	if err != nil {
-		return c.unreachable(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return c.unreachable(err)
+		return err
 	}
 	if len(answer) > maxAnswer {
 		return fmt.Errorf("%s %s: the answer is longer than %d bytes", method, path, maxAnswer)
@@ -197,7 +194,8 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 }
 
 // unreachable drops the URL that *url.Error carries and keeps the cause.
-func (c *Client) unreachable(err error) error {
+// sent is a request that may have been done all the same.
+func (c *Client) unreachable(err error, sent bool) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
@@ -206,7 +204,7 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &plain) {
 		return plain
 	}
-	return &UnreachableError{Server: c.base.String(), Err: err}
+	return &UnreachableError{Server: c.base.String(), Err: err, Sent: sent}
 }
 
 // path joins segments, escaped. A segment that would change the path's shape is

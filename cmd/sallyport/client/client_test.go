@@ -248,7 +248,7 @@ func TestTheSecretIsInTheBodyAlone(t *testing.T) {
 	if _, err := c.CreateCredential(t.Context(), "acme", "payments", new); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.RotateCredential(t.Context(), "acme", "payments", "stripe", secret, 0); err != nil {
+	if _, err := c.RotateCredential(t.Context(), "acme", "payments", "stripe", secret, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	for i, body := range f.bodies {
@@ -271,5 +271,18 @@ func TestTheSecretIsInTheBodyAlone(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "s3cr") || strings.Contains(log.String(), fmt.Sprintf("%x", "s3cr")) {
 		t.Errorf("a secret was printed: %s", log.String())
+	}
+}
+
+// A code that is sent to its server a second time voids what was given for it.
+func TestCodeIsSentOnce(t *testing.T) {
+	sent := make(chan bool, 8)
+	f := newFakeControl(t, func(_ http.ResponseWriter, r *http.Request) {
+		sent <- r.Header.Get("Idempotency-Key") != "" // with which net/http would send it again by itself
+		panic(http.ErrAbortHandler)
+	})
+	c := f.client(t, nil)
+	if _, err := c.LoginCredential(t.Context(), "acme", "v", "c", client.CredentialLogin{}); err == nil || len(sent) != 1 || <-sent {
+		t.Errorf("%d more requests, or it had a name; error %v", len(sent), err)
 	}
 }

@@ -23,9 +23,13 @@ func (e *Error) Error() string { return e.Detail }
 type UnreachableError struct {
 	Server string
 	Err    error
+	Sent   bool // what was asked may have been done
 }
 
 func (e *UnreachableError) Error() string {
+	if e.Sent {
+		return fmt.Sprintf("the control plane at %s did not answer, and may have done what was asked: %v", e.Server, e.Err)
+	}
 	return fmt.Sprintf("can't reach the control plane at %s: %v", e.Server, e.Err)
 }
 

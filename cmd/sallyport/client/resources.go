@@ -39,7 +39,9 @@ type NewCredential struct {
 	Mints          []control.Mint   `json:"mints,omitempty"`
 	Limits         *LimitChanges    `json:"limits,omitempty"`
 	Settings       control.Settings `json:"settings,omitempty"`
-	Secret         Outgoing         `json:"secret"`
+	RotateEvery    control.Days     `json:"rotate_every,omitzero"`
+	From           *control.Place   `json:"from,omitempty"`
+	Secret         Outgoing         `json:"secret,omitzero"` // unless From is given
 }
 
 // Outgoing is a secret on its way to the control plane: the one place where a
@@ -121,8 +123,9 @@ func (c *Client) SetSettings(ctx context.Context, team, vault, name string, sett
 }
 
 // RotateCredential stores a new version. With a wait above 0 the answer comes
-// when every connected sidecar has it, or after wait.
-func (c *Client) RotateCredential(ctx context.Context, team, vault, name string, secret Outgoing, wait time.Duration) (control.Rotation, error) {
+// when every connected sidecar has it, or after wait. With an overlap above 0 the
+// version before stays good for that long.
+func (c *Client) RotateCredential(ctx context.Context, team, vault, name string, secret Outgoing, overlap, wait time.Duration) (control.Rotation, error) {
 	var rotation control.Rotation
 	p, err := path("teams", team, "vaults", vault, "credentials", name, "rotate")
 	if err != nil {
@@ -132,8 +135,12 @@ func (c *Client) RotateCredential(ctx context.Context, team, vault, name string,
 		p += "?wait=" + wait.String()
 	}
 	body := struct {
-		Secret Outgoing `json:"secret"`
-	}{secret}
+		Secret  Outgoing `json:"secret"`
+		Overlap string   `json:"overlap,omitempty"`
+	}{Secret: secret}
+	if overlap > 0 {
+		body.Overlap = overlap.String()
+	}
 	return rotation, c.call(ctx, callTimeout+wait, http.MethodPost, p, body, &rotation)
 }
 
@@ -228,7 +235,14 @@ type CredentialLogin struct {
 	RedirectURI string   `json:"redirect_uri"`
 }
 
-// LoginCredential has the control plane exchange a code for a refresh token.
+// LoginCredential has the control plane exchange a code for a refresh token. It is never
+// sent twice: a server that sees a code again voids what it gave for it (RFC 6749 section
+// 4.1.2).
 func (c *Client) LoginCredential(ctx context.Context, team, vault, name string, login CredentialLogin) (control.Rotation, error) {
-	return send[control.Rotation](ctx, c, http.MethodPost, login, "teams", team, "vaults", vault, "credentials", name, "login")
+	var rotation control.Rotation
+	p, err := path("teams", team, "vaults", vault, "credentials", name, "login")
+	if err != nil {
+		return rotation, err
+	}
+	return rotation, c.callWith(ctx, callTimeout, http.Header{idempotencyKey: nil}, http.MethodPost, p, login, &rotation)
 }

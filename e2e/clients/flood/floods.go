@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,8 +25,10 @@ type flooder struct {
 	size int
 	hold time.Duration // how long connections are open when all of them are there
 
+	dialled         atomic.Int64
 	mu              sync.Mutex
 	opened, refused int
+	failed          error // of parts
 }
 
 var floods = map[string]func(*flooder){
@@ -106,8 +109,11 @@ func (f *flooder) refuse() {
 	f.refused++
 }
 
+// dial connects to one of several addresses, since there are not enough ports to
+// connect to one from. Any will do: the host is named in the hello.
 func (f *flooder) dial() (net.Conn, error) {
-	return net.DialTimeout("tcp", f.host+":443", 10*time.Second)
+	address := fmt.Sprintf("198.51.100.%d:443", 1+f.dialled.Add(1)%16)
+	return net.DialTimeout("tcp", address, 10*time.Second)
 }
 
 func (f *flooder) secure1() (net.Conn, error) { return f.secure(f.host, "http/1.1") }

@@ -5,7 +5,10 @@
 //
 // says that it is ready, reads the names of floods from standard input, one a line, and prints for each
 // what came of it, as JSON. N is how large floods are: connections, or hundreds of
-// frames on each of a few.
+// frames on each of a few. A flood that takes more descriptors than a process may
+// have comes from several, each of which is this program again:
+//
+//	flood HOST N HOLD NAME
 package main
 
 import (
@@ -38,6 +41,9 @@ func run(args []string) error {
 	if err := f.raiseFiles(); err != nil {
 		return err
 	}
+	if len(args) > 2 {
+		return f.part(args[2], args[3])
+	}
 	fmt.Println("ready")
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
@@ -45,7 +51,14 @@ func run(args []string) error {
 		if !known {
 			return fmt.Errorf("no flood is called %q", lines.Text())
 		}
-		if err := json.NewEncoder(os.Stdout).Encode(f.measure(flood)); err != nil {
+		if size > mostOfOne {
+			flood = spread(lines.Text())
+		}
+		result, err := f.measure(flood)
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
 			return err
 		}
 	}
@@ -54,7 +67,7 @@ func run(args []string) error {
 
 // Result is what came of a flood.
 type Result struct {
-	Opened  int      // connections that the flood had at once, at most
+	Opened  int      // connections of the flood that were accepted
 	Refused int      // connections, requests or frames of it that were refused or cut off
 	Asked   int      // requests of the other client meanwhile
 	Failed  int      // of those
@@ -65,8 +78,8 @@ type Result struct {
 }
 
 // measure asks on connections of its own, before the flood and all the while.
-func (f *flooder) measure(flood func(*flooder)) Result {
-	f.opened, f.refused = 0, 0
+func (f *flooder) measure(flood func(*flooder)) (Result, error) {
+	f.opened, f.refused, f.failed = 0, 0, nil
 	idle, _ := f.ask(make(chan struct{}), 20)
 	ended := make(chan struct{})
 	var times []time.Duration
@@ -85,7 +98,7 @@ func (f *flooder) measure(flood func(*flooder)) Result {
 	if len(times) > 0 {
 		result.Worst = milliseconds(slices.Max(times))
 	}
-	return result
+	return result, f.failed
 }
 
 // ask sends one request after another until ended is closed, every second one on a

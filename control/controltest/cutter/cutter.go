@@ -1,4 +1,5 @@
-package rekey
+// Package cutter ends connections to a database in the midst of what is done, for tests.
+package cutter
 
 import (
 	"encoding/binary"
@@ -10,10 +11,10 @@ import (
 	"testing"
 )
 
-// cutter stands between a store and its database, and can end every connection at
+// Cutter stands between a store and its database, and can end every connection at
 // the nth statement: before the database has it, or after it was done, before the
 // store hears of it.
-type cutter struct {
+type Cutter struct {
 	server string // the database's socket
 	URL    string // of the database, by way of the cutter
 
@@ -25,7 +26,8 @@ type cutter struct {
 	conns  map[net.Conn]bool
 }
 
-func newCutter(t *testing.T, databaseURL string) *cutter {
+// New makes a Cutter before the database of a socket's URL, until the test ends.
+func New(t testing.TB, databaseURL string) *Cutter {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
@@ -33,7 +35,7 @@ func newCutter(t *testing.T, databaseURL string) *cutter {
 	}
 	query := u.Query()
 	dir := t.TempDir()
-	c := &cutter{server: filepath.Join(query.Get("host"), ".s.PGSQL.5432"), conns: map[net.Conn]bool{}}
+	c := &Cutter{server: filepath.Join(query.Get("host"), ".s.PGSQL.5432"), conns: map[net.Conn]bool{}}
 	query.Set("host", dir)
 	query.Set("pool_max_conns", "4")
 	u.RawQuery = query.Encode()
@@ -60,21 +62,21 @@ func newCutter(t *testing.T, databaseURL string) *cutter {
 	return c
 }
 
-// arm sets where to cut, 0 for nowhere, and begins to count anew.
-func (c *cutter) arm(at int, after bool) {
+// Arm sets where to cut, 0 for nowhere, and begins to count anew.
+func (c *Cutter) Arm(at int, after bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at, c.after, c.count, c.broken = at, after, 0, false
 }
 
-// seen is how many statements there were since arm, and whether it has cut.
-func (c *cutter) seen() (count int, broken bool) {
+// Seen is how many statements there were since Arm, and whether it has cut.
+func (c *Cutter) Seen() (count int, broken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.count, c.broken
 }
 
-func (c *cutter) end() {
+func (c *Cutter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.conns {
@@ -82,7 +84,7 @@ func (c *cutter) end() {
 	}
 }
 
-func (c *cutter) serve(client net.Conn) {
+func (c *Cutter) serve(client net.Conn) {
 	database, err := net.Dial("unix", c.server)
 	if err != nil {
 		client.Close()
@@ -124,8 +126,8 @@ func (c *cutter) serve(client net.Conn) {
 }
 
 // forward passes the client's messages on (PostgreSQL manual, Frontend/Backend
-// Protocol): the first has no kind, and each Query and Execute is a statement.
-func (c *cutter) forward(client, database net.Conn, mute, ended chan struct{}) {
+// Protocol): the first has no kind, and each Query, Execute and CopyDone is a statement.
+func (c *Cutter) forward(client, database net.Conn, mute, ended chan struct{}) {
 	for first := true; ; first = false {
 		head := make([]byte, 5)
 		if first {
@@ -140,7 +142,7 @@ func (c *cutter) forward(client, database net.Conn, mute, ended chan struct{}) {
 		if _, err := io.ReadFull(client, message[len(head):]); err != nil {
 			return
 		}
-		statement := !first && (head[0] == 'Q' || head[0] == 'E')
+		statement := !first && (head[0] == 'Q' || head[0] == 'E' || head[0] == 'c')
 		before, after := c.next(statement)
 		if before {
 			c.end()
@@ -168,7 +170,7 @@ func finish(database net.Conn, message []byte) {
 	database.Write(append(message, 'X', 0, 0, 0, 4))
 }
 
-func (c *cutter) next(statement bool) (before, after bool) {
+func (c *Cutter) next(statement bool) (before, after bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken {

@@ -1,0 +1,165 @@
+package forward
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/slim/otlp/collector/logs/v1"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"sallyport/control"
+)
+
+// collecting takes OTLP as long as it likes to.
+type collecting struct {
+	mu       sync.Mutex
+	got      map[string]string // event names, by team and position
+	answer   func(w http.ResponseWriter, r *http.Request) bool
+	followed bool
+}
+
+func (c *collecting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.URL.Path != "/v1/logs" || r.Method != "POST" || r.Header.Get("Content-Type") != "application/x-protobuf" {
+		c.followed = true
+		return
+	}
+	if c.answer != nil && !c.answer(w, r) {
+		return
+	}
+	unpacked, err := gzip.NewReader(r.Body)
+	if err != nil {
+		panic(err)
+	}
+	body, err := io.ReadAll(unpacked)
+	var request collector.ExportLogsServiceRequest
+	if err != nil || proto.Unmarshal(body, &request) != nil {
+		panic("not OTLP")
+	}
+	for _, record := range request.ResourceLogs[0].ScopeLogs[0].LogRecords {
+		var team string
+		var id int64
+		for _, a := range record.Attributes {
+			switch a.Key {
+			case "sallyport.team":
+				team = a.Value.GetStringValue()
+			case "sallyport.id":
+				id = a.Value.GetIntValue()
+			}
+		}
+		c.got[fmt.Sprintf("%s/%d", team, id)] = record.EventName
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+	answer, _ := proto.Marshal(&collector.ExportLogsServiceResponse{})
+	w.Write(answer)
+}
+
+func (c *collecting) set(answer func(w http.ResponseWriter, r *http.Request) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = answer
+}
+
+func (c *collecting) has(id int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, found := c.got[fmt.Sprintf("billing/%d", id)]
+	return found
+}
+
+// TestOTLPFailures: whatever a receiver answers, it has every event when it is well again,
+// but those that it rejected for good, which are counted. Redirects are not followed.
+func TestOTLPFailures(t *testing.T) {
+	t.Parallel()
+	c := &collecting{got: map[string]string{}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	headers := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(headers, []byte("# of the receiver\nAuthorization: Bearer canary\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlane(t)
+	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL+"?team=billing&headers="+headers)
+	var authorized bool
+	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
+		"503": func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(503); return false },
+		"400": func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(400); return false },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, "/stolen", http.StatusTemporaryRedirect)
+			return false
+		},
+		"cut": func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) },
+		"half an answer": func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Content-Length", "100")
+			w.Write([]byte("x"))
+			return false
+		},
+	} {
+		c.set(answer)
+		failures := metric("forward_errors_total")
+		p.record(t, 3, control.Event{Kind: "act", Actor: "token:x"})
+		eventually(t, name+" is an error", func() bool { return metric("forward_errors_total") > failures })
+		if c.has(p.count) {
+			t.Errorf("%s: it has what it did not take", name)
+		}
+		c.set(func(w http.ResponseWriter, r *http.Request) bool {
+			authorized = r.Header.Get("Authorization") == "Bearer canary"
+			return true
+		})
+		eventually(t, "all arrives after "+name, func() bool { return c.has(p.count) && c.has(p.count-1) && c.has(p.count-2) })
+	}
+	c.set(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		answer, _ := proto.Marshal(&collector.ExportLogsServiceResponse{PartialSuccess: &collector.ExportLogsPartialSuccess{RejectedLogRecords: 1, ErrorMessage: "no\nthanks"}})
+		w.Write(answer)
+		return false
+	})
+	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x"})
+	eventually(t, "what is rejected is counted", func() bool { return metric("forward_lost_total") >= 1 })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.followed || !authorized || c.got["/1"] != "" || c.got["billing/2"] != "sallyport.audit.act" {
+		t.Errorf("followed %t, authorized %t, got %v", c.followed, authorized, c.got)
+	}
+}
+
+// TestHangingReceiver: one that reads nothing holds up neither what is recorded nor another
+// receiver, and gets all when it reads again.
+func TestHangingReceiver(t *testing.T) {
+	t.Parallel()
+	small := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) }), err)
+	}}
+	hanging := must(small.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+	defer hanging.Close()
+	c := &collecting{got: map[string]string{}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	p := newPlane(t)
+	metric, _ := p.forward(t, p.Store, "syslog+tcp://"+hanging.Addr().String(), "otlp+"+server.URL)
+	conn := must(hanging.Accept())(t)
+	defer conn.Close()
+	p.record(t, 25, control.Event{Kind: "act", Actor: "token:x", Detail: strings.Repeat("x", 6000)})
+	eventually(t, "the other has all", func() bool { return c.has(p.count) })
+	if n := metric("forward_lag_events"); n == 0 {
+		t.Error("it is not known that one is behind")
+	}
+	read := make(chan struct{})
+	go func() { defer close(read); io.Copy(io.Discard, conn) }()
+	eventually(t, "so has the one that hung", func() bool { return metric("forward_lag_events") == 0 })
+	conn.Close()
+	<-read
+}

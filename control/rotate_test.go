@@ -1,0 +1,47 @@
+package control_test
+
+import (
+	"testing"
+	"time"
+
+	"sallyport/control"
+)
+
+func TestDays(t *testing.T) {
+	for text, want := range map[string]control.Days{"": 0, "1d": 1, "90d": 90, "3650d": 3650} {
+		if got, err := control.ParseDays(text); err != nil || got != want || got.String() != text {
+			t.Errorf("%q is %d (%s), %v", text, got, got, err)
+		}
+	}
+	for _, text := range []string{"90", "d", "0d", "-1d", "+1d", "01d", "1.5d", "3651d", "90 d", "90h", "never"} {
+		if got, err := control.ParseDays(text); control.CodeOf(err) != control.CodeInvalid {
+			t.Errorf("%q is %d, %v", text, got, err)
+		}
+	}
+	rotated := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	if due := control.Days(0).Due(rotated); due != nil {
+		t.Errorf("never is %v", due)
+	}
+	if due := control.Days(90).Due(rotated); !due.Equal(time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)) {
+		t.Errorf("90 days later is %v", due)
+	}
+}
+
+// What overlaps lasts no longer than the overlap, whichever end is its own.
+func TestNotAfter(t *testing.T) {
+	now := time.Now()
+	early, late := now.Add(time.Minute), now.Add(time.Hour)
+	c := control.Credential{Version: 1, Overlap: &control.Overlap{Version: 1, Until: early}}
+	for _, own := range []time.Time{{}, late, early} {
+		if got := c.NotAfter(own); !got.Equal(early) {
+			t.Errorf("%v becomes %v", own, got)
+		}
+	}
+	if got := c.NotAfter(now); !got.Equal(now) {
+		t.Errorf("its own end becomes %v", got)
+	}
+	c.Version = 2
+	if got := c.NotAfter(late); !got.Equal(late) {
+		t.Errorf("the current version ends %v", got)
+	}
+}
