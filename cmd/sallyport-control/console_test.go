@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// status gives that of a page of the admin listener.
-func (p *program) status(t *testing.T, path string) int {
+// page gives the status of a page of the admin listener.
+func (p *program) page(t *testing.T, path string) int {
 	t.Helper()
 	r, err := http.Get(p.admin + path)
 	if err != nil {
@@ -23,13 +23,13 @@ func (p *program) status(t *testing.T, path string) int {
 func TestConsole(t *testing.T) {
 	dir := t.TempDir()
 	p := serve(t, dir)
-	if !strings.Contains(p.stdout.String(), p.admin+"/console/") || p.status(t, "/console/") != 200 || p.status(t, "/") != 200 {
-		t.Errorf("/console/: %d, and it says %s", p.status(t, "/console/"), p.stdout)
+	if !strings.Contains(p.stdout.String(), p.admin+"/console/") || p.page(t, "/console/") != 200 || p.page(t, "/") != 200 {
+		t.Errorf("/console/: %d, and it says %s", p.page(t, "/console/"), p.stdout)
 	}
 	p.end(t, syscall.SIGTERM)
 	p = serve(t, dir, "--no-console")
-	if strings.Contains(p.stdout.String(), "console") || p.status(t, "/console/") != 404 || p.status(t, "/") != 404 || p.status(t, "/console/session") != 404 {
-		t.Errorf("--no-console: %d, and it says %s", p.status(t, "/console/"), p.stdout)
+	if strings.Contains(p.stdout.String(), "console") || p.page(t, "/console/") != 404 || p.page(t, "/") != 404 || p.page(t, "/console/session") != 404 {
+		t.Errorf("--no-console: %d, and it says %s", p.page(t, "/console/"), p.stdout)
 	}
 	p.end(t, syscall.SIGTERM)
 	for _, flags := range [][]string{
