@@ -72,6 +72,16 @@ var rules = []rule{
 		},
 	},
 	{
+		"control/console imports control only",
+		"it reaches everything by the admin API, which holds callers to their roles; what it reached otherwise would be a way around them",
+		func(s source) string {
+			if s.test || !within(s.dir, "control/console") {
+				return ""
+			}
+			return first(slices.DeleteFunc(slices.Clone(s.imports), func(imported string) bool { return imported == "control" }))
+		},
+	},
+	{
 		"netsetup imports neither sidecar nor control",
 		"sealing a namespace knows no HTTP and no vaults, so that it can be reviewed, and reused, alone",
 		func(s source) string {
@@ -206,6 +216,7 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"control (the root) imports the standard library only", "control/control.go", importing("control", "sallyport/control/api")},
 		{"control/… imports neither sidecar nor netsetup", "control/agentapi/watch.go", importing("agentapi", "sallyport/sidecar/bind")},
 		{"control/… imports neither sidecar nor netsetup", "control/agentapi/watch.go", importing("agentapi", "sallyport/netsetup")},
+		{"control/console imports control only", "control/console/session.go", importing("console", "sallyport/control/store")},
 		{"netsetup imports neither sidecar nor control", "netsetup/seal.go", importing("netsetup", "sallyport/sidecar")},
 		{"netsetup imports neither sidecar nor control", "netsetup/seal.go", importing("netsetup", "sallyport/control")},
 		{"of control, sidecar/… imports control/api only", "sidecar/bind/bind.go", importing("bind", "sallyport/control")},

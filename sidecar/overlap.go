@@ -72,11 +72,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 			Lease:      again.ID(),
 			Holds:      plan.Holds,
 			Request: func(out *http.Request) error {
-				if err := check(use, out); err != nil {
-					return err
-				}
-				inject.Clear(out, rules)
-				if err := strayPlaceholders(out, now.scanner, b.GetStray()); err != nil {
+				if err := cleared(now, use, out); err != nil {
 					return err
 				}
 				redact.Request(out)

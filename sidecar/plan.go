@@ -127,32 +127,46 @@ func (w *worker) use(now *served, use bind.Use, lease *material.Lease, x *proxy.
 		return redact.Compile(m, inject.Rendered(binding.GetInject(), m))
 	}).(*redact.Patterns)
 	redactor := patterns.Redactor()
+	plan := w.injection(now, use, lease, x, r)
+	plan.Upgrade = binding.GetAllowWebsocket()
+	plan.Request = func(out *http.Request) error {
+		if err := cleared(now, use, out); err != nil {
+			return err
+		}
+		redact.Request(out)
+		return inject.Apply(out, binding.GetInject(), token)
+	}
+	plan.Response = redactor.Response
+	plan.Messages = messages(redactor, now.scanner, binding.GetStray())
+	plan.Interim = func(h http.Header) { redactor.Header(h) }
+	plan.Release = func(x *proxy.Exchange) {
+		x.Redactions = redactor.Count()
+		lease.Release()
+	}
+	return plan, nil
+}
+
+// injection is what the plans for a destination with a credential have in common,
+// however it is applied.
+func (w *worker) injection(now *served, use bind.Use, lease *material.Lease, x *proxy.Exchange, r *http.Request) *proxy.Plan {
+	binding := use.Binding()
 	return &proxy.Plan{
 		Decision:   proxy.Inject,
 		Credential: binding.GetCredentialId(),
 		Version:    binding.GetVersion(),
 		Lease:      lease.ID(),
-		Upgrade:    binding.GetAllowWebsocket(),
 		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
-		Request: func(out *http.Request) error {
-			if err := check(use, out); err != nil {
-				return err
-			}
-			inject.Clear(out, binding.GetInject())
-			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
-				return err
-			}
-			redact.Request(out)
-			return inject.Apply(out, binding.GetInject(), token)
-		},
-		Response: redactor.Response,
-		Messages: messages(redactor, now.scanner, binding.GetStray()),
-		Interim:  func(h http.Header) { redactor.Header(h) },
-		Release: func(x *proxy.Exchange) {
-			x.Redactions = redactor.Count()
-			lease.Release()
-		},
-	}, nil
+	}
+}
+
+// cleared makes sure that a request is the one that was permitted, and takes out of it
+// what its client has put where the credential goes.
+func cleared(now *served, use bind.Use, out *http.Request) error {
+	if err := check(use, out); err != nil {
+		return err
+	}
+	inject.Clear(out, use.Binding().GetInject())
+	return strayPlaceholders(out, now.scanner, use.Binding().GetStray())
 }
 
 // messages searches the messages of a WebSocket: for material those of the upstream,

@@ -49,24 +49,15 @@ func (w *worker) present(now *served, use bind.Use, lease *material.Lease, x *pr
 		return nil, proxy.Errorf(http.StatusBadRequest, "plain_http", "the credential for %s is a client certificate, which plain HTTP has no place for; use https", x.Host)
 	}
 	shown := made.pair
-	return &proxy.Plan{
-		Decision:    proxy.Inject,
-		Credential:  binding.GetCredentialId(),
-		Version:     binding.GetVersion(),
-		Lease:       lease.ID(),
-		Certificate: &shown,
-		Upgrade:     binding.GetAllowWebsocket(),
-		Holds:       w.holds(now, x, r, binding.GetCredentialId()),
-		Request: func(out *http.Request) error {
-			if err := check(use, out); err != nil {
-				return err
-			}
-			inject.Clear(out, binding.GetInject())
-			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
-				return err
-			}
-			return inject.Apply(out, binding.GetInject(), lease.Material())
-		},
-		Release: func(*proxy.Exchange) { lease.Release() },
-	}, nil
+	plan := w.injection(now, use, lease, x, r)
+	plan.Certificate = &shown
+	plan.Upgrade = binding.GetAllowWebsocket()
+	plan.Request = func(out *http.Request) error {
+		if err := cleared(now, use, out); err != nil {
+			return err
+		}
+		return inject.Apply(out, binding.GetInject(), lease.Material())
+	}
+	plan.Release = func(*proxy.Exchange) { lease.Release() }
+	return plan, nil
 }

@@ -59,47 +59,38 @@ func (w *worker) sign(now *served, use bind.Use, lease *material.Lease, x *proxy
 	if made.patterns != nil {
 		s.redactors = append(s.redactors, s.redactor(made.patterns))
 	}
-	return &proxy.Plan{
-		Decision:   proxy.Inject,
-		Credential: binding.GetCredentialId(),
-		Version:    binding.GetVersion(),
-		Lease:      lease.ID(),
-		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
-		Request: func(out *http.Request) error {
-			if err := check(use, out); err != nil {
-				return err
-			}
-			s.signer = made.Begin(out, w.bodies)
-			inject.Clear(out, rules)
-			if err := strayPlaceholders(out, now.scanner, binding.GetStray()); err != nil {
-				return err
-			}
-			if made.Once() {
-				redact.Plain(out)
-			} else {
-				redact.Request(out)
-			}
-			if err := inject.Apply(out, rules, lease.Material()); err != nil {
-				return err
-			}
-			return s.sign(out, use, lease)
-		},
-		Response: s.response,
-		Interim: func(h http.Header) {
-			for _, r := range s.redactors {
-				r.Header(h)
-			}
-		},
-		Release: func(x *proxy.Exchange) {
-			for _, r := range s.redactors {
-				x.Redactions += r.Count()
-			}
-			if s.signer != nil {
-				s.signer.Release()
-			}
-			lease.Release()
-		},
-	}, nil
+	plan := w.injection(now, use, lease, x, r)
+	plan.Request = func(out *http.Request) error {
+		s.signer = made.Begin(out, w.bodies)
+		if err := cleared(now, use, out); err != nil {
+			return err
+		}
+		if made.Once() {
+			redact.Plain(out)
+		} else {
+			redact.Request(out)
+		}
+		if err := inject.Apply(out, rules, lease.Material()); err != nil {
+			return err
+		}
+		return s.sign(out, use, lease)
+	}
+	plan.Response = s.response
+	plan.Interim = func(h http.Header) {
+		for _, r := range s.redactors {
+			r.Header(h)
+		}
+	}
+	plan.Release = func(x *proxy.Exchange) {
+		for _, r := range s.redactors {
+			x.Redactions += r.Count()
+		}
+		if s.signer != nil {
+			s.signer.Release()
+		}
+		lease.Release()
+	}
+	return plan, nil
 }
 
 // signed is one request that is signed.

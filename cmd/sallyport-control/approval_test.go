@@ -23,7 +23,8 @@ import (
 // A request waits at one replica and a person decides at another; or nobody does in
 // time; or the replica dies under it.
 func TestApprovalOverReplicas(t *testing.T) {
-	first, second := serveBoth(t)
+	both := newReplicas(t)
+	first, second := both.running[0], both.running[1]
 	for _, step := range []struct{ method, path, body string }{
 		{"POST", "vaults", `{"name":"v"}`},
 		{"POST", "vaults/v/credentials", `{"name":"stripe","service":"stripe","secret":"sk_live_1_of_a_test","limits":{"approve":"each"}}`},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/control"
+	"sallyport/control/console"
 	"sallyport/control/login"
 )
 
@@ -26,8 +27,9 @@ type peopleFlags struct {
 	TokenMaxLifetime     time.Duration `placeholder:"DURATION" help:"How long new API tokens may live; those that say nothing live so long (any time, and without end)."`
 }
 
-// issuer is whom people log in by, nil if nobody does.
-func (f *peopleFlags) issuer(log *slog.Logger) (*login.Issuer, error) {
+// issuer is whom people log in by, nil if nobody does. consoleURL is where the console
+// is for browsers, empty where that is not known.
+func (f *peopleFlags) issuer(consoleURL string, log *slog.Logger) (*login.Issuer, error) {
 	const least = 5 * time.Minute
 	switch {
 	case f.SessionIdle < least || f.SessionLifetime < f.SessionIdle:
@@ -41,6 +43,12 @@ func (f *peopleFlags) issuer(log *slog.Logger) (*login.Issuer, error) {
 	}
 	config := login.Config{
 		Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, Domains: f.OIDCDomain, GroupsClaim: f.OIDCGroupsClaim,
+	}
+	if consoleURL != "" {
+		var err error
+		if config.Redirect, err = console.RedirectURL(consoleURL); err != nil {
+			return nil, err
+		}
 	}
 	for _, d := range f.OIDCDomain {
 		if d == "" || strings.ContainsAny(d, "@* ") {

@@ -42,6 +42,7 @@ type serveCmd struct {
 	SidecarListen  string   `placeholder:"ADDR" default:"127.0.0.1:8201" help:"Sidecar API, always mutual TLS (${default})."`
 	SidecarURL     string   `name:"sidecar-url" placeholder:"URL" help:"Where sidecars find it, if not at the address it listens on: https://HOST:PORT, or those of all replicas with commas."`
 	MetricsListen  string   `placeholder:"ADDR" default:"127.0.0.1:9200" help:"Prometheus metrics, plain HTTP (${default})."`
+	consoleFlags   `embed:""`
 	peopleFlags    `embed:""`
 	AuditRetention retention `placeholder:"DURATION" help:"Remove audit events this long after they were recorded, by whole months, such as 90d or 8760h; at least 30d. Without it they are kept for ever."`
 	AuditForward   []target  `sep:"none" placeholder:"URL" help:"Send audit events there as they are recorded: syslog+tls://HOST:6514?ca=FILE, syslog+tcp://…, otlp+https://HOST:4318?headers=FILE, otlp+http://…; may be repeated."`
@@ -183,7 +184,11 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
-	people, err := cmd.issuer(log)
+	consoleURL, err := cmd.consoleURL(l.admin, cmd.AdminCert != "")
+	if err != nil {
+		return err
+	}
+	people, err := cmd.issuer(consoleURL, log)
 	if err != nil {
 		return err
 	}
@@ -193,6 +198,9 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
 	})
 	if err != nil {
+		return err
+	}
+	if err := cmd.around(admins, consoleURL); err != nil {
 		return err
 	}
 	adminTLS, err := cmd.adminTLS(l.admin, func() (certificateFunc, error) {
@@ -230,6 +238,9 @@ func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarUR
 	}
 	fmt.Fprintf(w, "sallyport-control %s is ready\n", version())
 	fmt.Fprintf(w, "  admin API    %s://%s\n", scheme, l.admin.Addr())
+	if cmd.Console {
+		fmt.Fprintf(w, "  web console  %s://%s/console/\n", scheme, l.admin.Addr())
+	}
 	fmt.Fprintf(w, "  sidecar API  %s\n", sidecarURL)
 	fmt.Fprintf(w, "  metrics      http://%s/metrics\n", l.metrics.Addr())
 	if adminToken != "" {

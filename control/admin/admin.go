@@ -46,6 +46,7 @@ type Config struct {
 	SessionIdle     time.Duration // how long a session lasts unused; SessionIdle if zero
 	SessionLifetime time.Duration // how long it lasts; SessionLifetime if zero
 
+	Front         http.Handler  // what Serve serves: the web console around the API; nil: the API alone
 	TokenLifetime time.Duration // at most, of a new API token; 0: any
 	Calls         Pace          // with one token or session; usualPace if zero
 	Strangers     Pace          // of one address, without a token that is good; strangerPace if zero

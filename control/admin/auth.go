@@ -127,6 +127,9 @@ func (s *Server) caller(ctx huma.Context) (caller, error) {
 func (s *Server) find(ctx context.Context, text string, hash []byte) (caller, error) {
 	if strings.HasPrefix(text, sessionPrefix) {
 		l, err := s.Store.SessionByHash(ctx, hash)
+		if control.CodeOf(err) == control.CodeUnauthorized {
+			return s.tokenSession(ctx, hash)
+		}
 		return callerOfSession(l, hash), err
 	}
 	t, err := s.Store.TokenByHash(ctx, hash)

@@ -18,6 +18,7 @@ type caller struct {
 	expires *time.Time
 	token   string // the API token's name, if it is one
 	session *control.Session
+	browser bool // it is a session that was begun with the token
 
 	role control.Role // for this request
 	team control.Team // of the path, if it has one

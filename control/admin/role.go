@@ -66,8 +66,11 @@ var leastRoles = map[string]control.Role{
 	"get-login":          control.RoleViewer, // open to all
 	"start-device-login": control.RoleViewer, // open to all
 	"create-session":     control.RoleViewer, // open to all
-	"list-sessions":      control.RoleViewer, // one's own; everybody's for an owner of every team
-	"delete-session":     control.RoleViewer, // the same
+
+	"create-token-session": control.RoleViewer,
+
+	"list-sessions":  control.RoleViewer, // one's own; everybody's for an owner of every team
+	"delete-session": control.RoleViewer, // the same
 
 	"list-tokens":         control.RoleOwner,
 	"create-token":        control.RoleOwner,

@@ -23,8 +23,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates 
 	if certificates == nil && !isLoopback(listener.Addr()) {
 		return fmt.Errorf("the admin API does not speak plain HTTP on %s; it needs a certificate there", listener.Addr())
 	}
+	handler := s.Front
+	if handler == nil {
+		handler = s
+	}
 	server := &http.Server{
-		Handler:           s,
+		Handler:           handler,
 		TLSConfig:         certificates,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,

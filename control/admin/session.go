@@ -50,7 +50,7 @@ type sessionPath struct {
 type proof struct {
 	Code         string `json:"code,omitempty" maxLength:"4096" doc:"The authorization code"`
 	CodeVerifier string `json:"code_verifier,omitempty" maxLength:"128" doc:"Of PKCE (RFC 7636)"`
-	RedirectURI  string `json:"redirect_uri,omitempty" maxLength:"128" doc:"http://127.0.0.1:PORT/callback, as it was"`
+	RedirectURI  string `json:"redirect_uri,omitempty" maxLength:"512" doc:"http://127.0.0.1:PORT/callback or that of GET /v1/login, as it was"`
 	DeviceCode   string `json:"device_code,omitempty" maxLength:"4096" doc:"Of POST /v1/login/device"`
 }
 
@@ -84,6 +84,10 @@ func (s *Server) sessionRoutes(api huma.API) {
 		OperationID: "create-session", Method: http.MethodPost, Path: "/v1/sessions", Security: open,
 		Summary: "End a login; 503 with Retry-After while nobody has confirmed it",
 	}, s.createSession)
+	route(s, api, huma.Operation{
+		OperationID: "create-token-session", Method: http.MethodPost, Path: "/v1/sessions/token",
+		Summary: "Begin a session with an API token, for a browser to keep in the token's place",
+	}, s.createTokenSession)
 	route(s, api, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions",
 		Summary: "Your sessions; everybody's for an owner of every team",
@@ -154,6 +158,9 @@ func (s *Server) createSession(ctx context.Context, _ *struct{}, body *proof) (*
 func (s *Server) deleteSession(ctx context.Context, in *sessionPath) (*struct{}, error) {
 	of, some := sessionsOf(ctx)
 	id := in.Session
+	if c := recordOf(ctx).caller; id == "current" && c.browser {
+		return nil, s.Store.DeleteTokenSession(ctx, c.hash, act(ctx, "session.revoke", "the browser's"))
+	}
 	if own := recordOf(ctx).caller.session; id == "current" && own != nil {
 		id = own.ID
 	} else if id == "current" {

@@ -85,6 +85,8 @@ var meetings = map[string]meeting{
 	"follow-events": {nil, 200},
 	"verify-events": {nil, 200},
 
+	"create-token-session": {nil, 201},
+
 	"list-sessions":  {nil, 200},
 	"delete-session": {nil, 404},
 

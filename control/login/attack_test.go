@@ -297,11 +297,14 @@ func TestGroupTricks(t *testing.T) {
 	}
 }
 
-// TestRedirects: a code comes back to this machine alone.
+// TestRedirects: a code comes back to this machine alone, or to the console, to the letter.
 func TestRedirects(t *testing.T) {
 	h := newHostile(t)
-	i := h.issuer(t)
+	i, withConsole := h.issuer(t), h.issuer(t)
+	withConsole.Redirect = "https://console.example.com/console/callback"
 	for _, redirect := range []string{
+		"https://console.example.com/console/callback/", "https://console.example.com/console/callback?x=y", "http://console.example.com/console/callback",
+		"https://console.example.com:444/console/callback", "https://CONSOLE.example.com/console/callback", "https://console.example.com/callback",
 		"", "https://evil.example.com/callback", "http://evil.example.com/callback", "http://127.0.0.1.evil.example.com:1/callback", "http://127.0.0.1:1@evil.example.com/callback",
 		"http://evil.example.com:1/callback#127.0.0.1", "http://127.0.0.1/callback", "http://127.0.0.1:1/other", "http://127.0.0.1:1/callback?x=y", "//127.0.0.1:1/callback",
 		"javascript:alert(1)", "http://localhost:1/callback", "http://2130706433:1/callback", "http://127.0.0.1:1/callback/../x", "http://0.0.0.0:1/callback",
@@ -309,9 +312,22 @@ func TestRedirects(t *testing.T) {
 		if who, err := i.Code(t.Context(), "code", verifier, redirect); control.CodeOf(err) != control.CodeInvalid {
 			t.Errorf("%s: %+v, %v", redirect, who, err)
 		}
+		if who, err := withConsole.Code(t.Context(), "code", verifier, redirect); control.CodeOf(err) != control.CodeInvalid {
+			t.Errorf("%s, where there is a console: %+v, %v", redirect, who, err)
+		}
+	}
+	if _, err := i.Code(t.Context(), "code", verifier, withConsole.Redirect); control.CodeOf(err) != control.CodeInvalid {
+		t.Errorf("the console's, where there is none: %v", err)
 	}
 	if len(h.asked) > 0 {
 		t.Errorf("the issuer was asked: %q", h.asked)
+	}
+	h.token = func(issuer string) string { return sign(t, h.key, jose.RS256, good(issuer)) }
+	if who, err := withConsole.Code(t.Context(), "code", verifier, withConsole.Redirect); err != nil {
+		t.Errorf("the console's: %+v, %v", who, err)
+	}
+	if m, err := withConsole.Method(t.Context()); err != nil || m.Redirect != withConsole.Redirect {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	ClientSecret control.Secret // empty: a public client
 	Domains      []string       // of email addresses; empty: any
 	GroupsClaim  string         // "groups", mostly
+	Redirect     string         // where a browser comes back to in the web console; empty: there is none
 	Mappings     []Mapping
 }
 
@@ -100,6 +101,7 @@ type Method struct {
 	Authorization string   `json:"authorization_endpoint"`
 	Scopes        []string `json:"scopes"`
 	Device        bool     `json:"device" doc:"Whether a code can be entered elsewhere (RFC 8628)"`
+	Redirect      string   `json:"redirect_uri,omitempty" doc:"Where a browser comes back to in the web console"`
 }
 
 // Method tells how a person logs in.
@@ -110,7 +112,7 @@ func (i *Issuer) Method(ctx context.Context) (Method, error) {
 	}
 	return Method{
 		Issuer: i.Issuer, ClientID: i.ClientID, Authorization: p.Endpoint().AuthURL,
-		Scopes: i.scopes(p), Device: p.Endpoint().DeviceAuthURL != "",
+		Scopes: i.scopes(p), Device: p.Endpoint().DeviceAuthURL != "", Redirect: i.Redirect,
 	}, nil
 }
 
@@ -147,10 +149,13 @@ func (i *Issuer) style(p *oidc.Provider) oauth2.AuthStyle {
 	return oauth2.AuthStyleInHeader // the usual (OpenID Connect Discovery 1.0 section 3)
 }
 
-// Code ends a login by authorization code (RFC 7636, RFC 8252).
+// Code ends a login by authorization code (RFC 7636, RFC 8252). It came back to a program
+// on the person's machine, or to the web console.
 func (i *Issuer) Code(ctx context.Context, code, verifier, redirect string) (control.Person, error) {
-	if err := checkRedirect(redirect); err != nil {
-		return control.Person{}, err
+	if redirect == "" || redirect != i.Redirect {
+		if err := checkRedirect(redirect); err != nil {
+			return control.Person{}, err
+		}
 	}
 	if len(verifier) < 43 || len(verifier) > 128 {
 		return control.Person{}, control.Errorf(control.CodeInvalid, "a code verifier has 43 to 128 characters")

@@ -82,6 +82,7 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 	}
 	got(f.CreateToken(t.Context(), "", control.Token{Name: "root", Role: control.RoleOwner}, hash("root"), testAct()))(t)
 	got(f.CreateSession(t.Context(), control.Person{Issuer: "i", Subject: "s", Email: "e", Grants: []control.Grant{}}, hash("session"), time.Hour, time.Hour, testAct()))(t)
+	got(f.CreateTokenSession(t.Context(), hash("root"), hash("browser"), time.Hour, time.Hour, testAct()))(t)
 	got(f.SetMetaIfAbsent(t.Context(), "ca", []byte("value")))(t)
 	got(f.pool.Exec(t.Context(), `insert into audit_checkpoints (team_id, position, hash) select id, 1, sha256(id::text::bytea) from teams`))(t)
 	got(f.StartKeyRotation(t.Context(), "kek", false, testAct()))(t)
@@ -90,7 +91,7 @@ func TestTeamsAreApartInSQL(t *testing.T) {
 	got(receiver.Behind(t.Context()))(t)
 
 	// Tables that no team may see a row of, and who may.
-	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "audit_forwards": installation, "goose_db_version": "", "audit_events": "",
+	others := map[string]string{"meta": installation, "key_rotations": installation, "sessions": installation, "token_sessions": installation, "audit_forwards": installation, "goose_db_version": "", "audit_events": "",
 		"idempotency_keys": ""} // but by the token that they were used with: TestOnce
 	for _, relation := range f.relations() {
 		t.Run(relation, func(t *testing.T) {

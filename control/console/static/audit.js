@@ -1,0 +1,151 @@
+// What happened: read, narrowed, followed as it happens, and verified.
+
+import { get, path } from "./api.js";
+import { badge, clock, code, dash, h, replace } from "./dom.js";
+import { button, card, doing, facts, head, tableRow } from "./ui.js";
+
+const most = 1000; // rows on the page
+const tones = { inject: "good", inspect: "info", passthrough: "warn", refuse: "bad" };
+
+// eventColumns show an event; all but kind, decision and numbers may be an agent's choice.
+export const eventColumns = [
+  ["Time", (e) => clock(e.time), "nowrap"],
+  ["Kind", (e) => [e.decision ? badge(e.decision, tones[e.decision] || "info") : badge(e.kind, "dim"), e.reason && [" ", code(e.reason)]]],
+  ["Who", (e) => [code(e.actor), e.agent && h("div", { class: "dim" }, e.agent)], "wide"],
+  ["What", (e) => (e.host ? [e.method && [code(e.method), " "], code(e.host + (e.port && e.port !== 443 ? ":" + e.port : "")), e.path && code(e.path)] : code(e.detail)), "wide"],
+  ["Credential", (e) => (e.credential ? [code(e.credential), e.version && h("span", { class: "dim" }, ` v${e.version}`)] : dash())],
+  ["Status", (e) => e.status || dash(), "number"],
+  ["Took", (e) => (e.duration_us ? `${(e.duration_us / 1000).toFixed(e.duration_us < 100000 ? 1 : 0)} ms` : dash()), "number nowrap"],
+];
+
+function narrowing(onchange) {
+  const entry = (name, label, placeholder) => h("input", { name, "aria-label": label, placeholder, autocomplete: "off", spellcheck: "false" });
+  const since = h("select", { name: "since", "aria-label": "Since" },
+    [["3600", "last hour"], ["86400", "last day"], ["604800", "last week"], ["2592000", "last 30 days"]].map(([value, text]) => h("option", { value, selected: value === "86400" }, text)));
+  const decision = h("select", { name: "decision", "aria-label": "Decision" }, ["", "inject", "inspect", "passthrough", "refuse"].map((value) => h("option", { value }, value || "any decision")));
+  return h("form", { class: "narrow", onsubmit: (event) => { event.preventDefault(); onchange(); } },
+    entry("agent", "Agent", "agent"), entry("host", "Host", "host"), decision, since, h("button", { type: "submit" }, "Show"));
+}
+
+export async function audit({ team, signal }) {
+  const where = path`/teams/${team}/audit`;
+  const rows = h("tbody", { id: "events" });
+  const more = h("div", { class: "actions" });
+  const live = h("input", { type: "checkbox", id: "live", onchange: () => follow() });
+  const status = h("span", { class: "dim", role: "status" });
+  let after = 0; // where following goes on
+  let turn = 0; // counts what was begun, so that what was begun before ends
+
+  const filter = narrowing(() => (live.checked ? follow() : load()).catch((error) => { if (!signal.aborted) replace(status, error.message); }));
+  const query = () => {
+    const asked = new URLSearchParams();
+    for (const name of ["agent", "host", "decision"]) {
+      const value = filter.elements[name].value.trim();
+      if (value) asked.set(name, value);
+    }
+    return asked;
+  };
+  const put = (events) => {
+    for (const e of events) rows.prepend(tableRow(eventColumns, e));
+    while (rows.children.length > most) rows.lastChild.remove();
+  };
+
+  // newest shows the last events as they are, page by page.
+  async function newest(cursor) {
+    const page = await get(`${where}?limit=100${cursor ? "&after=" + encodeURIComponent(cursor) : ""}`, signal);
+    for (const e of page.items) rows.append(tableRow(eventColumns, e));
+    replace(more, page.next && button("Older", doing(() => newest(page.next))));
+  }
+
+  // load shows what fits the filter, from its beginning on.
+  async function load() {
+    const mine = ++turn;
+    replace(rows);
+    replace(more);
+    const asked = query();
+    if (asked.size === 0 && !filter.elements.since.dataset.used) {
+      await newest();
+      return;
+    }
+    asked.set("since", new Date(Date.now() - Number(filter.elements.since.value) * 1000).toISOString());
+    let next = 0;
+    for (;;) {
+      asked.set("after", next);
+      const page = await get(`${where}/follow?${asked}`, signal);
+      if (mine !== turn) return;
+      put(page.items);
+      if (page.items.length === 0 || page.next === next) break;
+      next = page.next;
+    }
+    replace(status, `${rows.children.length}${rows.children.length === most ? " newest" : ""} events`);
+  }
+
+  // follow shows what comes, as long as it is asked for.
+  async function follow() {
+    const mine = ++turn;
+    if (!live.checked) {
+      replace(status);
+      return;
+    }
+    const asked = query();
+    after = -1;
+    replace(status, "waiting for events…");
+    while (mine === turn && !signal.aborted && live.checked) {
+      asked.set("after", after);
+      if (after >= 0) asked.set("wait", 25);
+      try {
+        const page = await get(`${where}/follow?${asked}`, signal);
+        if (mine !== turn || signal.aborted) return;
+        put(page.items);
+        after = page.next;
+        live.dataset.following = "true";
+      } catch (error) {
+        if (signal.aborted || error.status === 401) return;
+        replace(status, error.message);
+        await new Promise((done) => setTimeout(done, 2000));
+      }
+    }
+  }
+
+  filter.elements.since.addEventListener("change", () => { filter.elements.since.dataset.used = "true"; });
+  await newest();
+  return [
+    head("Audit", h("label", { class: "switch", for: "live" }, live, "Live")),
+    filter, status,
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Events" }, h("table", {},
+      h("caption", { class: "hidden" }, "Events, newest first"),
+      h("thead", {}, h("tr", {}, eventColumns.map(([title, , name]) => h("th", { scope: "col", class: name }, title)))), rows)),
+    more,
+    card("Is it as it was written?", verification(where, signal)),
+  ];
+}
+
+// verification walks the chain, a hundred thousand events at a time.
+function verification(where, signal) {
+  const head = h("input", { "aria-label": "A head that you kept", placeholder: "a head that you kept, POSITION:HASH (if you have one)", autocomplete: "off", spellcheck: "false" });
+  const said = h("div", { role: "status", id: "verified" });
+  const walk = async () => {
+    const kept = head.value.trim().replace(/^\d+:/, "");
+    let after = "";
+    let events = 0;
+    let found = false;
+    for (;;) {
+      const asked = new URLSearchParams();
+      if (after) asked.set("after", after);
+      if (kept) asked.set("head", kept);
+      const part = await get(`${where}/verify?${asked}`, signal);
+      events += part.events;
+      found ||= part.kept;
+      after = part.head;
+      if (part.broken || !part.next) {
+        const good = !part.broken && (!kept || found);
+        replace(said, h("p", {}, badge(good ? "intact" : "broken", good ? "good" : "bad"), ` ${events} events. `, part.broken || (kept && !found && "The head that you kept is not among them: the chain was written anew, or cut.")),
+          facts([["Head", code(after)]]), h("p", { class: "dim" }, "Keep the head elsewhere: then nobody can write the chain anew without your seeing it."));
+        return;
+      }
+      replace(said, `${events} events…`);
+    }
+  };
+  return [h("div", { class: "actions fill" }, head, button("Verify", doing(walk))), said];
+}
+

@@ -1,0 +1,87 @@
+// One credential: what it is, what it is used for, and its next secret.
+
+import { call, path } from "./api.js";
+import { badge, code, h, time } from "./dom.js";
+import { button, card, confirm, facts, form, head, lines, say } from "./ui.js";
+import { link } from "./place.js";
+import { limitFields, limitsOf, settingsOf } from "./vaults.js";
+
+export async function credential({ team, vault, credential: name, signal, may, reload }) {
+  const where = path`/teams/${team}/vaults/${vault}/credentials/${name}`;
+  const { data: c, etag } = await call("GET", where, { signal });
+  const can = may("admin") && !c.captured;
+  const change = (title, fields, body) => form({
+    title, fields, verb: "Save",
+    run: async (values) => {
+      await call("PATCH", where, { body: body(values), match: etag });
+      say(`${name} is changed, in running sandboxes too.`);
+      reload();
+    },
+  });
+  const buttons = [
+    can && button("Rotate", () => rotate(where, name, reload), "main"),
+    can && button("Limits", () => change(`Limits of ${name}`, limitFields(c.limits), (values) => ({ limits: limitsOf(values) }))),
+    can && c.settings && button("Settings", () => change(`Settings of ${name}`, [
+      { name: "settings", label: "Settings", kind: "lines", rows: 6, value: pairs(c.settings).join("\n"), hint: "NAME=VALUE, one to a line. Others are a new version of the same secret." },
+    ], (values) => ({ settings: settingsOf(values.settings) }))),
+    can && button("New secrets", () => change(`New secrets that the service hands out to ${name}`, [
+      { name: "mints", label: "Rules", kind: "lines", rows: 6, value: (c.mints || []).join("\n"), hint: "One to a line; the service's come after them." },
+    ], (values) => ({ mints: lines(values.mints) }))),
+    may("admin") && button("Remove", () => confirm({
+      title: `Remove ${name}?`, name, verb: "Remove it", text: "Every version of its secret goes, and what was captured with it. Running sandboxes stop using it at once.",
+      run: async () => {
+        await call("DELETE", where);
+        location.hash = link(team, "vaults", vault);
+      },
+    }), "danger"),
+  ];
+  return [
+    h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults"), " / ", h("a", { href: link(team, "vaults", vault) }, vault)),
+    head(name, buttons),
+    h("div", { class: "cards" },
+      card("What it is", facts([
+        ["Placeholder", code(c.placeholders[0])],
+        ["Service", c.service || "–"],
+        ["Hosts", c.hosts.map((host) => h("div", {}, code(host)))],
+        ["Auth", c.auth, c.username && [" as ", code(c.username)]],
+        c.settings && ["Settings", pairs(c.settings).map((text) => h("div", {}, code(text)))],
+        ["Rules", c.inject.map((rule) => h("div", {}, code(rule)))],
+        ["Stray placeholders", c.stray],
+        ["Without TLS", c.allow_http ? badge("allowed", "warn") : "no"],
+        ["WebSockets", c.allow_websocket ? "allowed" : "no"],
+        c.mints?.length > 0 && ["New secrets", c.mints.map((rule) => h("div", {}, code(rule)))],
+        c.captured && ["Captured", "with ", code(c.captured.origin), " by ", code(c.captured.sandbox), ", until ", time(c.captured.expires_at)],
+      ])),
+      card("Its secret", facts([
+        ["Version", c.version], ["Stored", time(c.created_at)], ["Rotated", time(c.rotated_at)],
+      ]), h("p", { class: "dim" }, "The secret itself is shown to nobody.")),
+      card("Limits", facts([
+        ["Methods", (c.limits.methods || ["any"]).join(", ")],
+        ["Paths", c.limits.paths ? c.limits.paths.map((p) => h("div", {}, code(p))) : "any"],
+        ["Ends", c.limits.expires_at ? time(c.limits.expires_at) : "never"],
+        ["Rate", c.limits.rate || "any"],
+        ["Budget", c.limits.budget ? `${c.limits.budget}; ${c.spent || 0} spent` : "any"],
+        ["A person approves", c.limits.approve ? `${c.limits.approve}, within ${c.limits.approve_timeout}` : "nothing"],
+      ]))),
+  ];
+}
+
+function pairs(settings) {
+  return Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+}
+
+function rotate(where, name, then) {
+  form({
+    title: `Rotate ${name}`, verb: "Rotate",
+    fields: [
+      { name: "secret", label: "New secret", kind: "secret", needed: true, hint: "Nobody sees it again. End the old one at the service afterwards." },
+      { name: "wait", label: "Wait for connected sandboxes", kind: "choice", value: "10s", options: [["", "no"], ["10s", "10 seconds at most"], ["30s", "30 seconds at most"], ["2m", "2 minutes at most"]] },
+    ],
+    run: async ({ secret, wait }) => {
+      const { data } = await call("POST", where + "/rotate" + (wait ? `?wait=${wait}` : ""), { body: { secret: secret.replace(/\n$/, "") } });
+      say(`${name} is now version ${data.version}: ${data.acknowledged} of ${data.connected} connected sandboxes use it${wait ? `, after ${data.milliseconds} ms` : ""}.`);
+      if (data.warning) say(data.warning);
+      then();
+    },
+  });
+}

@@ -1,0 +1,142 @@
+// Vaults, and the credentials of one.
+
+import { all, call, path } from "./api.js";
+import { badge, code, dash, h, time } from "./dom.js";
+import { button, commas, confirm, filtered, form, head, lines, say, table } from "./ui.js";
+import { link } from "./place.js";
+
+export async function vaults({ team, signal, may, reload }) {
+  const items = await all(path`/teams/${team}/vaults`, signal);
+  const add = () => form({
+    title: "New vault", verb: "Make it", fields: [{ name: "name", label: "Name", needed: true, hint: "Lower-case letters, digits, -, _ and ." }],
+    run: async ({ name }) => {
+      await call("POST", path`/teams/${team}/vaults`, { body: { name } });
+      location.hash = link(team, "vaults", name);
+    },
+  });
+  const columns = [
+    ["Name", (v) => h("a", { href: link(team, "vaults", v.name) }, v.name)],
+    ["Made", (v) => time(v.created_at)],
+    ["", (v) => may("admin") && button("Remove", () => remove(team, v.name, reload), "small danger"), "acts"],
+  ];
+  return [
+    head("Vaults", may("admin") && button("New vault", add, "main")),
+    filtered(table("Vaults", columns, items, "There is no vault yet."), "vaults"),
+  ];
+}
+
+function remove(team, name, then) {
+  confirm({
+    title: `Remove the vault ${name}?`, name, verb: "Remove it",
+    text: "Its data key is destroyed, and with it every secret in it: no backup of the database brings them back without the key of then.",
+    run: async () => {
+      await call("DELETE", path`/teams/${team}/vaults/${name}`);
+      say(`The vault ${name} is removed.`);
+      then();
+    },
+  });
+}
+
+export async function vault(context) {
+  const { team, vault: name, signal, may, reload } = context;
+  const [items, services, agents] = await Promise.all([
+    all(path`/teams/${team}/vaults/${name}/credentials`, signal), all("/services", signal), all(path`/teams/${team}/agents`, signal),
+  ]);
+  const pinned = agents.filter((a) => a.vaults?.includes(name));
+  const columns = [
+    ["Name", (c) => h("a", { href: link(team, "vaults", name, c.name) }, c.name)],
+    ["Service", (c) => c.service || dash()],
+    ["Hosts", (c) => c.hosts.map((host) => h("span", { class: "item" }, code(host)))],
+    ["Auth", (c) => c.auth],
+    ["Limits", (c) => limited(c)],
+    ["Version", (c) => c.version, "number"],
+    ["Rotated", (c) => time(c.rotated_at)],
+  ];
+  return [
+    h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults")),
+    head(name, may("admin") && button("Store a credential", () => store(context, services), "main"),
+      may("admin") && button("Remove the vault", () => remove(team, name, () => { location.hash = link(team, "vaults"); }), "danger")),
+    h("p", {}, pinned.length > 0 ? ["Pinned to ", pinned.map((a, i) => [i > 0 && ", ", h("a", { href: link(team, "agents", a.name) }, a.name)])] : "Pinned to no agent yet."),
+    filtered(table(`Credentials of ${name}`, columns, items, "There is no credential in it yet."), "credentials"),
+  ];
+}
+
+export function limited(c) {
+  const marks = [];
+  if (c.captured) marks.push(badge("captured", "info"));
+  if (c.limits.approve) marks.push(badge("approval", "warn"));
+  if (c.limits.expires_at) marks.push(badge(new Date(c.limits.expires_at) < new Date() ? "expired" : "expires", new Date(c.limits.expires_at) < new Date() ? "bad" : "warn"));
+  if (c.limits.rate) marks.push(badge(c.limits.rate, "info"));
+  if (c.limits.budget) marks.push(badge(c.limits.budget, "info"));
+  if (c.limits.methods || c.limits.paths) marks.push(badge("narrowed", "info"));
+  return marks.length > 0 ? marks : dash();
+}
+
+// limitFields are those of a credential's limits, as they are now.
+export function limitFields(limits = {}) {
+  return [
+    { name: "methods", label: "Methods", value: (limits.methods || []).join(", "), placeholder: "GET, POST", hint: "Any, when empty." },
+    { name: "paths", label: "Paths", kind: "lines", value: (limits.paths || []).join("\n"), placeholder: "/v1/charges", hint: "One to a line; each with all below it. Any, when empty." },
+    { name: "expires_at", label: "Ends at", value: limits.expires_at || "", placeholder: "2027-01-31T12:00:00Z" },
+    { name: "rate", label: "Rate", value: limits.rate || "", placeholder: "60/min", hint: "By all sandboxes together." },
+    { name: "budget", label: "Budget", value: limits.budget || "", placeholder: "1000/day", hint: "Requests: N, N/day or N/month." },
+    { name: "approve", label: "A person approves", kind: "choice", value: limits.approve || "", options: [["", "nothing"], ["first", "a sandbox's first request"], ["each", "each request"]] },
+    { name: "approve_timeout", label: "Waits for the person", value: limits.approve_timeout || "", placeholder: "5m" },
+  ];
+}
+
+// limitsOf are the limits that a form has.
+export function limitsOf(values) {
+  return {
+    methods: commas(values.methods), paths: lines(values.paths), expires_at: values.expires_at.trim(), rate: values.rate.trim(),
+    budget: values.budget.trim(), approve: values.approve, approve_timeout: values.approve === "" ? "" : values.approve_timeout.trim(),
+  };
+}
+
+// settingsOf reads NAME=VALUE, one to a line.
+export function settingsOf(text) {
+  return Object.fromEntries(lines(text).map((line) => {
+    const at = line.indexOf("=");
+    if (at < 1) throw new Error("A setting is NAME=VALUE, one to a line.");
+    return [line.slice(0, at), line.slice(at + 1)];
+  }));
+}
+
+const auths = ["token", "basic", "oauth_client", "oauth_refresh", "jwt_bearer", "google", "github_app", "sigv4", "hmac", "client_cert"];
+
+function store({ team, vault: name, reload }, services) {
+  form({
+    title: "Store a credential", verb: "Store it",
+    fields: [
+      { name: "name", label: "Name", needed: true, hint: "Its placeholder is vault:NAME." },
+      { name: "service", label: "Service", kind: "choice", value: "", options: [["", "another: I name its hosts"], ...services.map((s) => [s.name, s.title])], hint: "Gives hosts, rules and how the secret is sent." },
+      { name: "hosts", label: "Hosts", placeholder: "api.example.com", hint: "NAME, *.NAME or NAME:PORT, with commas. Empty: the service's." },
+      { name: "secret", label: "Secret", kind: "secret", needed: true, hint: "Nobody sees it again, here or anywhere." },
+      { more: "How it is sent", fields: [
+        { name: "auth", label: "What the secret is", kind: "choice", value: "", options: [["", "as usual"], ...auths.map((a) => [a, a])] },
+        { name: "username", label: "Username", hint: "Of basic." },
+        { name: "inject", label: "Rules", kind: "lines", placeholder: "header:X-Api-Key: {{token}}", hint: "One to a line: bearer, basic, header:NAME: TEMPLATE, query:NAME, cookie:NAME, path:TEMPLATE. Empty: the usual." },
+        { name: "settings", label: "Settings", kind: "lines", placeholder: "token_url=https://…", hint: "NAME=VALUE, one to a line; they are not secret." },
+        { name: "stray", label: "A placeholder elsewhere in a request", kind: "choice", value: "", options: [["", "as usual"], ["block", "block"], ["literal", "literal"], ["redact", "redact"]] },
+        { name: "allow_http", label: "May be sent without TLS", kind: "check" },
+        { name: "allow_websocket", label: "May open WebSockets", kind: "check" },
+        { name: "mints", label: "New secrets that the service hands out", kind: "lines", placeholder: "capture POST /oauth/token json:/access_token", hint: "One rule to a line." },
+      ] },
+      { more: "Limits", fields: limitFields() },
+    ],
+    run: async (values) => {
+      const body = { name: values.name.trim(), secret: values.secret.replace(/\n$/, "") };
+      for (const key of ["service", "auth", "username", "stray"]) if (values[key]) body[key] = values[key];
+      for (const [key, list] of [["hosts", commas(values.hosts)], ["inject", lines(values.inject)], ["mints", lines(values.mints)]]) if (list.length > 0) body[key] = list;
+      for (const key of ["allow_http", "allow_websocket"]) if (values[key]) body[key] = true;
+      if (values.settings.trim()) body.settings = settingsOf(values.settings);
+      const limits = Object.fromEntries(Object.entries(limitsOf(values)).filter(([, v]) => v.length > 0));
+      if (Object.keys(limits).length > 0) body.limits = limits;
+      const { data } = await call("POST", path`/teams/${team}/vaults/${name}/credentials`, { body });
+      say(`The credential ${data.name} is stored.`);
+      if (data.warning) say(data.warning);
+      reload();
+    },
+  });
+}
+
