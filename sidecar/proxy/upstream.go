@@ -21,8 +21,11 @@ type DialFunc func(ctx context.Context, host string, port uint16) (net.Conn, err
 const (
 	handshakeTimeout = 15 * time.Second
 	continuePause    = time.Second // how long an upstream may take to say 100
-	mostIdle         = 1024
-	upstreamBuffer   = 16 << 10
+	// lastWrite is how long the end of a request may take to be sent when its answer is
+	// complete. An upstream may answer all and read no more.
+	lastWrite      = 100 * time.Millisecond
+	mostIdle       = 1024
+	upstreamBuffer = 16 << 10
 	// upstreamWindow bounds what an upstream may have sent on one HTTP/2
 	// connection that no client has read yet; net/http bounds a stream to 4 MiB.
 	upstreamWindow = 64 << 20

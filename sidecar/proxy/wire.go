@@ -105,6 +105,7 @@ type exchange struct {
 	proceed  chan struct{} // closed when the upstream wants the body
 	once     atomic.Bool   // proceed is closed
 	unwanted atomic.Bool   // without the body being asked for
+	read     atomic.Bool   // all of the body: it is being written, or was
 	sent     bool          // all of the request
 	finished atomic.Bool
 
@@ -221,6 +222,9 @@ func (e *eager) Read(p []byte) (int, error) {
 	}
 	n, err := e.ReadCloser.Read(p)
 	e.failed = err != nil && err != io.EOF
+	if err == io.EOF {
+		e.exchange.read.Store(true)
+	}
 	return n, err
 }
 
@@ -291,12 +295,13 @@ func (x *exchange) finish(reusable bool) {
 	if x.finished.Swap(true) {
 		return
 	}
-	if x.travel.upload != nil && reusable {
+	if x.travel.upload != nil && reusable && x.read.Load() {
+		// The answer may be here before the upload's goroutine is back from its last write.
 		select {
 		case err := <-x.travel.upload:
 			x.sent = err == nil
 			x.travel.upload <- err
-		default:
+		case <-time.After(lastWrite):
 		}
 	}
 	if !x.stop() || !reusable || !x.sent || x.in.Buffered() > 0 || x.early() {
