@@ -12,6 +12,11 @@ type Overlap struct {
 // MaxOverlap bounds how long a version stays good beside the next.
 const MaxOverlap = 24 * time.Hour
 
+// Has reports whether a version is c's current one or overlaps with that.
+func (c Credential) Has(version int64) bool {
+	return version == c.Version || c.Overlap != nil && version == c.Overlap.Version
+}
+
 // NotAfter is the earlier of expiry, zero for none, and the end of the overlap that
 // c's version is used in.
 func (c Credential) NotAfter(expiry time.Time) time.Time {

@@ -67,6 +67,10 @@ type Server struct {
 	hub          *hub
 	fleets       *fleets
 	openings     *semaphore.Weighted // of streams, until they have their first snapshot
+	opened       *group[store.Opening, store.Opened]
+	firsts       *group[string, pushed]
+	standings    *group[store.Use, store.Standing]
+	granted      *group[store.Grant, store.Granted]
 	acknowledged *group[store.Applied, bool]
 	kept         *group[store.Held, bool]
 	closed       *group[store.Held, struct{}]
@@ -89,6 +93,14 @@ func New(c Config) *Server {
 	}
 	s.openings = semaphore.NewWeighted(mostOpenings)
 	s.fleets = newFleets(c.Store, s.replica)
+	// Streams of many teams are opened a few at a time, so that they keep no other call
+	// from the database.
+	turns := semaphore.NewWeighted(openingTurns)
+	s.opened = newGroup(inTurn(turns, func(ctx context.Context, team string, openings []store.Opening) ([]store.Opened, error) {
+		return c.Store.OpenStreams(ctx, team, openings, s.replica)
+	}))
+	s.firsts = newGroup(inTurn(turns, s.firstSnapshots))
+	s.standings, s.granted = newGroup(c.Store.Standings), newGroup(c.Store.Grants)
 	s.acknowledged, s.kept = newGroup(c.Store.Acknowledge), newGroup(c.Store.KeepStreams)
 	s.closed = newGroup(func(ctx context.Context, team string, held []store.Held) ([]struct{}, error) {
 		return make([]struct{}, len(held)), c.Store.CloseStreams(ctx, team, held)
@@ -155,6 +167,8 @@ func (s *Server) handler() http.Handler {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
 		}),
 		connect.WithInterceptors(&border{server: s}),
+		// What is said is short, and said to many: to compress it costs more than to send it.
+		connect.WithCompression("gzip", nil, nil),
 	)
 	mux.Handle(path, withCalls(withDeadline(withCertificate(s.withLimits(handler)))))
 	return mux
@@ -166,13 +180,16 @@ func (s *Server) tlsConfig(certificate *identity.Server) *tls.Config {
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: certificate.GetCertificate,
 		ClientAuth:     tls.RequireAnyClientCert,
+		// Sidecars resume no sessions: they come back when the keys of tickets are gone.
+		SessionTicketsDisabled: true,
 	}
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		own := config.Clone()
 		// Not VerifyPeerCertificate, which resumed connections skip.
 		own.VerifyConnection = func(state tls.ConnectionState) error {
-			newcomer, err := s.verifyConnection(state)
-			if c, ok := hello.Conn.(*connection); ok && newcomer {
+			c, ok := hello.Conn.(*connection)
+			newcomer, err := s.verifyConnection(state, c)
+			if ok && newcomer {
 				time.AfterFunc(newcomerFor, c.end)
 			}
 			return err

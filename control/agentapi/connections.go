@@ -8,10 +8,13 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
+
+	"sallyport/control/identity"
 )
 
 const (
@@ -117,7 +120,8 @@ func (g *gate) release(from netip.Addr) {
 // connection is one that can be made to end.
 type connection struct {
 	net.Conn
-	leave func()
+	leave    func()
+	verified atomic.Pointer[identity.Verified] // its certificate; nil: a newcomer's
 
 	mu         sync.Mutex
 	calls      int  // under way

@@ -39,14 +39,20 @@ func (s *Server) Fetch(ctx context.Context, request *connect.Request[api.FetchRe
 }
 
 func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.FetchResponse, error) {
-	known, err := s.acting(ctx, p)
-	if err != nil {
+	standing, err := s.standings.call(ctx, p.Team, store.Use{SandboxID: p.ID, CredentialID: m.GetCredentialId(), Version: int64(m.GetVersion())})
+	switch {
+	case err != nil:
+		return nil, gone(err)
+	case !standing.Known:
+		return nil, errGone
+	}
+	if err := s.holds(ctx, p, standing.Identity); err != nil {
 		return nil, err
 	}
-	bound, err := s.Store.Bound(ctx, p.Team, p.ID, m.GetCredentialId(), int64(m.GetVersion()))
-	if err != nil {
-		return nil, refused(err)
+	if standing.Err != nil {
+		return nil, refused(standing.Err)
 	}
+	bound := standing.Bound
 	// The database reads an id in many spellings, and what is sealed names only one.
 	if bound.Credential.ID != m.GetCredentialId() || !serves(bound.Credential, m.GetHost()) {
 		return nil, errUnbound
@@ -57,14 +63,17 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if err := s.lookUp(ctx, bound); err != nil {
 		return nil, err
 	}
-	sealed, expiry, err := s.material(ctx, bound, known.SealKey)
+	sealed, expiry, err := s.material(ctx, bound, standing.Identity.SealKey)
 	if err != nil {
 		return nil, err
 	}
-	lease, err := s.Store.Grant(ctx, store.Grant{
+	lease, err := s.granted.call(ctx, p.Team, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
 		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry), Detail: lies(bound.Credential),
 	})
+	if err == nil {
+		err = lease.Err
+	}
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -80,15 +89,20 @@ func (s *Server) acting(ctx context.Context, p peer) (store.Identity, error) {
 	if err != nil {
 		return known, gone(err)
 	}
+	return known, s.holds(ctx, p, known)
+}
+
+// holds is nil if p's sandbox, which is known as that, is enrolled and p holds its stream.
+func (s *Server) holds(ctx context.Context, p peer, known store.Identity) error {
 	if known.State != control.SandboxEnrolled {
-		return known, errGone
+		return errGone
 	}
 	strange, err := known.Sessions.Check(p.session)
 	if strange {
 		s.Metrics.strange()
 		s.alert(ctx, p, stranger)
 	}
-	return known, err
+	return err
 }
 
 // material is what is injected for a bound credential, sealed to the sandbox's key,

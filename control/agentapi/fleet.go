@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/control/api"
 	"sallyport/control/store"
 )
 
@@ -29,8 +30,42 @@ type fleets struct {
 type fleetRead struct {
 	begun time.Time
 	done  chan struct{}
-	fleet *store.Fleet
+	fleet *reading
 	err   error
+}
+
+// reading is a fleet with what its sandboxes are sent.
+type reading struct {
+	*store.Fleet
+	mu       sync.Mutex
+	messages map[string]*api.WatchResponse // by store.Snapshot.Shared
+}
+
+// pushed is a snapshot, and the message that says it.
+type pushed struct {
+	store.Snapshot
+	message *api.WatchResponse // shared with others: it must not be changed
+	err     error
+}
+
+func newReading(f *store.Fleet) *reading {
+	return &reading{Fleet: f, messages: make(map[string]*api.WatchResponse)}
+}
+
+// of gives what a sandbox is sent, false if it is none of the fleet's. message makes it.
+func (r *reading) of(sandbox string, message func(store.Snapshot) *api.WatchResponse) (pushed, bool) {
+	snapshot, found := r.Snapshot(sandbox)
+	if !found || snapshot.Shared == "" {
+		return pushed{Snapshot: snapshot, message: message(snapshot)}, found
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.messages[snapshot.Shared]
+	if m == nil {
+		m = message(snapshot)
+		r.messages[snapshot.Shared] = m
+	}
+	return pushed{Snapshot: snapshot, message: m}, true
 }
 
 func newFleets(s *store.Store, replica string) *fleets {
@@ -38,7 +73,7 @@ func newFleets(s *store.Store, replica string) *fleets {
 }
 
 // after gives a fleet that was read after a change had been announced.
-func (f *fleets) after(ctx context.Context, team string, announced time.Time) (*store.Fleet, error) {
+func (f *fleets) after(ctx context.Context, team string, announced time.Time) (*reading, error) {
 	f.mu.Lock()
 	read := f.teams[team]
 	mine := read == nil || !read.begun.After(announced)
@@ -57,7 +92,8 @@ func (f *fleets) after(ctx context.Context, team string, announced time.Time) (*
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fleetTimeout)
 	defer cancel()
-	read.fleet, read.err = f.store.Fleet(ctx, team, f.replica)
+	fleet, err := f.store.Fleet(ctx, team, f.replica)
+	read.fleet, read.err = newReading(fleet), err
 	close(read.done)
 	time.AfterFunc(fleetKept, func() { f.forget(team, read) })
 	return read.fleet, read.err

@@ -2,8 +2,12 @@ package agentapi
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -31,6 +35,17 @@ type grouped[In, Out any] struct {
 
 func newGroup[In, Out any](do func(context.Context, string, []In) ([]Out, error)) *group[In, Out] {
 	return &group[In, Out]{do: do, teams: make(map[string][]*grouped[In, Out])}
+}
+
+// inTurn is do, of whose calls no more are under way than turns allows.
+func inTurn[In, Out any](turns *semaphore.Weighted, do func(context.Context, string, []In) ([]Out, error)) func(context.Context, string, []In) ([]Out, error) {
+	return func(ctx context.Context, team string, in []In) ([]Out, error) {
+		if err := turns.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer turns.Release(1)
+		return do(ctx, team, in)
+	}
 }
 
 // call waits for its answer, for a bounded time whether or not ctx ends: others may wait for it.
@@ -62,7 +77,7 @@ func (g *group[In, Out]) lead(ctx context.Context, team string, mine *grouped[In
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTimeout)
 	defer cancel()
-	out, err := g.do(ctx, team, in)
+	out, err := g.carryOut(ctx, team, in)
 	for i, c := range now {
 		if c.err = err; err == nil {
 			c.out = out[i]
@@ -79,4 +94,14 @@ func (g *group[In, Out]) lead(ctx context.Context, team string, mine *grouped[In
 	} else {
 		delete(g.teams, team)
 	}
+}
+
+// carryOut is do. A panic is the error of all, or the team would wait for ever.
+func (g *group[In, Out]) carryOut(ctx context.Context, team string, in []In) (out []Out, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a call for many panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return g.do(ctx, team, in)
 }

@@ -62,3 +62,19 @@ func TestGroupOutlivesItsLeader(t *testing.T) {
 		t.Errorf("%d, %v", out, err)
 	}
 }
+
+// A call that panics is an error, and the team's next is made.
+func TestGroupOutlivesAPanic(t *testing.T) {
+	g := newGroup(func(_ context.Context, _ string, in []int) ([]int, error) {
+		if in[0] == 0 {
+			panic("zero")
+		}
+		return in, nil
+	})
+	if _, err := g.call(t.Context(), "team", 0); err == nil {
+		t.Error("a panic was no error")
+	}
+	if out, err := g.call(t.Context(), "team", 7); err != nil || out != 7 {
+		t.Errorf("%d, %v", out, err)
+	}
+}

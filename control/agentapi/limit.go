@@ -174,7 +174,7 @@ func (s *Server) withLimits(next http.Handler) http.Handler {
 	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cert, _ := r.Context().Value(certificateKey{}).(*x509.Certificate)
-		who, err := s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+		who, err := s.verify(r.Context(), cert, identity.RenewalGrace)
 		if err != nil { // a newcomer, or one who will be refused
 			c, ok := r.Context().Value(connectionKey{}).(*connection)
 			if ok && r.URL.Path == api.SidecarServiceEnrollProcedure && !c.mayEnrol() {

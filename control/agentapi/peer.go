@@ -54,13 +54,26 @@ func withDeadline(next http.Handler) http.Handler {
 // ours, even if its certificate expired lately, or a newcomer who has signed for
 // himself. What each may call is decided at every call, since connections outlive
 // certificates.
-func (s *Server) verifyConnection(state tls.ConnectionState) (newcomer bool, err error) {
+func (s *Server) verifyConnection(state tls.ConnectionState, c *connection) (newcomer bool, err error) {
 	cert := state.PeerCertificates[0]
-	_, err = s.Authority.VerifySandbox(cert, identity.RenewalGrace)
-	if err != nil && identity.VerifySelfSigned(cert) == nil {
+	verified, err := s.Authority.Verify(cert, identity.RenewalGrace)
+	switch {
+	case err == nil && c != nil:
+		c.verified.Store(&verified)
+	case err != nil && identity.VerifySelfSigned(cert) == nil:
 		return true, nil
 	}
 	return false, err
+}
+
+// verify says whose a connection's certificate is.
+func (s *Server) verify(ctx context.Context, cert *x509.Certificate, grace time.Duration) (identity.Sandbox, error) {
+	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		if verified := c.verified.Load(); verified != nil {
+			return s.Authority.VerifyAgain(*verified, grace)
+		}
+	}
+	return s.Authority.VerifySandbox(cert, grace)
 }
 
 // authenticate says who may call procedure with the connection's certificate.
@@ -75,9 +88,9 @@ func (s *Server) authenticate(ctx context.Context, procedure string, header http
 	case api.SidecarServiceEnrollProcedure:
 		err = identity.VerifySelfSigned(cert)
 	case api.SidecarServiceRenewProcedure:
-		p.Sandbox, err = s.Authority.VerifySandbox(cert, identity.RenewalGrace)
+		p.Sandbox, err = s.verify(ctx, cert, identity.RenewalGrace)
 	default:
-		p.Sandbox, err = s.Authority.VerifySandbox(cert, 0)
+		p.Sandbox, err = s.verify(ctx, cert, 0)
 	}
 	if err != nil {
 		return nil, err

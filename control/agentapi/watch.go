@@ -19,8 +19,12 @@ import (
 // heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
 const heartbeat = store.ConnectedFor / 4
 
-// mostOpenings is how many streams are opened at once.
-const mostOpenings = 8
+const (
+	// mostOpenings is how many streams are opened at once: those of a team together.
+	mostOpenings = 256
+	// openingTurns is how many connections to the database they take.
+	openingTurns = 8
+)
 
 // Watch sends the newest snapshot at once and after every change of the team. A
 // slow sidecar misses those in between, never the last.
@@ -35,21 +39,69 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	if err := s.openings.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	opened := sync.OnceFunc(func() { s.openings.Release(1) })
-	defer opened()
-	session, err := s.Store.OpenStream(ctx, p.Team, p.ID, opening, s.replica)
+	turnOver := sync.OnceFunc(func() { s.openings.Release(1) })
+	defer turnOver()
+	opened, err := s.opened.call(ctx, p.Team, store.Opening{Sandbox: p.ID, Opening: opening})
+	if err == nil {
+		err = opened.Err
+	}
 	if err != nil {
 		return gone(err)
 	}
-	stream.ResponseHeader().Set(api.HeaderSession, session.String())
+	stream.ResponseHeader().Set(api.HeaderSession, opened.Session.String())
 	// Joined before the first snapshot, so that no change falls between them.
 	subscription := s.hub.join(p.Team, p.ID)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: session, stream: stream, subscription: subscription}
+	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: opened.Session, stream: stream, subscription: subscription}
 	defer w.close(ctx)
+	first, err := s.firsts.call(ctx, p.Team, p.ID)
+	if err == nil {
+		err = first.err
+	}
+	if err != nil {
+		return gone(err)
+	}
+	turnOver() // before anything is sent, which takes as long as whoever reads it likes
 	applied, failed := w.receive(ctx)
-	return w.run(ctx, opened, applied, failed, time.Until(p.cert.NotAfter))
+	return w.run(ctx, first, applied, failed, time.Until(p.cert.NotAfter))
+}
+
+// firstSnapshots are those of streams that have just been opened.
+func (s *Server) firstSnapshots(ctx context.Context, team string, sandboxes []string) ([]pushed, error) {
+	all := make([]pushed, len(sandboxes))
+	if len(sandboxes) == 1 {
+		all[0] = s.snapshot(ctx, team, sandboxes[0])
+		return all, nil
+	}
+	fleet, err := s.Store.FleetOf(ctx, team, sandboxes)
+	if err != nil {
+		return nil, err
+	}
+	read := newReading(fleet)
+	for i, sandbox := range sandboxes {
+		var found bool
+		if all[i], found = read.of(sandbox, s.message); !found {
+			all[i].err = errGone
+		}
+	}
+	return all, nil
+}
+
+// snapshot reads that of one sandbox.
+func (s *Server) snapshot(ctx context.Context, team, sandbox string) pushed {
+	snapshot, err := s.Store.Snapshot(ctx, team, sandbox)
+	if err != nil {
+		return pushed{err: err}
+	}
+	return pushed{Snapshot: snapshot, message: s.message(snapshot)}
+}
+
+// message says a snapshot to a sidecar.
+func (s *Server) message(snapshot store.Snapshot) *api.WatchResponse {
+	m := s.Served(snapshot.Policy, snapshot.Credentials)
+	m.Revision, m.OutageGrace, m.AuditMode = uint64(snapshot.Revision), s.grace, auditMode(snapshot.Audit)
+	return m
 }
 
 // watch is one stream.
@@ -66,11 +118,10 @@ type watch struct {
 	rotated            time.Time        // when the rotation that sent carries was announced; zero if it carries none
 }
 
-func (w *watch) run(ctx context.Context, opened func(), applied <-chan int64, failed <-chan error, validFor time.Duration) error {
-	if err := w.push(ctx, change{alone: true}); err != nil {
+func (w *watch) run(ctx context.Context, first pushed, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
+	if err := w.send(first, time.Time{}); err != nil {
 		return err
 	}
-	opened()
 	alive := time.NewTicker(heartbeat)
 	defer alive.Stop()
 	expiry := time.NewTimer(validFor)
@@ -125,42 +176,47 @@ func (w *watch) receive(ctx context.Context) (applied <-chan int64, failed <-cha
 
 // push sends the newest snapshot, if it is newer than what was sent.
 func (w *watch) push(ctx context.Context, told change) error {
-	snapshot, err := w.snapshot(ctx, told)
+	newest, err := w.newest(ctx, told)
 	if err != nil {
 		return gone(err)
 	}
-	if snapshot.State != control.SandboxEnrolled {
+	return w.send(newest, told.first)
+}
+
+// send sends a snapshot unless it is as old as what was sent. announced is when a
+// rotation in it was.
+func (w *watch) send(newest pushed, announced time.Time) error {
+	if newest.State != control.SandboxEnrolled {
 		return errGone
 	}
-	if !bytes.Equal(snapshot.Session, w.session) {
+	if !bytes.Equal(newest.Session, w.session) {
 		return control.Errorf(control.CodeUnavailable, "%s", endReplaced)
 	}
-	if w.versions != nil && snapshot.Revision <= w.sent {
+	if w.versions != nil && newest.Revision <= w.sent {
 		return nil
 	}
-	message := w.server.Served(snapshot.Policy, snapshot.Credentials)
-	message.Revision, message.OutageGrace, message.AuditMode = uint64(snapshot.Revision), w.server.grace, auditMode(snapshot.Audit)
-	if err := w.stream.Send(message); err != nil {
+	if err := w.stream.Send(newest.message); err != nil {
 		return fmt.Errorf("send a snapshot: %w", err)
 	}
 	w.server.Metrics.pushed()
-	w.remember(snapshot, told.first)
+	w.remember(newest.Snapshot, announced)
 	return nil
 }
 
-// snapshot reads the newest: with those of the others who were told the same, if
+// newest reads the newest snapshot: with those of the others who were told the same, if
 // it concerns them.
-func (w *watch) snapshot(ctx context.Context, told change) (store.Snapshot, error) {
+func (w *watch) newest(ctx context.Context, told change) (pushed, error) {
 	if !told.alone {
 		fleet, err := w.server.fleets.after(ctx, w.team, told.last)
 		if err != nil {
-			return store.Snapshot{}, err
+			return pushed{}, err
 		}
-		if snapshot, found := fleet.Snapshot(w.sandbox); found {
-			return snapshot, nil
+		if newest, found := fleet.of(w.sandbox, w.server.message); found {
+			return newest, nil
 		}
 	}
-	return w.server.Store.Snapshot(ctx, w.team, w.sandbox)
+	newest := w.server.snapshot(ctx, w.team, w.sandbox)
+	return newest, newest.err
 }
 
 // remember notes what was sent, and whether it carries a rotation whose

@@ -49,11 +49,24 @@ func (a *Authority) IssueSandbox(s Sandbox, publicKey any) ([]byte, error) {
 	}, publicKey)
 }
 
+// Verified is a sandbox's certificate that one of the CAs was found to have issued.
+type Verified struct {
+	Sandbox
+	cert  *x509.Certificate
+	roots *roots // that it was verified by
+}
+
 // VerifySandbox says which sandbox a certificate is of, if one of the CAs issued it
 // and it is valid now or, with grace, expired no longer ago than that.
 func (a *Authority) VerifySandbox(cert *x509.Certificate, grace time.Duration) (Sandbox, error) {
-	refused := func(why string) (Sandbox, error) {
-		return Sandbox{}, control.Errorf(control.CodeUnauthorized, "the client certificate %s", why)
+	v, err := a.Verify(cert, grace)
+	return v.Sandbox, err
+}
+
+// Verify is VerifySandbox, for those who will ask again.
+func (a *Authority) Verify(cert *x509.Certificate, grace time.Duration) (Verified, error) {
+	refused := func(why string) (Verified, error) {
+		return Verified{}, control.Errorf(control.CodeUnauthorized, "the client certificate %s", why)
 	}
 	now := a.now()
 	if now.After(cert.NotAfter) && now.Before(cert.NotAfter.Add(grace)) {
@@ -62,8 +75,9 @@ func (a *Authority) VerifySandbox(cert *x509.Certificate, grace time.Duration) (
 	if now.After(cert.NotAfter) {
 		return refused("has expired")
 	}
+	roots := a.set.Load()
 	bundle := x509bundle.New(trustDomain())
-	for _, c := range a.set.Load().all() {
+	for _, c := range roots.all() {
 		bundle.AddX509Authority(c.cert)
 	}
 	id, _, err := x509svid.Verify([]*x509.Certificate{cert}, bundle, x509svid.WithTime(now))
@@ -77,7 +91,17 @@ func (a *Authority) VerifySandbox(cert *x509.Certificate, grace time.Duration) (
 	if !ok {
 		return refused("is not of a sandbox")
 	}
-	return s, nil
+	return Verified{s, cert, roots}, nil
+}
+
+// VerifyAgain is VerifySandbox of a certificate that was verified before. Its signature
+// is checked anew once the CAs are others: that is nearly all that there is to do.
+func (a *Authority) VerifyAgain(v Verified, grace time.Duration) (Sandbox, error) {
+	now := a.now()
+	if v.roots == a.set.Load() && !now.Before(v.cert.NotBefore) && !now.After(v.cert.NotAfter) {
+		return v.Sandbox, nil
+	}
+	return a.VerifySandbox(v.cert, grace)
 }
 
 func parseSandbox(id spiffeid.ID) (Sandbox, bool) {

@@ -204,15 +204,12 @@ func decidable(ctx context.Context, tx pgx.Tx, shown control.Approval, tag strin
 	return err
 }
 
-// approved is that a sandbox's use of a credential needs no approval or has had one.
-func approved(ctx context.Context, tx pgx.Tx, sandboxID, credentialID string, version int64) error {
-	found, err := one(ctx, tx, unbound, pgx.RowTo[bool], `
-		select coalesce(coalesce(o.limits, c.limits)->>'approve', '') = '' or exists (
-			select from approvals a where a.sandbox_id = $1 and a.credential_id = c.id and a.version in ($3, c.version)
-			and a.state = 'approved' and (a.expires_at > now() or a.decided_at > now() - $4::interval))
-		from credentials c left join credentials o on o.id = c.origin_id where c.id = $2`, sandboxID, credentialID, version, firstLasts)
-	if err == nil && !found {
-		err = control.Errorf(control.CodeConflict, "nobody has approved that this sandbox uses the credential")
-	}
-	return err
-}
+// unapproved gives those places of Uses that need an approval and have none.
+const unapproved = `
+	select g.place from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[]) as g (place, sandbox, credential, version)
+	join credentials c on c.id = g.credential left join credentials o on o.id = c.origin_id
+	where coalesce(coalesce(o.limits, c.limits)->>'approve', '') <> '' and not exists (
+		select from approvals a where a.sandbox_id = g.sandbox and a.credential_id = c.id and a.version in (g.version, c.version)
+		and a.state = 'approved' and (a.expires_at > now() or a.decided_at > now() - $5::interval))`
+
+var errUnapproved = control.Errorf(control.CodeConflict, "nobody has approved that this sandbox uses the credential")

@@ -84,12 +84,14 @@ func (c *Capture) makeRoom(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
+const deleteExpiredRows = `
+	delete from credentials where id in (
+		select id from credentials where team_id = $1 and expires_at < now() for update skip locked)`
+
 // deleteExpired deletes the team's captured credentials that have expired, but for
 // those that somebody else is at.
 func deleteExpired(ctx context.Context, tx pgx.Tx, teamID string) error {
-	_, err := tx.Exec(ctx, `
-		delete from credentials where id in (
-			select id from credentials where team_id = $1 and expires_at < now() for update skip locked)`, teamID)
+	_, err := tx.Exec(ctx, deleteExpiredRows, teamID)
 	return interpret(err, "delete expired credentials", "such team")
 }
 

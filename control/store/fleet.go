@@ -28,77 +28,80 @@ type member struct {
 
 // Fleet reads those of a team whose streams replica holds.
 func (s *Store) Fleet(ctx context.Context, teamID, replica string) (*Fleet, error) {
+	return s.fleet(ctx, teamID, "s.replica = $2", replica)
+}
+
+// FleetOf reads some sandboxes of a team.
+func (s *Store) FleetOf(ctx context.Context, teamID string, sandboxes []string) (*Fleet, error) {
+	return s.fleet(ctx, teamID, "s.id = any($2::uuid[])", sandboxes)
+}
+
+// fleet reads the sandboxes s that a condition with one argument, $2, is for.
+func (s *Store) fleet(ctx context.Context, teamID, which string, argument any) (*Fleet, error) {
 	f := &Fleet{
 		members: make(map[string]member), policies: make(map[string]control.Policy),
 		pinned: make(map[string][]control.Credential), captured: make(map[string][]control.Credential),
 	}
-	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) (err error) {
-		err = tx.QueryRow(ctx, `select revision, audit from teams where id = $1`, teamID).Scan(&f.revision, &f.audit)
-		if err != nil {
-			return interpret(err, "read the team", "such team")
-		}
-		if err := f.readMembers(ctx, tx, teamID, replica); err != nil {
-			return err
-		}
-		return f.readCredentials(ctx, tx, teamID, replica)
+	err := s.inTx(ctx, readOnly, teamID, func(tx pgx.Tx) error {
+		var batch pgx.Batch
+		batch.Queue(`select revision, audit from teams where id = $1`, teamID).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&f.revision, &f.audit)
+		})
+		f.readMembers(&batch, teamID, which, argument)
+		f.readCredentials(&batch, teamID, which, argument)
+		return interpret(tx.SendBatch(ctx, &batch).Close(), "read the team", "such team")
 	})
 	return f, err
 }
 
-func (f *Fleet) readMembers(ctx context.Context, tx pgx.Tx, teamID, replica string) error {
-	members, err := all(ctx, tx, "the team's sandboxes", func(row pgx.CollectableRow) (m member, err error) {
-		err = row.Scan(&m.id, &m.agent, &m.state, &m.session)
-		return m, err
-	}, `select id, agent_id, state, session from sandboxes where team_id = $1 and replica = $2`, teamID, replica)
-	if err != nil {
+func (f *Fleet) readMembers(batch *pgx.Batch, teamID, which string, argument any) {
+	batch.Queue(`select s.id, s.agent_id, s.state, s.session from sandboxes s where s.team_id = $1 and `+which, teamID, argument).Query(func(rows pgx.Rows) error {
+		var m member
+		_, err := pgx.ForEachRow(rows, []any{&m.id, &m.agent, &m.state, &m.session}, func() error {
+			f.members[m.id], m = m, member{}
+			return nil
+		})
 		return err
-	}
-	for _, m := range members {
-		f.members[m.id] = m
-	}
-	rows, err := tx.Query(ctx, `select id, policy from agents where team_id = $1`, teamID)
-	if err != nil {
-		return interpret(err, "read the agents' policies", "such team")
-	}
-	var id string
-	var policy control.Policy
-	_, err = pgx.ForEachRow(rows, []any{&id, &policy}, func() error {
-		f.policies[id], policy = policy, control.Policy{}
-		return nil
 	})
-	return interpret(err, "read the agents' policies", "such team")
+	batch.Queue(`select id, policy from agents where team_id = $1 and id in (select s.agent_id from sandboxes s where s.team_id = $1 and `+which+`)`, teamID, argument).Query(func(rows pgx.Rows) error {
+		var id string
+		var policy control.Policy
+		_, err := pgx.ForEachRow(rows, []any{&id, &policy}, func() error {
+			f.policies[id], policy = policy, control.Policy{}
+			return nil
+		})
+		return err
+	})
 }
 
-func (f *Fleet) readCredentials(ctx context.Context, tx pgx.Tx, teamID, replica string) error {
-	credentials, err := all(ctx, tx, "the team's credentials", scanCredential, credentialRows+`
-		where c.team_id = $1 and c.sandbox_id is null order by v.name, c.name`, teamID)
-	if err != nil {
-		return err
-	}
+func (f *Fleet) readCredentials(batch *pgx.Batch, teamID, which string, argument any) {
 	byVault := make(map[string][]control.Credential)
-	for _, c := range credentials {
-		byVault[c.Vault] = append(byVault[c.Vault], c)
-	}
-	rows, err := tx.Query(ctx, `
-		select p.agent_id, v.name from pins p join vaults v on v.id = p.vault_id where v.team_id = $1 order by v.name`, teamID)
-	if err != nil {
-		return interpret(err, "read the pins", "such team")
-	}
-	var agent, vault string
-	_, err = pgx.ForEachRow(rows, []any{&agent, &vault}, func() error {
-		f.pinned[agent] = append(f.pinned[agent], byVault[vault]...)
-		return nil
+	batch.Queue(credentialRows+`where c.team_id = $1 and c.sandbox_id is null order by v.name, c.name`, teamID).Query(func(rows pgx.Rows) error {
+		credentials, err := pgx.CollectRows(rows, scanCredential)
+		for _, c := range credentials {
+			byVault[c.Vault] = append(byVault[c.Vault], c)
+		}
+		return err
 	})
-	if err != nil {
-		return interpret(err, "read the pins", "such team")
-	}
-	captured, err := all(ctx, tx, "what the sandboxes captured", scanCredential, credentialRows+`
+	batch.Queue(`
+		select p.agent_id, v.name from pins p join vaults v on v.id = p.vault_id where v.team_id = $1
+		and p.agent_id in (select s.agent_id from sandboxes s where s.team_id = $1 and `+which+`) order by v.name`, teamID, argument).Query(func(rows pgx.Rows) error {
+		var agent, vault string
+		_, err := pgx.ForEachRow(rows, []any{&agent, &vault}, func() error {
+			f.pinned[agent] = append(f.pinned[agent], byVault[vault]...)
+			return nil
+		})
+		return err
+	})
+	batch.Queue(credentialRows+`
 		join pins p on p.vault_id = c.vault_id join sandboxes s on s.id = c.sandbox_id and s.agent_id = p.agent_id
-		where c.team_id = $1 and s.replica = $2 and c.expires_at > now() order by v.name, c.name`, teamID, replica)
-	for _, c := range captured {
-		f.captured[c.Captured.Sandbox] = append(f.captured[c.Captured.Sandbox], c)
-	}
-	return err
+		where c.team_id = $1 and `+which+` and c.expires_at > now() order by v.name, c.name`, teamID, argument).Query(func(rows pgx.Rows) error {
+		captured, err := pgx.CollectRows(rows, scanCredential)
+		for _, c := range captured {
+			f.captured[c.Captured.Sandbox] = append(f.captured[c.Captured.Sandbox], c)
+		}
+		return err
+	})
 }
 
 // Snapshot is what Store.Snapshot gives for a sandbox, false if it is none of the
@@ -111,6 +114,9 @@ func (f *Fleet) Snapshot(sandboxID string) (Snapshot, bool) {
 	snapshot := Snapshot{Revision: f.revision, State: m.state, Session: m.session, Policy: f.policies[m.agent], Audit: f.audit}
 	if m.state == control.SandboxEnrolled {
 		pinned, captured := f.pinned[m.agent], f.captured[sandboxID]
+		if len(captured) == 0 {
+			snapshot.Shared = m.agent
+		}
 		snapshot.Credentials = append(pinned[:len(pinned):len(pinned)], captured...)
 	}
 	return snapshot, true

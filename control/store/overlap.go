@@ -16,9 +16,12 @@ const (
 	overlapping = `(c.overlap_version = c.version - 1 and c.overlap_until > now())`
 	// overlapColumns are what an overlapRow reads of a credential c.
 	overlapColumns = `case when ` + overlapping + ` then c.overlap_version end, case when ` + overlapping + ` then c.overlap_until end`
-	// atVersion is the condition on a credential c that version $4 may be used.
-	atVersion = `(c.version = $4 or c.overlap_version = $4 and ` + overlapping + `)`
 )
+
+// atVersion is the condition on a credential c that a version of it may be used.
+func atVersion(version string) string {
+	return `(c.version = ` + version + ` or c.overlap_version = ` + version + ` and ` + overlapping + `)`
+}
 
 // overlapRow is what overlapColumns give.
 type overlapRow struct {

@@ -24,23 +24,25 @@ func (f *fixture) halves() int {
 		where l.id is null or e.lease is null`))(f.t)
 }
 
-// TestFetchCutAtEveryStatement ends the connections at each statement of a fetch, before
-// and after it is done. A lease and its event are both there, or neither.
+// TestFetchCutAtEveryStatement ends the connections at each statement of fetches that are
+// made together, before and after it is done. All leases and events are there, or none.
 func TestFetchCutAtEveryStatement(t *testing.T) {
 	f := newFixture(t)
 	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
 	f.agent("billing", "prod")
-	b := f.sandbox("billing")
+	uses := []Use{{f.sandbox("billing").ID, c.ID, 1}, {f.sandbox("billing").ID, c.ID, 2}, {f.sandbox("billing").ID, c.ID, 1}}
+	grants := make([]Grant, len(uses))
+	for i, u := range uses {
+		grants[i] = Grant{TeamID: f.Team.ID, SandboxID: u.SandboxID, CredentialID: u.CredentialID, Version: u.Version, Host: "api.stripe.com", FreshFor: time.Minute, HardFor: time.Hour}
+	}
+	const good = 2 // the other's version there is not
 	cutting := cutter.New(t, f.pool.Config().ConnString())
 	through := open(t, cutting.URL)
-	fetch := func() (Lease, error) {
-		if _, err := through.Identity(t.Context(), f.Team.ID, b.ID); err != nil {
-			return Lease{}, err
+	fetch := func() ([]Granted, error) {
+		if _, err := through.Standings(t.Context(), f.Team.ID, uses); err != nil {
+			return nil, err
 		}
-		if _, err := through.Bound(t.Context(), f.Team.ID, b.ID, c.ID, 1); err != nil {
-			return Lease{}, err
-		}
-		return through.Grant(t.Context(), Grant{TeamID: f.Team.ID, SandboxID: b.ID, CredentialID: c.ID, Version: 1, Host: "api.stripe.com", FreshFor: time.Minute, HardFor: time.Hour})
+		return through.Grants(t.Context(), f.Team.ID, grants)
 	}
 	cuts, unheard := 0, 0
 	for n := 1; ; n++ {
@@ -48,7 +50,7 @@ func TestFetchCutAtEveryStatement(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			before := f.leases()
 			cutting.Arm(n, after)
-			lease, err := fetch()
+			granted, err := fetch()
 			_, broken = cutting.Seen()
 			cutting.Arm(0, false)
 			if broken {
@@ -65,10 +67,12 @@ func TestFetchCutAtEveryStatement(t *testing.T) {
 				t.Fatalf("cut at statement %d, after it %t: %d leases without event, or events without lease", n, after, halves)
 			}
 			switch made := f.leases() - before; {
-			case err == nil && (made != 1 || lease.ID == ""):
-				t.Errorf("granted, and %d leases are there", made)
-			case made == 1 && err != nil:
+			case err == nil && (made != good || granted[0].Err != nil || granted[1].Err == nil || granted[2].Err != nil):
+				t.Errorf("granted %+v, and %d leases are there", granted, made)
+			case made == good && err != nil:
 				unheard++
+			case made != 0 && err != nil:
+				t.Errorf("cut at statement %d, after it %t: %d leases are there", n, after, made)
 			}
 		}
 		if !broken {

@@ -176,13 +176,19 @@ type Identity struct {
 // Identity gives a sandbox's identity, whatever its state.
 func (s *Store) Identity(ctx context.Context, teamID, sandboxID string) (Identity, error) {
 	return one(ctx, s.in(teamID), "such sandbox", func(row pgx.CollectableRow) (id Identity, err error) {
-		err = row.Scan(&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation,
-			&id.Sessions.Current, &id.Sessions.Previous)
-		return id, err
-	}, `
-		select t.id, t.name, a.name, s.id, s.state, s.public_key_hash, s.seal_key, s.generation, s.session, s.previous_session
-		from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
+		return id, row.Scan(id.columns()...)
+	}, `select `+identityColumns+` from sandboxes s join agents a on a.id = s.agent_id join teams t on t.id = s.team_id
 		where s.team_id = $1 and s.id = $2`, teamID, sandboxID)
+}
+
+// identityColumns is read into columns.
+const identityColumns = `t.id, t.name, a.name, s.id, s.state, s.public_key_hash, s.seal_key, s.generation, s.session, s.previous_session`
+
+func (id *Identity) columns() []any {
+	return []any{
+		&id.TeamID, &id.Team, &id.Agent, &id.SandboxID, &id.State, &id.PublicKeyHash, &id.SealKey, &id.Generation,
+		&id.Sessions.Current, &id.Sessions.Previous,
+	}
 }
 
 // resendFor is how long the answer to a renewal may be asked for again: a few

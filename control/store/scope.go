@@ -13,7 +13,7 @@ import (
 // superuser nor the owner of a table, so row-level security holds for it.
 const appRole = "sallyport_app"
 
-// scope is what a single statement sees. The setting goes along with it, as one
+// scope is what a single statement, or a few, see. The setting goes along with it, as one
 // implicit transaction in one round trip.
 type scope struct {
 	pool  *pgxpool.Pool
@@ -29,9 +29,14 @@ func (s *Store) byToken(hash []byte) scope {
 	return scope{pool: s.pool, team: installation, token: hash}
 }
 
+// open makes the scope that of what is queued behind it.
+func (q scope) open(batch *pgx.Batch) {
+	batch.Queue(`select set_config('sallyport.team', $1, true), set_config('sallyport.token', $2, true)`, q.team, hex.EncodeToString(q.token))
+}
+
 func (q scope) send(ctx context.Context, sql string, args []any) (pgx.BatchResults, error) {
 	var batch pgx.Batch
-	batch.Queue(`select set_config('sallyport.team', $1, true), set_config('sallyport.token', $2, true)`, q.team, hex.EncodeToString(q.token))
+	q.open(&batch)
 	batch.Queue(sql, args...)
 	results := q.pool.SendBatch(ctx, &batch)
 	if _, err := results.Exec(); err != nil {

@@ -16,6 +16,9 @@ type Snapshot struct {
 	Credentials []control.Credential // by vault and name, those it captured last; empty unless State is enrolled
 	Policy      control.Policy
 	Audit       control.AuditMode
+	// Shared is what the sandboxes of a Fleet have in common whose snapshots differ
+	// in State and Session only; empty: nothing.
+	Shared string
 }
 
 // Snapshot is CodeNotFound for a sandbox that is gone with its agent: treat it as revoked.

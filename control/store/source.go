@@ -37,12 +37,16 @@ func scanSource(row pgx.CollectableRow) (s control.Source, err error) {
 	return s, row.Scan(sourceFields(&s)...)
 }
 
-func scanSealedSource(row pgx.CollectableRow) (SealedSource, error) {
-	var s SealedSource
-	err := row.Scan(append(sourceFields(&s.Source), &s.Identity.Team, &s.Identity.Vault, &s.Key.KEK, &s.Key.Version, &s.Key.Blob,
+func scanSealedSource(row pgx.CollectableRow) (s SealedSource, err error) {
+	return s, s.scan(row)
+}
+
+// scan reads s from a row, behind other columns.
+func (s *SealedSource) scan(row pgx.CollectableRow, others ...any) error {
+	err := row.Scan(append(append(others, sourceFields(&s.Source)...), &s.Identity.Team, &s.Identity.Vault, &s.Key.KEK, &s.Key.Version, &s.Key.Blob,
 		&s.Secret.KeyVersion, &s.Secret.Salt, &s.Secret.Commitment, &s.Secret.Ciphertext)...)
 	s.Identity.Credential, s.Identity.Version, s.Identity.Field = s.Source.ID, s.Source.Version, control.FieldSource
-	return s, err
+	return err
 }
 
 // CreateSource makes a source with version 1 of what opens it. Its ID is the caller's

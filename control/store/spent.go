@@ -1,6 +1,7 @@
 package store
 
 import (
+	"sort"
 	"time"
 
 	"sallyport/control"
@@ -44,6 +45,17 @@ func (h head) room(records []record) error {
 		return control.Errorf(control.CodeQuota, "the team has fetched %d secrets in this minute and may fetch %d: try again in the next, or ask an owner of every team for more (sallyport quota set --fetches N)", h.fetches, h.mayFetches)
 	}
 	return nil
+}
+
+// fit gives how many of records, each of its own and in their order, the team has room
+// for, and why it has none for the next.
+func (h head) fit(records []record) (n int, err error) {
+	n = sort.Search(len(records), func(i int) bool { return h.room(records[:i+1]) != nil })
+	if n < len(records) {
+		h.events, h.fetches = h.events+int64(n), h.fetches+fetchesOf(records[:n])
+		err = h.room(records[n : n+1])
+	}
+	return n, err
 }
 
 // kindGrant is the event of a fetch.

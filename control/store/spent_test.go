@@ -1,8 +1,11 @@
 package store
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"sallyport/control"
 )
@@ -117,4 +120,82 @@ func TestFetchQuota(t *testing.T) {
 	o := other.credential(other.vault("prod"), "stripe", "api.stripe.com")
 	other.agent("billing", "prod")
 	got(other.grant(other.sandbox("billing").ID, o.ID, 1))(t)
+}
+
+// TestFetchQuotaTogether: of fetches that are asked for at once those succeed that there
+// is room for, the first first; whoever may not fetch takes none of it.
+func TestFetchQuotaTogether(t *testing.T) {
+	f := newFixture(t)
+	ctx, id := t.Context(), f.Team.ID
+	c := f.credential(f.vault("prod"), "stripe", "api.stripe.com")
+	f.agent("billing", "prod")
+	b, revoked := f.sandbox("billing"), f.sandbox("billing")
+	got(f.RevokeSandbox(ctx, id, revoked.ID, testAct()))(t)
+	together := func(n int) (done int, refused error) {
+		grants := make([]Grant, 2*n) // each good one behind a bad one
+		for i := range grants {
+			grants[i] = Grant{TeamID: id, SandboxID: b.ID, CredentialID: c.ID, Version: 1, Host: "api.stripe.com", FreshFor: time.Minute, HardFor: time.Hour}
+			if i%2 == 0 {
+				grants[i].SandboxID = revoked.ID
+			}
+		}
+		before := f.leases()
+		for i, g := range got(f.Grants(ctx, id, grants))(t) {
+			switch {
+			case i%2 == 0:
+				wantCode(t, g.Err, control.CodeForbidden)
+			case g.Err == nil && refused == nil:
+				done++
+			case g.Err == nil || g.ID != "":
+				t.Errorf("lease %q, %v behind one that was refused", g.ID, g.Err)
+			default:
+				refused = g.Err
+				wantCode(t, g.Err, control.CodeQuota)
+			}
+		}
+		if made := f.leases() - before; made != done || f.halves() != 0 {
+			t.Errorf("%d succeeded, %d leases are there, %d halves", done, made, f.halves())
+		}
+		return done, refused
+	}
+	may := int64(7)
+	got(f.SetQuota(ctx, id, control.QuotaChange{Fetches: &may}, nil, testAct()))(t)
+	done, err := together(10)
+	if wantCode(t, err, control.CodeQuota, "has fetched 7 secrets", "may fetch 7"); done != 7 {
+		t.Errorf("%d fetches succeeded of the 7 that there is room for", done)
+	}
+	if done, _ := together(10); done != 0 && done != 7 { // a minute may have ended
+		t.Errorf("%d fetches succeeded past the quota", done)
+	}
+	f.turn("minute", "1 minute")
+	var total atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			grants := slices.Repeat([]Grant{{TeamID: id, SandboxID: b.ID, CredentialID: c.ID, Version: 1, FreshFor: time.Minute, HardFor: time.Hour}}, 5)
+			granted, err := f.Grants(ctx, id, grants)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, g := range granted {
+				if g.Err == nil {
+					total.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := total.Load(); n < 7 || n > 14 {
+		t.Errorf("%d fetches of groups that race succeeded", n)
+	}
+
+	many, events := int64(1000), got(f.Quota(ctx, id))(t).Used.Events+1+4 // and that of the change
+	got(f.SetQuota(ctx, id, control.QuotaChange{Fetches: &many, Events: &events}, nil, testAct()))(t)
+	done, err = together(6)
+	if wantCode(t, err, control.CodeQuota, "no credential is used until"); done != 4 {
+		t.Errorf("%d fetches succeeded with room for 4 events", done)
+	}
+	if err := f.VerifyChain(ctx, id); err != nil {
+		t.Error(err)
+	}
 }

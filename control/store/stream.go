@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -33,29 +32,97 @@ type Session []byte
 // String is what the holder carries.
 func (s Session) String() string { return base64.RawURLEncoding.EncodeToString(s) }
 
+// Opening is one of a sandbox.
+type Opening struct {
+	Sandbox string
+	api.Opening
+}
+
+// Opened is the session of a stream, or why there is none.
+type Opened struct {
+	Session Session
+	Err     error
+}
+
 // OpenStream makes a stream the sandbox's only one, held by replica, a name unique
 // to the process. It is CodeForbidden unless the sandbox is enrolled. An opening
 // that is not later than the last one is somebody else's, who has the same
 // identity: that locks the sandbox.
 func (s *Store) OpenStream(ctx context.Context, teamID, sandboxID string, o api.Opening, replica string) (Session, error) {
-	session := make(Session, 32)
-	rand.Read(session) // never fails
-	// The replica that held the stream before ends it when it hears of this.
-	var notified *string
-	err := s.in(teamID).QueryRow(ctx, `
-		with before as (
-			select id, replica from sandboxes where team_id = $1 and id = $2 for update
-		), opened as (
-			update sandboxes s set worker = $3, opening = $4, previous_session = session, session = $5, replica = $6, last_seen_at = now()
-			from before b where s.id = b.id and s.state = 'enrolled' and (s.worker, s.opening) < ($3, $4)
-			returning b.replica as before
-		)
-		select (case when before <> $6 then pg_notify('`+channel+`', $1::text || '/' || $2::text) end)::text from opened`,
-		teamID, sandboxID, int64(o.Worker), int64(o.Stream), session, replica).Scan(&notified)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, s.refuseOpening(ctx, teamID, sandboxID, o)
+	opened, err := s.OpenStreams(ctx, teamID, []Opening{{sandboxID, o}}, replica)
+	if err != nil {
+		return nil, err
 	}
-	return session, interpret(err, "open the sandbox's stream", "such sandbox")
+	return opened[0].Session, opened[0].Err
+}
+
+// OpenStreams is OpenStream for many sandboxes of a team, each as if it came alone,
+// in their order.
+func (s *Store) OpenStreams(ctx context.Context, teamID string, openings []Opening, replica string) ([]Opened, error) {
+	all := make([]Opened, len(openings))
+	for rest := indices(openings); len(rest) > 0; {
+		var now, later []int // no sandbox twice at once
+		among := make(map[string]bool)
+		for _, i := range rest {
+			if id := openings[i].Sandbox; !among[id] {
+				among[id], now = true, append(now, i)
+			} else {
+				later = append(later, i)
+			}
+		}
+		if err := s.openStreams(ctx, teamID, openings, now, all, replica); err != nil {
+			return nil, err
+		}
+		rest = later
+	}
+	return all, nil
+}
+
+func indices[T any](of []T) []int {
+	all := make([]int, len(of))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// openStreams opens those of now, which are of different sandboxes.
+func (s *Store) openStreams(ctx context.Context, teamID string, openings []Opening, now []int, opened []Opened, replica string) error {
+	var ids []string
+	var workers, streams []int64
+	var sessions []Session
+	for _, i := range now {
+		session := make(Session, 32)
+		rand.Read(session) // never fails
+		ids, sessions = append(ids, openings[i].Sandbox), append(sessions, session)
+		workers, streams = append(workers, int64(openings[i].Worker)), append(streams, int64(openings[i].Stream))
+	}
+	// The replica that held a stream before ends it when it hears of this.
+	found, err := all(ctx, s.in(teamID), "the sandboxes' streams", func(row pgx.CollectableRow) (id string, err error) {
+		var notified *string
+		return id, row.Scan(&id, &notified)
+	}, `
+		with given as (
+			select * from unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[]) as g (id, worker, opening, session)
+		), before as (
+			select s.id, s.replica from sandboxes s join given g on g.id = s.id where s.team_id = $1 order by s.id for update of s
+		), opened as (
+			update sandboxes s set worker = g.worker, opening = g.opening, previous_session = s.session, session = g.session, replica = $6, last_seen_at = now()
+			from before b, given g where s.id = b.id and g.id = b.id and s.state = 'enrolled' and (s.worker, s.opening) < (g.worker, g.opening)
+			returning s.id, b.replica as before
+		)
+		select id::text, (case when before <> $6 then pg_notify('`+channel+`', $1::text || '/' || id::text) end)::text from opened`,
+		teamID, ids, workers, streams, sessions, replica)
+	if err != nil {
+		return err
+	}
+	for n, known := range foundAmong(ids, found) {
+		i := now[n]
+		if opened[i].Session = sessions[n]; !known {
+			opened[i] = Opened{Err: s.refuseOpening(ctx, teamID, openings[i].Sandbox, openings[i].Opening)}
+		}
+	}
+	return nil
 }
 
 func (s *Store) refuseOpening(ctx context.Context, teamID, sandboxID string, o api.Opening) error {

@@ -2,63 +2,45 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"sync"
-	"sync/atomic"
-	"time"
+	"net/rpc"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
-	"sallyport/control/api"
 	"sallyport/e2e/stage"
-	"sallyport/sidecar/identity"
-	"sallyport/sidecar/material"
 )
 
-// joining bounds the sandboxes that are made or enrolled at once.
-const joining = 32
+const (
+	// joining bounds the sandboxes that are made at once, and as many sidecars that
+	// are enrolled.
+	joining = 32
+	// enrolled is how many sidecars are enrolled by one call.
+	enrolled = 50
+)
 
-// fleet is the sidecars.
+// fleet is the sidecars, in the processes that hold them.
 type fleet struct {
 	options
 	stage *stage.Stage
 	out   io.Writer
 
-	members  []*member
-	watchers sync.WaitGroup
-	end      context.CancelFunc
-	version  atomic.Uint64  // that every sidecar should have
-	missing  atomic.Int64   // sidecars that have not been told of version
-	complete chan time.Time // when the last was
-	opened   atomic.Int64   // snapshots since the last restart
-}
-
-// member is one sidecar.
-type member struct {
-	identity   *identity.Identity
-	version    atomic.Uint64 // of its only credential
-	credential atomic.Value  // id
-	back       atomic.Bool   // it has had a snapshot since the last restart
+	held    []*rpc.Client
+	version uint64 // of the credential
 }
 
 func (f *fleet) close() {
-	if f.end != nil {
-		f.end()
-	}
-	f.watchers.Wait()
-	for _, m := range f.members {
-		if m != nil && m.identity != nil {
-			m.identity.Close()
-		}
+	for _, h := range f.held {
+		h.Close()
 	}
 }
 
 func agentName(n int) string { return fmt.Sprintf("agent-%d", n) }
 
-// prepare makes a vault with one credential, and the agents it is pinned to.
+// prepare makes a vault with one credential, the agents it is pinned to, and the holders.
 func (f *fleet) prepare() error {
 	if _, err := f.stage.CLI("", "vault", "create", "scale"); err != nil {
 		return err
@@ -68,6 +50,7 @@ func (f *fleet) prepare() error {
 	if err != nil {
 		return err
 	}
+	f.version = 1
 	for n := range f.agents {
 		if _, err := f.stage.CLI("", "agent", "create", agentName(n)); err != nil {
 			return err
@@ -76,15 +59,35 @@ func (f *fleet) prepare() error {
 			return err
 		}
 	}
+	for range f.holders {
+		p, err := f.stage.Server(f.holding, f.stage.Self, holdCommand)
+		if err != nil {
+			return err
+		}
+		f.held = append(f.held, rpc.NewClient(pipe{p.Output, p.Input}))
+	}
 	return nil
 }
 
 // join makes the sandboxes and enrols their sidecars.
 func (f *fleet) join(ctx context.Context) error {
-	f.members = make([]*member, f.sessions)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(joining)
-	for n := range f.sessions {
+	for n, h := range f.held {
+		tokens := make(chan string, joining)
+		group.Go(func() error {
+			defer close(tokens)
+			return f.create(ctx, n, tokens)
+		})
+		group.Go(func() error { return f.enrolAll(h, n, tokens) })
+	}
+	return group.Wait()
+}
+
+// create makes the sandboxes of a holder, and gives their join tokens.
+func (f *fleet) create(ctx context.Context, holder int, tokens chan<- string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, joining/f.holders))
+	for n := holder; n < f.sessions; n += f.holders {
 		group.Go(func() error {
 			var made struct {
 				JoinToken string `json:"join_token"`
@@ -93,68 +96,55 @@ func (f *fleet) join(ctx context.Context) error {
 			if err := f.stage.Admin(http.MethodPost, path, nil, &made); err != nil {
 				return err
 			}
-			id, err := identity.Enroll(ctx, f.stage.API, []byte(made.JoinToken), "scale")
-			if err != nil {
-				return fmt.Errorf("enrol sidecar %d: %w", n, err)
+			select {
+			case tokens <- made.JoinToken:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			id.Log = slog.New(slog.DiscardHandler)
-			f.members[n] = &member{identity: id}
-			return nil
 		})
 	}
 	return group.Wait()
 }
 
-// follow opens every sidecar's stream.
-func (f *fleet) follow(ctx context.Context) {
-	ctx, f.end = context.WithCancel(ctx)
-	for _, m := range f.members {
-		w := &material.Watcher{
-			Client:  m.identity.Client(),
-			Apply:   func(message *api.WatchResponse) error { return f.applied(m, message) },
-			Revoked: func() {},
-			Expired: func() {},
-			Log:     slog.New(slog.DiscardHandler),
+// enrolAll has a holder enrol those of tokens.
+func (f *fleet) enrolAll(h *rpc.Client, holder int, tokens <-chan string) error {
+	e := Enrolment{API: f.stage.API}
+	if holder%2 == 1 {
+		e.API = strings.Replace(e.API, "127.0.0.1", "[::1]", 1)
+	}
+	call := func() error {
+		defer func() { e.Tokens = nil }()
+		return h.Call("Holder.Enrol", e, nil)
+	}
+	for token := range tokens {
+		if e.Tokens = append(e.Tokens, token); len(e.Tokens) < enrolled {
+			continue
 		}
-		f.watchers.Go(func() { _ = w.Run(ctx) }) // always nil
-	}
-}
-
-// applied notes what a sidecar was told.
-func (f *fleet) applied(m *member, message *api.WatchResponse) error {
-	if len(message.GetBindings()) != 1 {
-		return fmt.Errorf("%d bindings", len(message.GetBindings()))
-	}
-	if !m.back.Swap(true) {
-		f.opened.Add(1)
-	}
-	binding := message.GetBindings()[0]
-	m.credential.Store(binding.GetCredentialId())
-	if before := m.version.Swap(binding.GetVersion()); before < f.version.Load() && binding.GetVersion() >= f.version.Load() {
-		if f.missing.Add(-1) == 0 {
-			f.complete <- time.Now()
+		if err := call(); err != nil {
+			return err
 		}
 	}
-	return nil
+	return call()
 }
 
-// expect has complete tell when every sidecar has a version.
-func (f *fleet) expect(version uint64) {
-	f.complete = make(chan time.Time, 1)
-	f.missing.Store(int64(f.sessions))
-	f.version.Store(version)
-}
-
-// awaitAll waits until every sidecar has had a snapshot.
-func (f *fleet) awaitAll(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for f.opened.Load() < int64(f.sessions) {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d sidecars have their bindings: %w", f.opened.Load(), f.sessions, ctx.Err())
-		case <-tick.C:
-		}
+// tell calls a method of every holder that takes and gives nothing.
+func (f *fleet) tell(method string) error {
+	var failed error
+	for _, h := range f.held {
+		failed = errors.Join(failed, h.Call("Holder."+method, None{}, nil))
 	}
-	return nil
+	return failed
+}
+
+// opened is how many sidecars have had a snapshot.
+func (f *fleet) opened() (all int, err error) {
+	for _, h := range f.held {
+		var n int
+		if err := h.Call("Holder.Opened", None{}, &n); err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
 }

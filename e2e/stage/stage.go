@@ -23,6 +23,9 @@ type Stage struct {
 	Bin  string // folder of the three programs
 	Self string // a copy of this program that every user may run
 	API  string // URL of the sidecar API
+	// Everywhere makes the sidecar API listen at every address, IPv6 too, when the
+	// control plane is started.
+	Everywhere bool
 
 	ctx     context.Context
 	listen  []string // addresses of the control plane: admin, sidecars, metrics
@@ -87,8 +90,13 @@ func (s *Stage) StartControl(core int) error {
 		s.listen = append(s.listen, address)
 	}
 	s.admin, s.API, s.token = "http://"+s.listen[0], "https://"+s.listen[1], s.Path("data/admin-token")
+	sidecars := s.listen[1]
+	if s.Everywhere {
+		_, port, _ := net.SplitHostPort(sidecars) // FreeAddress's
+		sidecars = net.JoinHostPort("::", port)
+	}
 	control, err := s.Launch(core, filepath.Join(s.Bin, "sallyport-control"), "serve", "--data-dir", s.Path("data"),
-		"--admin-listen", s.listen[0], "--sidecar-listen", s.listen[1], "--metrics-listen", s.listen[2])
+		"--admin-listen", s.listen[0], "--sidecar-listen", sidecars, "--sidecar-url", s.API, "--metrics-listen", s.listen[2])
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,6 @@ func (c *Cutter) serve(client net.Conn) {
 	ended := make(chan struct{}) // closed when the database has nothing more to say
 	group.Go(func() {
 		defer close(ended)
-		defer client.Close()
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := database.Read(buffer)
@@ -111,6 +110,7 @@ func (c *Cutter) serve(client net.Conn) {
 			default:
 			}
 			if _, failed := client.Write(buffer[:n]); err != nil || failed != nil {
+				client.Close()
 				return
 			}
 		}
@@ -152,7 +152,7 @@ func (c *Cutter) forward(client, database net.Conn, mute, ended chan struct{}) {
 			close(mute)
 			finish(database, message)
 			<-ended
-			c.end()
+			c.end() // only now the store hears of it: its next connections must not be among these
 			return
 		}
 		if _, err := database.Write(message); err != nil {
