@@ -129,6 +129,7 @@ func rotation(t *testing.T, b *tab, url string) {
 	b.see("Version 1 stays good; that ends in ")
 	b.see("version 1, until in ")
 	b.see("every 90d, next: in ")
+	b.closed()
 	b.nowhere("rotated", second)
 	b.tested("refused", "2")
 	service.take(second)
@@ -176,6 +177,7 @@ func sources(t *testing.T, b *tab, url string) {
 	b.press("Add it")
 	b.see("The source team is added.")
 	b.see("prefix=kv/data/agents/")
+	b.closed()
 	b.nowhere("added", opening)
 
 	b.press("Store a credential")
@@ -210,6 +212,7 @@ func sources(t *testing.T, b *tab, url string) {
 	b.enter("What opens it now", other)
 	b.press("Rotate")
 	b.see("team is now opened by version 2.")
+	b.closed()
 	b.nowhere("rotated", other)
 	b.press("Remove")
 	b.press("Remove it")
