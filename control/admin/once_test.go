@@ -30,7 +30,8 @@ func TestIdempotency(t *testing.T) {
 	for path, body := range map[string]string{
 		team.Path("vaults"):                             `{"name":"idem"}`,
 		team.Path("vaults/v/credentials"):               `{"name":"idem","hosts":["idem.example.com"],"secret":"sk_live_idempotent"}`,
-		team.Path("vaults/v/credentials/stripe/rotate"): `{"secret":"sk_live_idempotent2"}`,
+		team.Path("vaults/v/credentials/stripe/rotate"): `{"secret":"sk_live_idempotent2","overlap":"10m"}`,
+		team.Path("vaults/v/sources"):                   `{"name":"idem","kind":"vault","settings":{"address":"https://vault.example.com"},"secret":"hvs.idempotent"}`,
 		team.Path("agents"):                             `{"name":"idem"}`,
 		team.Path("agents/a/sandboxes"):                 ``,
 		team.Path("tokens"):                             `{"name":"idem","role":"viewer"}`,

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/external"
 	"sallyport/control/store"
 )
 
@@ -50,12 +52,11 @@ func (s *Server) testCredential(ctx context.Context, in *CredentialPath, body *w
 	if c.Captured != nil {
 		return nil, control.Errorf(control.CodeConflict, "the credential %s/%s was captured by a sandbox and serves that alone: nobody else tries it", c.Vault, c.Name)
 	}
-	at, err := s.trialTarget(c, body)
-	if err != nil {
-		return nil, err
-	}
 	if s.Test == nil {
 		return nil, control.Errorf(control.CodeUnavailable, "this control plane was started without what tries credentials")
+	}
+	if _, err := s.trialTarget(c, body); err != nil {
+		return nil, err
 	}
 	if l := s.trials.of(c.ID); !l.Allow() {
 		return nil, tooMany(l, "the credential %s/%s was tried too often: services lock out who fails again and again", c.Vault, c.Name)
@@ -66,15 +67,32 @@ func (s *Server) testCredential(ctx context.Context, in *CredentialPath, body *w
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	trial, err := s.try(ctx, bound, body)
+	if errors.Is(err, external.ErrChanged) { // nothing was sent, and the next version is there
+		if bound, err = s.Store.Current(ctx, team, in.Vault, in.Credential); err != nil {
+			return nil, err
+		}
+		trial, err = s.try(ctx, bound, body)
+	}
+	return one(trial, err)
+}
+
+// try has one trial, with an event before and one after.
+func (s *Server) try(ctx context.Context, bound store.Bound, wanted *wantedTrial) (control.Trial, error) {
+	team, c := teamOf(ctx).ID, bound.Credential
+	at, err := s.trialTarget(c, wanted)
+	if err != nil {
+		return control.Trial{}, err
+	}
 	event := act(ctx, "credential.test", "")
 	event.Host, event.Port, event.Method, event.Path = at.Host, int(at.Port), at.Method, at.Path
 	event.Credential, event.Version, event.Reason = c.Vault+"/"+c.Name, c.Version, "intent"
 	trial, err := s.Test(ctx, bound, at, func() error { return s.Store.BeginTrial(ctx, team, c, event) })
 	if err != nil {
-		return nil, err
+		return trial, err
 	}
 	event.Reason, event.Status, event.DurationUS = string(trial.Outcome), trial.Status, trial.Milliseconds*1000
-	return one(trial, s.Store.EndTrial(ctx, team, event))
+	return trial, s.Store.EndTrial(ctx, team, event)
 }
 
 // trialTarget is where a credential is tried: at one of its own hosts, with TLS.

@@ -145,11 +145,11 @@ func (b *tab) closed() {
 // within is where a person looks: the dialog, if there is one.
 const within = `(document.querySelector("dialog[open]") || document)`
 
-// press clicks on a button or link with that text.
+// press clicks on a button, link or switch with that text.
 func (b *tab) press(text string) {
 	b.t.Helper()
 	b.until("the button "+text, `(() => {
-		const found = [...`+within+`.querySelectorAll("button, a, summary")].filter((e) => e.innerText.trim() === `+quoted(text)+` && !e.disabled && e.getClientRects().length > 0);
+		const found = [...`+within+`.querySelectorAll("button, a, summary, .switch")].filter((e) => e.innerText.trim() === `+quoted(text)+` && !e.disabled && e.getClientRects().length > 0);
 		for (const e of document.querySelectorAll("[data-test]")) delete e.dataset.test;
 		if (found.length > 0) found[0].dataset.test = "press";
 		return found.length > 0;

@@ -21,7 +21,7 @@ import (
 func TestBrowser(t *testing.T) {
 	browser := chromium(t)
 	for name, test := range map[string]func(*testing.T, *tab, string){
-		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible,
+		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible, "rotation": rotation, "sources": sources,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := served(t) // ends after the tab, which may be waiting for an answer
@@ -117,6 +117,7 @@ func journey(t *testing.T, b *tab, url string) {
 	b.do(chromedp.Click(chromedp.CSS("#live")))
 	b.press("Show")
 	b.goTo("q", "Settings of "+team.Name)
+	b.see("fetches")
 	b.shoot("settings")
 	b.goTo("t", "API tokens of "+team.Name)
 	b.press("New token")
@@ -364,9 +365,11 @@ func approval(t *testing.T, b *tab, url string) {
 func roles(t *testing.T, b *tab, url string) {
 	team := plane.NewTeam(t)
 	id := limited(t, team, team.Setup(t, "sk_live_0123456789"))
+	addSource(t, team)
+	team.Must(t, "POST", "vaults/v/credentials/stripe/rotate", map[string]any{"secret": "sk_live_9876543210", "overlap": "10m"}, nil)
 	s := team.Join(t)
 	if _, err := plane.Store.AskApproval(t.Context(), store.Question{
-		TeamID: team.ID, SandboxID: s.ID, CredentialID: id, Version: 1, Host: "api.stripe.com", Port: 443, Method: "POST", Path: "/x", Request: "r",
+		TeamID: team.ID, SandboxID: s.ID, CredentialID: id, Version: 2, Host: "api.stripe.com", Port: 443, Method: "POST", Path: "/x", Request: "r",
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -388,6 +391,7 @@ func roles(t *testing.T, b *tab, url string) {
 func accessible(t *testing.T, b *tab, url string) {
 	team := plane.NewTeam(t)
 	team.Setup(t, "sk_live_0123456789")
+	addSource(t, team)
 	b.signIn(url, plane.Owner)
 	const nameless = `[...document.querySelectorAll("input, select, textarea, button, a")].filter((e) =>
 		e.type !== "file" && !(e.labels?.length || e.getAttribute("aria-label") || e.innerText?.trim())).map((e) => e.outerHTML).join()`
@@ -419,5 +423,5 @@ func accessible(t *testing.T, b *tab, url string) {
 	b.do(chromedp.KeyEvent("/"))
 	b.until("the focus in the filter", `document.activeElement.type === "search"`)
 	b.do(chromedp.KeyEvent("zzz"))
-	b.until("no row", `[...document.querySelectorAll("tbody tr")].every((r) => r.hidden)`)
+	b.until("no row", `[...document.querySelector("tbody").rows].every((r) => r.hidden)`)
 }

@@ -14,7 +14,12 @@ import (
 
 var plane *controltest.Plane
 
-func TestMain(m *testing.M) { controltest.Main(m, &plane) }
+func TestMain(m *testing.M) {
+	controltest.Main(m, &plane, func(p *controltest.Plane) error {
+		p.Admin.Test = try
+		return nil
+	})
+}
 
 // served is the console on an address of this machine.
 func served(t *testing.T) string {

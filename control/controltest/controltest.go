@@ -46,7 +46,9 @@ type Plane struct {
 	Rekey      *rekey.Rotator
 	Succession *identity.Succession
 	Admin      *admin.Server
+	Sidecars   *agentapi.Server
 	Log        *Log
+	Outward    *http.Client // of exchanges
 	Exchange   *exchange.Exchanger
 	Secrets    *external.Secrets
 
@@ -156,9 +158,9 @@ func (p *Plane) start(ctx context.Context, dir string, log *slog.Logger) (stop f
 		return nil, err
 	}
 	reach.Roots.AddCert(p.localhost.Leaf)
-	client := exchange.NewClient(reach)
-	p.Exchange = exchange.New(client, log)
-	p.Secrets = external.New(p.Store, p.Sealer, p.Exchange, client, log)
+	p.Outward = exchange.NewClient(reach)
+	p.Exchange = exchange.New(p.Outward, log)
+	p.Secrets = external.New(p.Store, p.Sealer, p.Exchange, p.Outward, log)
 	serving, err := p.serve(ctx, log)
 	if err != nil {
 		return nil, err
@@ -191,14 +193,14 @@ func (p *Plane) serve(ctx context.Context, log *slog.Logger) (stop func() error,
 	if err != nil {
 		return nil, err
 	}
-	sidecars := agentapi.New(agentapi.Config{
+	p.Sidecars = agentapi.New(agentapi.Config{
 		Store: p.Store, Sealer: p.Sealer, Authority: p.Authority, Services: p.Services, Exchange: p.Exchange, Secrets: p.Secrets,
 		Metrics: p.metrics.agentapi, Log: log, Names: []string{"127.0.0.1"},
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.Admin.Serve(ctx, adminListener, nil) })
-	group.Go(func() error { return sidecars.Serve(ctx, sidecarListener) })
+	group.Go(func() error { return p.Sidecars.Serve(ctx, sidecarListener) })
 	group.Go(func() error { return p.Rekey.Run(ctx) })
 	return func() error {
 		cancel()

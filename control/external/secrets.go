@@ -149,7 +149,8 @@ func (x *Secrets) changed(ctx context.Context, b store.Bound, value Value) error
 		Kind: "credential.refresh", Actor: "system", Credential: c.Vault + "/" + c.Name, Version: c.Version + 1,
 		Detail: "changed in " + At(*c.From, value.Version),
 	}
-	_, _, err := x.Refresh(ctx, b, value, act)
+	// It is nothing that the caller asked for, whose idempotency key stays unused.
+	_, _, err := x.Refresh(store.WithoutOnce(ctx), b, value, act)
 	if code := control.CodeOf(err); err == nil || code == control.CodeConflict || code == control.CodeNotFound {
 		return ErrChanged
 	}
@@ -158,6 +159,10 @@ func (x *Secrets) changed(ctx context.Context, b store.Bound, value Value) error
 
 // Refresh makes the next version of a credential, of value.
 func (x *Secrets) Refresh(ctx context.Context, b store.Bound, value Value, act control.Event) (version, revision int64, err error) {
+	same, err := x.same(ctx, b, value.Secret)
+	if err != nil {
+		return 0, 0, err
+	}
 	key, err := x.store.VaultKey(ctx, b.Identity.Team, b.Identity.Vault)
 	if err != nil {
 		return 0, 0, err
@@ -168,7 +173,7 @@ func (x *Secrets) Refresh(ctx context.Context, b store.Bound, value Value, act c
 	if err != nil {
 		return 0, 0, err
 	}
-	return x.store.RefreshCredential(ctx, id.Team, id.Credential, b.Credential.Version, sealed, value.Version, act)
+	return x.store.RefreshCredential(ctx, id.Team, id.Credential, b.Credential.Version, sealed, value.Version, !same, act)
 }
 
 // Reseal gives, sealed for the next version, what this version is known by.

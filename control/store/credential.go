@@ -175,7 +175,7 @@ func (s *Store) RotateCredential(ctx context.Context, teamID, credentialID strin
 // RotateCredential, since what is injected is another; secret is what was read, sealed
 // anew. It is CodeConflict too where an exchange has put another in the place of that.
 func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, expectVersion int64, settings control.Settings, read, secret control.SealedSecret, act control.Event) (version, revision int64, err error) {
-	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
+	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, false, act, func(tx pgx.Tx) error {
 		if err := unchanged(ctx, tx, teamID, credentialID, expectVersion, read); err != nil {
 			return err
 		}
@@ -185,8 +185,9 @@ func (s *Store) SetSettings(ctx context.Context, teamID, credentialID string, ex
 	})
 }
 
-// newVersion makes version expectVersion+1, and what change does with it.
-func (s *Store) newVersion(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, act control.Event, change func(pgx.Tx) error) (version, revision int64, err error) {
+// newVersion makes version expectVersion+1, and what change does with it. Unless its
+// secret is another, which rotated says, it was rotated when the version before was.
+func (s *Store) newVersion(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, rotated bool, act control.Event, change func(pgx.Tx) error) (version, revision int64, err error) {
 	version = expectVersion + 1
 	revision, err = s.change(ctx, teamID, act, func(tx pgx.Tx) error {
 		current, err := one(ctx, tx, "such credential", pgx.RowTo[int64],
@@ -200,7 +201,9 @@ func (s *Store) newVersion(ctx context.Context, teamID, credentialID string, exp
 		if err := addVersion(ctx, tx, teamID, credentialID, version, secret); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `update credentials set version = $3, rotated_at = now(), overlap_version = null, overlap_until = null where team_id = $1 and id = $2`, teamID, credentialID, version)
+		_, err = tx.Exec(ctx, `
+			update credentials set version = $3, rotated_at = case when $4 then now() else rotated_at end, overlap_version = null, overlap_until = null
+			where team_id = $1 and id = $2`, teamID, credentialID, version, rotated)
 		if err != nil {
 			return interpret(err, "rotate the credential", "such credential")
 		}

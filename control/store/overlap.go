@@ -39,7 +39,7 @@ func (r overlapRow) read() *control.Overlap {
 // RotateOverlapping is RotateCredential, after which the version before stays good for
 // a while, 0 for none. One that was good beside that is so no more.
 func (s *Store) RotateOverlapping(ctx context.Context, teamID, credentialID string, expectVersion int64, secret control.SealedSecret, overlap time.Duration, act control.Event) (version, revision int64, err error) {
-	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, act, func(tx pgx.Tx) error {
+	return s.newVersion(ctx, teamID, credentialID, expectVersion, secret, true, act, func(tx pgx.Tx) error {
 		if err := keptHere(ctx, tx, teamID, credentialID); err != nil || overlap <= 0 {
 			return err
 		}

@@ -158,10 +158,10 @@ func setSource(ctx context.Context, tx pgx.Tx, teamID, vaultID string, c control
 }
 
 // RefreshCredential makes version expectVersion+1 of a credential whose secret lies in
-// a source and is another there now: digest is of that, and version the source's name
-// for it. It is CodeConflict unless expectVersion is the current one.
-func (s *Store) RefreshCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, digest control.SealedSecret, version string, act control.Event) (made, revision int64, err error) {
-	return s.newVersion(ctx, teamID, credentialID, expectVersion, digest, act, func(tx pgx.Tx) error {
+// a source and was read there: digest is of that, version the source's name for it, and
+// rotated whether it is another. It is CodeConflict unless expectVersion is the current one.
+func (s *Store) RefreshCredential(ctx context.Context, teamID, credentialID string, expectVersion int64, digest control.SealedSecret, version string, rotated bool, act control.Event) (made, revision int64, err error) {
+	return s.newVersion(ctx, teamID, credentialID, expectVersion, digest, rotated, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update credentials set source_version = $3 where team_id = $1 and id = $2 and source_id is not null`, teamID, credentialID, version)
 		return must(tag, err, "refresh the credential", "such credential with its secret in a source")
 	})

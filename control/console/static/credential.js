@@ -2,24 +2,28 @@
 
 import { call, path } from "./api.js";
 import { badge, code, h, time } from "./dom.js";
-import { button, card, confirm, facts, form, head, lines, say } from "./ui.js";
+import { button, card, confirm, facts, form, head, lines, pairs, say, settingsOf } from "./ui.js";
 import { link } from "./place.js";
-import { limitFields, limitsOf, settingsOf } from "./vaults.js";
+import { refresh, retire, rotate } from "./rotation.js";
+import { tryOut } from "./trial.js";
+import { due, limitFields, limitsOf, reminderField } from "./vaults.js";
 
 export async function credential({ team, vault, credential: name, signal, may, reload }) {
   const where = path`/teams/${team}/vaults/${vault}/credentials/${name}`;
   const { data: c, etag } = await call("GET", where, { signal });
   const can = may("admin") && !c.captured;
-  const change = (title, fields, body) => form({
+  const change = (title, fields, body, said = `${name} is changed, in running sandboxes too.`) => form({
     title, fields, verb: "Save",
     run: async (values) => {
       await call("PATCH", where, { body: body(values), match: etag });
-      say(`${name} is changed, in running sandboxes too.`);
+      say(said);
       reload();
     },
   });
   const buttons = [
-    can && button("Rotate", () => rotate(where, name, reload), "main"),
+    can && (c.from ? button("Read it anew", () => refresh(where, c, reload), "main") : button("Rotate", () => rotate(where, c, reload), "main")),
+    can && c.overlap && button("Retire the version before", () => retire(where, c, reload)),
+    can && button("Test", () => tryOut(where, c)),
     can && button("Limits", () => change(`Limits of ${name}`, limitFields(c.limits), (values) => ({ limits: limitsOf(values) }))),
     can && c.settings && button("Settings", () => change(`Settings of ${name}`, [
       { name: "settings", label: "Settings", kind: "lines", rows: 6, value: pairs(c.settings).join("\n"), hint: "NAME=VALUE, one to a line. Others are a new version of the same secret." },
@@ -27,6 +31,8 @@ export async function credential({ team, vault, credential: name, signal, may, r
     can && button("New secrets", () => change(`New secrets that the service hands out to ${name}`, [
       { name: "mints", label: "Rules", kind: "lines", rows: 6, value: (c.mints || []).join("\n"), hint: "One to a line; the service's come after them." },
     ], (values) => ({ mints: lines(values.mints) }))),
+    can && button("Reminder", () => change(`Reminder to rotate ${name}`, [reminderField(c)],
+      (values) => ({ rotate_every: values.rotate_every.trim() }), `The reminder of ${name} is changed.`)),
     may("admin") && button("Remove", () => confirm({
       title: `Remove ${name}?`, name, verb: "Remove it", text: "Every version of its secret goes, and what was captured with it. Running sandboxes stop using it at once.",
       run: async () => {
@@ -54,6 +60,9 @@ export async function credential({ team, vault, credential: name, signal, may, r
       ])),
       card("Its secret", facts([
         ["Version", c.version], ["Stored", time(c.created_at)], ["Rotated", time(c.rotated_at)],
+        c.from && ["Lies in", code(c.from), c.from_version && [", there version ", code(c.from_version)]],
+        c.overlap && ["Also good", `version ${c.overlap.version}, until `, time(c.overlap.until)],
+        ["To be rotated", c.rotate_every ? [`every ${c.rotate_every}, next: `, due(c)] : "nobody is reminded"],
       ]), h("p", { class: "dim" }, "The secret itself is shown to nobody.")),
       card("Limits", facts([
         ["Methods", (c.limits.methods || ["any"]).join(", ")],
@@ -64,24 +73,4 @@ export async function credential({ team, vault, credential: name, signal, may, r
         ["A person approves", c.limits.approve ? `${c.limits.approve}, within ${c.limits.approve_timeout}` : "nothing"],
       ]))),
   ];
-}
-
-function pairs(settings) {
-  return Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-}
-
-function rotate(where, name, then) {
-  form({
-    title: `Rotate ${name}`, verb: "Rotate",
-    fields: [
-      { name: "secret", label: "New secret", kind: "secret", needed: true, hint: "Nobody sees it again. End the old one at the service afterwards." },
-      { name: "wait", label: "Wait for connected sandboxes", kind: "choice", value: "10s", options: [["", "no"], ["10s", "10 seconds at most"], ["30s", "30 seconds at most"], ["2m", "2 minutes at most"]] },
-    ],
-    run: async ({ secret, wait }) => {
-      const { data } = await call("POST", where + "/rotate" + (wait ? `?wait=${wait}` : ""), { body: { secret: secret.replace(/\n$/, "") } });
-      say(`${name} is now version ${data.version}: ${data.acknowledged} of ${data.connected} connected sandboxes use it${wait ? `, after ${data.milliseconds} ms` : ""}.`);
-      if (data.warning) say(data.warning);
-      then();
-    },
-  });
 }

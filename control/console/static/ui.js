@@ -48,16 +48,20 @@ export function tableRow(columns, row) {
   return h("tr", {}, columns.map(([title, cell, name]) => h("td", { class: name, "data-title": title }, cell(row))));
 }
 
-// filtered is a table with a box that narrows it by what its rows say.
-export function filtered(content, what) {
+// filtered is a table with a box that narrows it by what its rows say, and with a mark
+// {label, selector} another for the rows that have such an element.
+export function filtered(content, what, mark) {
+  const narrow = () => {
+    const wanted = box.value.toLowerCase();
+    for (const row of content.querySelectorAll("tbody tr")) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted) || (only.checked && !row.querySelector(mark.selector));
+    }
+  };
   const box = h("input", {
-    type: "search", class: "filter", placeholder: `Filter ${what}`, "aria-label": `Filter ${what}`, autocomplete: "off", spellcheck: "false",
-    oninput: () => {
-      const wanted = box.value.toLowerCase();
-      for (const row of content.querySelectorAll("tbody tr")) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-    },
+    type: "search", class: "filter", placeholder: `Filter ${what}`, "aria-label": `Filter ${what}`, autocomplete: "off", spellcheck: "false", oninput: narrow,
   });
-  return [content.querySelector?.("tbody tr") && box, content];
+  const only = h("input", { type: "checkbox", onchange: narrow });
+  return [content.querySelector("tbody tr") && box, mark && content.querySelector(mark.selector) && h("label", { class: "switch only" }, only, mark.label), content];
 }
 
 // facts are names and what each is.
@@ -122,6 +126,25 @@ export function commas(text) {
   return text.split(/[\s,]+/).filter(Boolean);
 }
 
+// settingsOf reads NAME=VALUE, one to a line.
+export function settingsOf(text) {
+  return Object.fromEntries(lines(text).map((line) => {
+    const at = line.indexOf("=");
+    if (at < 1) throw new Error("A setting is NAME=VALUE, one to a line.");
+    return [line.slice(0, at), line.slice(at + 1)];
+  }));
+}
+
+// pairs are settings as they are entered.
+export function pairs(settings) {
+  return Object.entries(settings || {}).map(([name, value]) => `${name}=${value}`);
+}
+
+// typed is a secret without the line's end that came with it.
+export function typed(secret) {
+  return secret.replace(/\n$/, "");
+}
+
 // dialog shows content above the page until it is closed; then nothing of it is left, and
 // the browser puts the focus back to where it was.
 export function dialog(title, content) {
@@ -178,6 +201,11 @@ export function confirm({ title, text, verb, name, run }) {
       return run();
     },
   });
+}
+
+// result shows what came of an act.
+export function result(title, ...content) {
+  const box = dialog(title, [content, h("div", { class: "actions" }, button("Done", () => box.close(), "main"))]);
 }
 
 // once shows a value that nobody sees again.

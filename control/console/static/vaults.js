@@ -2,8 +2,9 @@
 
 import { all, call, path } from "./api.js";
 import { badge, code, dash, h, time } from "./dom.js";
-import { button, commas, confirm, filtered, form, head, lines, say, table } from "./ui.js";
+import { button, commas, confirm, filtered, form, head, lines, say, settingsOf, table, typed } from "./ui.js";
 import { link } from "./place.js";
+import { newSource, sources } from "./sources.js";
 
 export async function vaults({ team, signal, may, reload }) {
   const items = await all(path`/teams/${team}/vaults`, signal);
@@ -39,8 +40,9 @@ function remove(team, name, then) {
 
 export async function vault(context) {
   const { team, vault: name, signal, may, reload } = context;
-  const [items, services, agents] = await Promise.all([
+  const [items, services, agents, stores] = await Promise.all([
     all(path`/teams/${team}/vaults/${name}/credentials`, signal), all("/services", signal), all(path`/teams/${team}/agents`, signal),
+    all(path`/teams/${team}/vaults/${name}/sources`, signal),
   ]);
   const pinned = agents.filter((a) => a.vaults?.includes(name));
   const columns = [
@@ -51,14 +53,23 @@ export async function vault(context) {
     ["Limits", (c) => limited(c)],
     ["Version", (c) => c.version, "number"],
     ["Rotated", (c) => time(c.rotated_at)],
+    ["Due", (c) => due(c)],
   ];
   return [
     h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults")),
-    head(name, may("admin") && button("Store a credential", () => store(context, services), "main"),
+    head(name, may("admin") && button("Store a credential", () => store(context, services, stores), "main"),
+      may("admin") && button("Add a source", () => newSource(context)),
       may("admin") && button("Remove the vault", () => remove(team, name, () => { location.hash = link(team, "vaults"); }), "danger")),
     h("p", {}, pinned.length > 0 ? ["Pinned to ", pinned.map((a, i) => [i > 0 && ", ", h("a", { href: link(team, "agents", a.name) }, a.name)])] : "Pinned to no agent yet."),
-    filtered(table(`Credentials of ${name}`, columns, items, "There is no credential in it yet."), "credentials"),
+    filtered(table(`Credentials of ${name}`, columns, items, "There is no credential in it yet."), "credentials", { label: "Due to be rotated", selector: ".badge.due" }),
+    sources(context, stores),
   ];
+}
+
+// due is when a credential is to be rotated again.
+export function due(c) {
+  if (c.rotate_due && new Date(c.rotate_due) <= new Date()) return badge("due", "bad due");
+  return time(c.rotate_due);
 }
 
 export function limited(c) {
@@ -85,6 +96,11 @@ export function limitFields(limits = {}) {
   ];
 }
 
+// reminderField says how often a credential is to be rotated.
+export function reminderField(c = {}) {
+  return { name: "rotate_every", label: "To be rotated every", value: c.rotate_every || "", placeholder: "90d", hint: "So many days after each rotation it is marked as due, with an audit event. Nobody is reminded, when empty." };
+}
+
 // limitsOf are the limits that a form has.
 export function limitsOf(values) {
   return {
@@ -93,25 +109,17 @@ export function limitsOf(values) {
   };
 }
 
-// settingsOf reads NAME=VALUE, one to a line.
-export function settingsOf(text) {
-  return Object.fromEntries(lines(text).map((line) => {
-    const at = line.indexOf("=");
-    if (at < 1) throw new Error("A setting is NAME=VALUE, one to a line.");
-    return [line.slice(0, at), line.slice(at + 1)];
-  }));
-}
-
 const auths = ["token", "basic", "oauth_client", "oauth_refresh", "jwt_bearer", "google", "github_app", "sigv4", "hmac", "client_cert"];
 
-function store({ team, vault: name, reload }, services) {
+function store({ team, vault: name, reload }, services, stores) {
   form({
     title: "Store a credential", verb: "Store it",
     fields: [
       { name: "name", label: "Name", needed: true, hint: "Its placeholder is vault:NAME." },
       { name: "service", label: "Service", kind: "choice", value: "", options: [["", "another: I name its hosts"], ...services.map((s) => [s.name, s.title])], hint: "Gives hosts, rules and how the secret is sent." },
       { name: "hosts", label: "Hosts", placeholder: "api.example.com", hint: "NAME, *.NAME or NAME:PORT, with commas. Empty: the service's." },
-      { name: "secret", label: "Secret", kind: "secret", needed: true, hint: "Nobody sees it again, here or anywhere." },
+      { name: "secret", label: "Secret", kind: "secret", needed: stores.length === 0, hint: "Nobody sees it again, here or anywhere." },
+      ...(stores.length > 0 ? [{ name: "from", label: "Or where it lies", placeholder: `${stores[0].name}:PATH#FIELD`, hint: `SOURCE:PATH, SOURCE:PATH#FIELD or SOURCE:PATH#NAME=FIELD,…; a source is one of ${stores.map((s) => s.name).join(", ")}.` }] : []),
       { more: "How it is sent", fields: [
         { name: "auth", label: "What the secret is", kind: "choice", value: "", options: [["", "as usual"], ...auths.map((a) => [a, a])] },
         { name: "username", label: "Username", hint: "Of basic." },
@@ -123,10 +131,12 @@ function store({ team, vault: name, reload }, services) {
         { name: "mints", label: "New secrets that the service hands out", kind: "lines", placeholder: "capture POST /oauth/token json:/access_token", hint: "One rule to a line." },
       ] },
       { more: "Limits", fields: limitFields() },
+      { more: "Reminder", fields: [reminderField()] },
     ],
     run: async (values) => {
-      const body = { name: values.name.trim(), secret: values.secret.replace(/\n$/, "") };
-      for (const key of ["service", "auth", "username", "stray"]) if (values[key]) body[key] = values[key];
+      const body = { name: values.name.trim() };
+      if (values.secret || !values.from?.trim()) body.secret = typed(values.secret);
+      for (const key of ["service", "auth", "username", "stray", "from", "rotate_every"]) if (values[key]?.trim()) body[key] = values[key].trim();
       for (const [key, list] of [["hosts", commas(values.hosts)], ["inject", lines(values.inject)], ["mints", lines(values.mints)]]) if (list.length > 0) body[key] = list;
       for (const key of ["allow_http", "allow_websocket"]) if (values[key]) body[key] = true;
       if (values.settings.trim()) body.settings = settingsOf(values.settings);
