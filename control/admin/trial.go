@@ -57,6 +57,11 @@ func (s *Server) testCredential(ctx context.Context, in *CredentialPath, body *w
 	if s.Test == nil {
 		return nil, control.Errorf(control.CodeUnavailable, "this control plane was started without what tries credentials")
 	}
+	leave, err := s.enterOutward(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if l := s.trials.of(c.ID); !l.Allow() {
 		return nil, tooMany(l, "the credential %s/%s was tried too often: services lock out who fails again and again", c.Vault, c.Name)
 	}
