@@ -76,6 +76,10 @@ func (o *otlp) Send(ctx context.Context, events []Event) error {
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", o.url, err)
 	}
+	switch response.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return &refused{fmt.Errorf("%s answers %d", o.url, response.StatusCode)}
+	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", o.url, response.Status)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,7 @@ type collecting struct {
 	mu       sync.Mutex
 	got      map[string]string // event names, by team and position
 	answer   func(w http.ResponseWriter, r *http.Request) bool
+	refuse   func(bodies []string) int // a status for events that it does not take; nil: it takes all
 	followed bool
 }
 
@@ -49,7 +51,18 @@ func (c *collecting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil || proto.Unmarshal(body, &request) != nil {
 		panic("not OTLP")
 	}
-	for _, record := range request.ResourceLogs[0].ScopeLogs[0].LogRecords {
+	records := request.ResourceLogs[0].ScopeLogs[0].LogRecords
+	if c.refuse != nil {
+		var bodies []string
+		for _, record := range records {
+			bodies = append(bodies, record.Body.GetStringValue())
+		}
+		if status := c.refuse(bodies); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+	}
+	for _, record := range records {
 		var team string
 		var id int64
 		for _, a := range record.Attributes {
@@ -162,4 +175,46 @@ func TestHangingReceiver(t *testing.T) {
 	eventually(t, "so has the one that hung", func() bool { return metric("forward_lag_events") == 0 })
 	conn.Close()
 	<-read
+}
+
+// TestRefusedEventsHoldUpNoOther: events that a receiver does not take, because of their size or
+// what they are, keep those of other teams no longer; those before them arrive.
+func TestRefusedEventsHoldUpNoOther(t *testing.T) {
+	t.Parallel()
+	c := &collecting{got: map[string]string{}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	const poison = "poison"
+	c.refuse = func(texts []string) int {
+		switch {
+		case len(texts) > 20:
+			return 413
+		case slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, poison) }):
+			return 400
+		}
+		return 0
+	}
+	p := newPlane(t)
+	p.record(t, 50, control.Event{Kind: "act", Actor: "token:x"})
+	before := p.count
+	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x", Detail: poison})
+	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL)
+	eventually(t, "those before it arrive", func() bool { return c.has(before) })
+	other := must(p.CreateTeam(t.Context(), "other", control.Event{Kind: "team.create", Actor: "test"}))(t)
+	const more = 60
+	for i := range more {
+		must(p.CreateAgent(t.Context(), other.ID, fmt.Sprint("a", i), control.Event{Kind: "act", Actor: "token:x"}))(t)
+	}
+	eventually(t, "another team's arrive", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.got[fmt.Sprintf("other/%d", more+1)] != ""
+	})
+	if c.has(before+1) || metric("forward_errors_total") == 0 || metric("forward_lag_events") == 0 {
+		t.Errorf("taken %t, %v errors, %v behind", c.has(before+1), metric("forward_errors_total"), metric("forward_lag_events"))
+	}
+	c.mu.Lock()
+	c.refuse = nil
+	c.mu.Unlock()
+	eventually(t, "it arrives when it is wanted", func() bool { return c.has(before + 1) })
 }
