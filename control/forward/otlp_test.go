@@ -218,3 +218,42 @@ func TestRefusedEventsHoldUpNoOther(t *testing.T) {
 	c.mu.Unlock()
 	eventually(t, "it arrives when it is wanted", func() bool { return c.has(before + 1) })
 }
+
+// TestReceiverRepeatsItsHeaders: what a receiver says of a failure may hold what it was
+// sent, and is in no log.
+func TestReceiverRepeatsItsHeaders(t *testing.T) {
+	const canary = "canary-0123456789"
+	headers := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(headers, []byte("Authorization: Bearer "+canary+"\nX-Scope: s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rejecting, err := proto.Marshal(&collector.ExportLogsServiceResponse{PartialSuccess: &collector.ExportLogsPartialSuccess{RejectedLogRecords: 1, ErrorMessage: "no: Bearer " + canary + ", says s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]string{
+		"status":    "HTTP/1.1 503 Bearer " + canary + "\r\nContent-Length: 0\r\n\r\n",
+		"rejection": fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n%s", len(rejecting), rejecting),
+		"no HTTP":   "Bearer " + canary + "\r\n\r\n",
+		"a field":   "HTTP/1.1 503 no\r\nBearer " + canary + "\r\n\r\n",
+		"redirect":  "HTTP/1.1 302 no\r\nLocation: :Bearer " + canary + "\r\nContent-Length: 0\r\n\r\n",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, answer)
+			conn.Close()
+		}))
+		target := must(ParseTarget("otlp+" + server.URL + "?headers=" + headers))(t)
+		receiver := newOTLP(target, Sender{"h", "v"})
+		err := receiver.Send(t.Context(), []Event{{Team: "billing"}})
+		if err == nil || strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: %v", name, err)
+		}
+		receiver.Close()
+		server.Close()
+	}
+}
