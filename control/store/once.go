@@ -26,6 +26,11 @@ func WithOnce(ctx context.Context, o Once) context.Context {
 	return context.WithValue(ctx, onceKey{}, o)
 }
 
+// WithoutOnce takes the mark away, for an act beside the one that was asked for.
+func WithoutOnce(ctx context.Context) context.Context {
+	return context.WithValue(ctx, onceKey{}, nil)
+}
+
 // claim records in an act's own transaction that it was done. Of two at once the
 // second waits here for the first.
 func claim(ctx context.Context, tx pgx.Tx) error {

@@ -41,7 +41,7 @@ const outcomeTimeout = 10 * time.Second
 // EndTrial records what came of it, even for a caller that has gone.
 func (s *Store) EndTrial(ctx context.Context, teamID string, outcome control.Event) error {
 	// The idempotency key is that of BeginTrial's event.
-	ctx = context.WithValue(context.WithoutCancel(ctx), onceKey{}, nil)
+	ctx = WithoutOnce(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
 	defer cancel()
 	return s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error { return appendEvent(ctx, tx, teamID, record{Event: outcome}) })
