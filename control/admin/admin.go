@@ -61,6 +61,10 @@ type Server struct {
 	strangers *paced        // by address
 	trials    *paced        // by credential
 	trying    chan struct{} // holds one for each trial
+	begun     *paced        // sessions, by the token
+	following *crowd        // by who calls
+	followed  *crowd        // by team
+	outward   *crowd        // by team
 }
 
 // New makes a Server.
@@ -73,7 +77,11 @@ func New(c Config) (*Server, error) {
 	}
 	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
 	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
-	s := &Server{Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers), trials: newPaced(trialPace), trying: make(chan struct{}, maxTrials)}
+	s := &Server{
+		Config: c, callers: newPaced(c.Calls), strangers: newPaced(c.Strangers), begun: newPaced(sessionPace),
+		trials: newPaced(trialPace), trying: make(chan struct{}, maxTrials),
+		following: newCrowd(followersOfOne), followed: newCrowd(followersOfTeam), outward: newCrowd(outwardOfTeam),
+	}
 	mux := http.NewServeMux()
 	api := s.newAPI(mux)
 	s.routes(api)

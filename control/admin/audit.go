@@ -66,6 +66,13 @@ func (s *Server) followEvents(ctx context.Context, in *followQuery) (*answer[fol
 	filter := store.EventFilter{
 		After: in.After, Since: in.Since, Until: in.Until, Agent: in.Agent, Host: in.Host, Decision: in.Decision, Limit: in.Limit,
 	}
+	if in.Wait > 0 {
+		leave, err := s.enterFollowers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
 	deadline := time.Now().Add(time.Duration(in.Wait) * time.Second)
 	recorded := s.Store.Await(teamOf(ctx).ID) // from before the first look, so that none falls between
 	defer recorded.Close()
@@ -86,6 +93,21 @@ func (s *Server) followEvents(ctx context.Context, in *followQuery) (*answer[fol
 		case <-time.After(min(followPause, time.Until(deadline))):
 		}
 	}
+}
+
+// enterFollowers lets a call in that waits for events, until leave.
+func (s *Server) enterFollowers(ctx context.Context) (leave func(), err error) {
+	c := recordOf(ctx).caller
+	end, ok := s.following.enter(c.id + " " + c.team.ID)
+	if !ok {
+		return nil, crowded("%d calls of %s wait for events of the team %s already, as many as may: share what one of them gets", followersOfOne, c.who, c.team.Name)
+	}
+	endOfTeam, ok := s.followed.enter(c.team.ID)
+	if !ok {
+		end()
+		return nil, crowded("%d calls wait for events of the team %s already, as many as may: ask without waiting", followersOfTeam, c.team.Name)
+	}
+	return func() { endOfTeam(); end() }, nil
 }
 
 type verifyQuery struct {

@@ -117,8 +117,12 @@ func (s *Server) caller(ctx huma.Context) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	if l := s.callers.of(string(hash)); !l.Allow() {
-		return caller{}, tooMany(l, "too many requests with this token: at most %v a second over time, and %d at once", l.Limit(), l.Burst())
+	// By what it is, since whoever has a token or logs in can begin sessions; and by what
+	// was sent, which is known by that from here on.
+	for _, who := range []string{found.id, string(hash)} {
+		if l := s.callers.of(who); !l.Allow() {
+			return caller{}, tooMany(l, "too many requests with this token: at most %v a second over time, and %d at once", l.Limit(), l.Burst())
+		}
 	}
 	return found, nil
 }

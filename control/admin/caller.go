@@ -14,6 +14,7 @@ type caller struct {
 	who     string // for messages
 	actor   string // for audit
 	hash    []byte // SHA-256 of what was sent to say so
+	id      string // of the token or person, whichever session it is
 	grants  []control.Grant
 	expires *time.Time
 	token   string // the API token's name, if it is one
@@ -26,7 +27,7 @@ type caller struct {
 
 func callerOf(t control.Token, hash []byte) caller {
 	return caller{
-		who: fmt.Sprintf("the token %q", t.Name), actor: "token:" + t.Name, hash: hash, token: t.Name,
+		who: fmt.Sprintf("the token %q", t.Name), actor: "token:" + t.Name, hash: hash, id: "token " + t.ID, token: t.Name,
 		grants: []control.Grant{{Team: t.Team, Role: t.Role}}, expires: t.ExpiresAt,
 	}
 }

@@ -48,6 +48,11 @@ func (s *Server) discoverCredential(ctx context.Context, in *VaultPath, body *di
 		}
 		return nil, err
 	}
+	leave, err := s.enterOutward(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	found, err := s.Exchange.Discover(ctx, exchange.Discovery{Resource: body.URL, RedirectURI: body.RedirectURI, Scope: body.Scope, Hosts: body.Hosts})
 	if err != nil {
 		return nil, err

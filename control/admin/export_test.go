@@ -44,3 +44,10 @@ func DecodeCredential(body []byte, mediaType string) (secret, printed string, er
 	}
 	return string(c.Secret.Secret), fmt.Sprintf("%v %+v", c, *c), nil
 }
+
+// How many calls of one kind go on at once.
+const (
+	FollowersOfOne  = followersOfOne
+	FollowersOfTeam = followersOfTeam
+	OutwardOfTeam   = outwardOfTeam
+)

@@ -34,7 +34,7 @@ const (
 // callerOfSession is the caller that a person is.
 func callerOfSession(l control.Session, hash []byte) caller {
 	return caller{
-		who: l.Email, actor: personActor(l.Person), hash: hash, grants: l.Grants, expires: &l.ExpiresAt, session: &l,
+		who: l.Email, actor: personActor(l.Person), hash: hash, id: "person " + l.Issuer + " " + l.Subject, grants: l.Grants, expires: &l.ExpiresAt, session: &l,
 	}
 }
 

@@ -13,6 +13,9 @@ type browserSession struct {
 	ExpiresAt time.Time `json:"expires_at" doc:"At the latest; it ends before when it is not used, and with the value of the token that it was begun with"`
 }
 
+// sessionPace is of the sessions that one token begins: each leaves an event.
+var sessionPace = Pace{0.5, 60}
+
 // createTokenSession has a browser forget the token: what it keeps instead is good for
 // hours, and as the token only as long as that is. A session begins none, or it would
 // have no end.
@@ -20,6 +23,9 @@ func (s *Server) createTokenSession(ctx context.Context, _ *struct{}) (*answer[b
 	c := recordOf(ctx).caller
 	if c.token == "" || c.browser {
 		return nil, control.Errorf(control.CodeForbidden, "a session is begun with an API token, and %s is none", c.who)
+	}
+	if l := s.begun.of(c.id); !l.Allow() {
+		return nil, tooMany(l, "too many sessions were begun with %s: keep one", c.who)
 	}
 	value := newSessionValue()
 	ends, err := s.Store.CreateTokenSession(ctx, c.hash, HashToken(value), s.SessionIdle, s.SessionLifetime,

@@ -58,6 +58,11 @@ func (s *Server) testCredential(ctx context.Context, in *CredentialPath, body *w
 	if _, err := s.trialTarget(c, body); err != nil {
 		return nil, err
 	}
+	leave, err := s.enterOutward(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if l := s.trials.of(c.ID); !l.Allow() {
 		return nil, tooMany(l, "the credential %s/%s was tried too often: services lock out who fails again and again", c.Vault, c.Name)
 	}

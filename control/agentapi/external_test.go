@@ -1,8 +1,10 @@
 package agentapi_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,7 +22,9 @@ import (
 	"sallyport/control"
 	"sallyport/control/api"
 	"sallyport/control/controltest"
+	"sallyport/control/external"
 	"sallyport/control/external/externaltest"
+	"sallyport/control/store"
 )
 
 const (
@@ -126,6 +130,26 @@ func TestSecretThatLiesElsewhere(t *testing.T) {
 	}
 	if err := plane.Store.VerifyChain(t.Context(), team.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestChangeIsNobodysRequest: a version that is made because a secret was found changed is
+// not what a request with an idempotency key did, which may be sent again.
+func TestChangeIsNobodysRequest(t *testing.T) {
+	v := externaltest.NewFakeVault()
+	team := plane.NewTeam(t)
+	lies(t, team, v)
+	v.Put("kv/stripe", map[string]any{"api_key": "sk_live_canary_second_0123456789"})
+	bound, err := plane.Store.Current(t.Context(), team.ID, "v", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := store.Once{Token: bytes.Repeat([]byte{1}, 32), Key: []byte(team.ID)[:32], Request: make([]byte, 32)}
+	if _, err := plane.Admin.Secrets.Open(store.WithOnce(t.Context(), once), bound); !errors.Is(err, external.ErrChanged) {
+		t.Fatal(err)
+	}
+	if _, err := plane.Store.Done(t.Context(), once); control.CodeOf(err) != control.CodeNotFound {
+		t.Errorf("the key is used up: %v", err)
 	}
 }
 

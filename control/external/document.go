@@ -23,6 +23,16 @@ func (d *Document) Wipe() {
 	}
 }
 
+// holds reports whether text is in it.
+func (d *Document) holds(text string) bool {
+	for _, value := range d.Fields {
+		if bytes.Contains(value, []byte(text)) {
+			return true
+		}
+	}
+	return bytes.Contains(d.Whole, []byte(text))
+}
+
 // pick gives what p names, which shares no memory with d.
 func (d *Document) pick(p control.Place) (control.Secret, error) {
 	if len(p.Fields) == 0 {

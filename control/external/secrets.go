@@ -149,7 +149,7 @@ func (x *Secrets) changed(ctx context.Context, b store.Bound, value Value) error
 		Kind: "credential.refresh", Actor: "system", Credential: c.Vault + "/" + c.Name, Version: c.Version + 1,
 		Detail: "changed in " + At(*c.From, value.Version),
 	}
-	// It is nothing that the caller asked for, whose idempotency key stays unused.
+	// Whose request came upon it has not asked for that, and may be sent again.
 	_, _, err := x.Refresh(store.WithoutOnce(ctx), b, value, act)
 	if code := control.CodeOf(err); err == nil || code == control.CodeConflict || code == control.CodeNotFound {
 		return ErrChanged

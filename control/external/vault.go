@@ -168,7 +168,12 @@ func (v *vault) read(ctx context.Context, client *api.Client, s control.Source, 
 		return Document{}, control.Errorf(control.CodeExchange, "has nothing at %s, or what was there is deleted", p.Path)
 	}
 	whole, err := json.Marshal(data)
-	return Document{Whole: whole, Fields: texts(data), Version: version}, err
+	document := Document{Whole: whole, Fields: texts(data), Version: version}
+	if document.holds(client.Token()) { // as auth/token/lookup-self does, which every token may read
+		document.Wipe()
+		return Document{}, control.Errorf(control.CodeExchange, "gives at %s the token that opens it, which is for nobody", p.Path)
+	}
+	return document, err
 }
 
 var smallNumber = regexp.MustCompile(`^[0-9]{1,18}$`)

@@ -214,6 +214,34 @@ func TestVaultIsHostile(t *testing.T) {
 	}
 }
 
+// TestVaultKeepsItsToken: the token that opens a source is for no credential, though every
+// token of a Vault may look itself up.
+func TestVaultKeepsItsToken(t *testing.T) {
+	v := externaltest.NewFakeVault()
+	address, client := serve(t, v)
+	p := newVault(client)
+	v.Answer(func(w http.ResponseWriter, r *http.Request) {
+		token := r.Header.Get("X-Vault-Token")
+		switch r.URL.Path {
+		case "/v1/auth/approle/login":
+			io.WriteString(w, `{"auth": {"client_token": "hvs.canary-login", "lease_duration": 3600}}`)
+		case "/v1/nested/lookup-self":
+			io.WriteString(w, `{"data": {"token": {"id": ["`+token+`"]}}}`)
+		default:
+			io.WriteString(w, `{"data": {"accessor": "a", "id": "`+token+`", "path": "auth/token/create", "data": {"id": "`+token+`"}, "metadata": {"version": 1}}}`)
+		}
+	})
+	for _, settings := range []control.Settings{{"kv": "1"}, {"kv": "1", "role_id": "role"}, {}} {
+		settings["address"] = address
+		for _, place := range []string{"s:auth/token/lookup-self#id", "s:auth/token/lookup-self", "s:ns/auth/token/data/lookup-self#key=id", "s:nested/lookup-self"} {
+			got, _, err := read(t, p, source("vault", settings), opening, place)
+			if strings.Contains(got, "canary") || err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("%v %s: %q, %v", settings, place, got, err)
+			}
+		}
+	}
+}
+
 func TestSourceSettings(t *testing.T) {
 	x := New(nil, nil, nil, nil, nil)
 	defer x.Close()

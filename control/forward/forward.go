@@ -63,7 +63,7 @@ type Sender struct{ Hostname, Version string }
 func (f *Forwarder) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range f.Targets {
-		s := &stream{Forwarder: f, target: t, log: f.Log.With("receiver", t.Name), counted: f.Metrics.of(t.Name)}
+		s := &stream{Forwarder: f, target: t, log: f.Log.With("receiver", t.Name), counted: f.Metrics.of(t.Name), held: make(map[string]*held)}
 		group.Go(func() error { s.run(ctx); return nil })
 	}
 	return group.Wait()
@@ -77,6 +77,7 @@ type stream struct {
 	counted *counted
 	place   *store.Forward
 	to      Receiver
+	held    map[string]*held // by team
 }
 
 func (s *stream) run(ctx context.Context) {
@@ -137,11 +138,13 @@ func (s *stream) round(ctx context.Context) (more bool, err error) {
 		return false, errors.Join(err, s.age(ctx, behind))
 	}
 	for _, b := range behind {
-		if err := s.forward(ctx, b); err != nil {
+		sent, err := s.forwardUnlessHeld(ctx, b)
+		if err != nil {
 			return false, err
 		}
+		more = more || sent
 	}
-	return len(behind) > 0, nil
+	return more, nil
 }
 
 // age notes since when the chain waits that waits longest, of a receiver that is away.
@@ -156,9 +159,9 @@ func (s *stream) age(ctx context.Context, behind []store.Behind) error {
 	return err
 }
 
-// forward sends the next batch of a chain.
-func (s *stream) forward(ctx context.Context, b store.Behind) error {
-	chained, err := s.place.Events(ctx, b, batchSize)
+// forward sends the next batch of a chain, of so many events at most.
+func (s *stream) forward(ctx context.Context, b store.Behind, most int) error {
+	chained, err := s.place.Events(ctx, b, most)
 	if err != nil {
 		s.leave(ctx)
 		return err

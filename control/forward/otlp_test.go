@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,7 @@ type collecting struct {
 	mu       sync.Mutex
 	got      map[string]string // event names, by team and position
 	answer   func(w http.ResponseWriter, r *http.Request) bool
+	refuse   func(bodies []string) int // a status for events that it does not take; nil: it takes all
 	followed bool
 }
 
@@ -49,7 +51,18 @@ func (c *collecting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil || proto.Unmarshal(body, &request) != nil {
 		panic("not OTLP")
 	}
-	for _, record := range request.ResourceLogs[0].ScopeLogs[0].LogRecords {
+	records := request.ResourceLogs[0].ScopeLogs[0].LogRecords
+	if c.refuse != nil {
+		var bodies []string
+		for _, record := range records {
+			bodies = append(bodies, record.Body.GetStringValue())
+		}
+		if status := c.refuse(bodies); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+	}
+	for _, record := range records {
 		var team string
 		var id int64
 		for _, a := range record.Attributes {
@@ -162,4 +175,85 @@ func TestHangingReceiver(t *testing.T) {
 	eventually(t, "so has the one that hung", func() bool { return metric("forward_lag_events") == 0 })
 	conn.Close()
 	<-read
+}
+
+// TestRefusedEventsHoldUpNoOther: events that a receiver does not take, because of their size or
+// what they are, keep those of other teams no longer; those before them arrive.
+func TestRefusedEventsHoldUpNoOther(t *testing.T) {
+	t.Parallel()
+	c := &collecting{got: map[string]string{}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	const poison = "poison"
+	c.refuse = func(texts []string) int {
+		switch {
+		case len(texts) > 20:
+			return 413
+		case slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, poison) }):
+			return 400
+		}
+		return 0
+	}
+	p := newPlane(t)
+	p.record(t, 50, control.Event{Kind: "act", Actor: "token:x"})
+	before := p.count
+	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x", Detail: poison})
+	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL)
+	eventually(t, "those before it arrive", func() bool { return c.has(before) })
+	other := must(p.CreateTeam(t.Context(), "other", control.Event{Kind: "team.create", Actor: "test"}))(t)
+	const more = 60
+	for i := range more {
+		must(p.CreateAgent(t.Context(), other.ID, fmt.Sprint("a", i), control.Event{Kind: "act", Actor: "token:x"}))(t)
+	}
+	eventually(t, "another team's arrive", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.got[fmt.Sprintf("other/%d", more+1)] != ""
+	})
+	if c.has(before+1) || metric("forward_errors_total") == 0 || metric("forward_lag_events") == 0 {
+		t.Errorf("taken %t, %v errors, %v behind", c.has(before+1), metric("forward_errors_total"), metric("forward_lag_events"))
+	}
+	c.mu.Lock()
+	c.refuse = nil
+	c.mu.Unlock()
+	eventually(t, "it arrives when it is wanted", func() bool { return c.has(before + 1) })
+}
+
+// TestReceiverRepeatsItsHeaders: what a receiver says of a failure may hold what it was
+// sent, and is in no log.
+func TestReceiverRepeatsItsHeaders(t *testing.T) {
+	const canary = "canary-0123456789"
+	headers := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(headers, []byte("Authorization: Bearer "+canary+"\nX-Scope: s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rejecting, err := proto.Marshal(&collector.ExportLogsServiceResponse{PartialSuccess: &collector.ExportLogsPartialSuccess{RejectedLogRecords: 1, ErrorMessage: "no: Bearer " + canary + ", says s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]string{
+		"status":    "HTTP/1.1 503 Bearer " + canary + "\r\nContent-Length: 0\r\n\r\n",
+		"rejection": fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n%s", len(rejecting), rejecting),
+		"no HTTP":   "Bearer " + canary + "\r\n\r\n",
+		"a field":   "HTTP/1.1 503 no\r\nBearer " + canary + "\r\n\r\n",
+		"redirect":  "HTTP/1.1 302 no\r\nLocation: :Bearer " + canary + "\r\nContent-Length: 0\r\n\r\n",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, answer)
+			conn.Close()
+		}))
+		target := must(ParseTarget("otlp+" + server.URL + "?headers=" + headers))(t)
+		receiver := newOTLP(target, Sender{"h", "v"})
+		err := receiver.Send(t.Context(), []Event{{Team: "billing"}})
+		if err == nil || strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: %v", name, err)
+		}
+		receiver.Close()
+		server.Close()
+	}
 }

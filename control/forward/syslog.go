@@ -55,7 +55,7 @@ func (s *syslog) Send(ctx context.Context, events []Event) error {
 	for _, e := range events {
 		message, err := s.message(e)
 		if err != nil {
-			return err
+			return &refused{err}
 		}
 		frames.WriteString(strconv.Itoa(len(message)))
 		frames.WriteByte(' ')

@@ -26,10 +26,22 @@ type EventFilter struct {
 	Limit        int // as Page's
 }
 
+// seeks reports whether the filter leaves events out.
+func (f EventFilter) seeks() bool {
+	return f.Agent != "" || f.Host != "" || f.Decision != "" || !f.Since.IsZero() || !f.Until.IsZero()
+}
+
 // Follow gives a team's events after a place, the oldest first, and where to go on
 // from: no event is ever recorded before that. teamID "" is the installation itself.
 func (s *Store) Follow(ctx context.Context, teamID string, f EventFilter) (events []ChainedEvent, next int64, err error) {
 	team := orInstallation(teamID)
+	if f.seeks() { // which may read the whole chain
+		done, err := s.read(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer done()
+	}
 	err = s.inTx(ctx, readOnly, team, func(tx pgx.Tx) error {
 		end, err := one(ctx, tx, "such team", pgx.RowTo[int64], `select position from audit_heads where team_id = $1`, team)
 		if err != nil {

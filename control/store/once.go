@@ -26,7 +26,7 @@ func WithOnce(ctx context.Context, o Once) context.Context {
 	return context.WithValue(ctx, onceKey{}, o)
 }
 
-// WithoutOnce is ctx for an act that is done beside the one that is marked.
+// WithoutOnce takes the mark away, for an act beside the one that was asked for.
 func WithoutOnce(ctx context.Context) context.Context {
 	return context.WithValue(ctx, onceKey{}, nil)
 }

@@ -33,7 +33,7 @@ type Store struct {
 	owner    *pgx.ConnConfig // of connections as the tables' owner
 	alone    chan struct{}   // holds one for each Alone
 	recorder *recorder
-	reading  chan struct{} // holds one for each Verify
+	reading  chan struct{} // holds one for each Verify, and Follow that seeks
 }
 
 // maxConns is how many connections there are if the URL does not say it with

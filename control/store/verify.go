@@ -52,13 +52,12 @@ const retained = "audit.retention"
 // has from before, "" for none. teamID "" is the installation itself.
 func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (Verification, error) {
 	var v Verification
-	select {
-	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
-	case <-ctx.Done():
-		return v, control.Errorf(control.CodeUnavailable, "too many verifications are under way: try again")
+	done, err := s.read(ctx)
+	if err != nil {
+		return v, err
 	}
-	err := s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
+	defer done()
+	err = s.inTx(ctx, readOnly, orInstallation(teamID), func(tx pgx.Tx) error {
 		c, err := newChain(ctx, tx, orInstallation(teamID))
 		if err != nil {
 			return err
@@ -78,6 +77,16 @@ func (s *Store) Verify(ctx context.Context, teamID, after string, kept []byte) (
 		return c.read(ctx, tx, last, kept, &v)
 	})
 	return v, err
+}
+
+// read waits for a turn to read much of a chain; done ends it.
+func (s *Store) read(ctx context.Context) (done func(), err error) {
+	select {
+	case s.reading <- struct{}{}:
+		return func() { <-s.reading }, nil
+	case <-ctx.Done():
+		return nil, control.Errorf(control.CodeUnavailable, "too many others read much of the audit: try again")
+	}
 }
 
 // chain is a team's, between its checkpoint and its head.
