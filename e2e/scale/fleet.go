@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"sallyport/e2e/stage"
 )
@@ -20,6 +21,8 @@ const (
 	joining = 32
 	// enrolled is how many sidecars are enrolled by one call.
 	enrolled = 50
+	// calls and burst are a little less than the admin API takes of one token.
+	calls, burst = 95, 1800
 )
 
 // fleet is the sidecars, in the processes that hold them.
@@ -71,12 +74,13 @@ func (f *fleet) prepare() error {
 
 // join makes the sandboxes and enrols their sidecars.
 func (f *fleet) join(ctx context.Context) error {
+	pace := rate.NewLimiter(calls, burst)
 	group, ctx := errgroup.WithContext(ctx)
 	for n, h := range f.held {
 		tokens := make(chan string, joining)
 		group.Go(func() error {
 			defer close(tokens)
-			return f.create(ctx, n, tokens)
+			return f.create(ctx, n, pace, tokens)
 		})
 		group.Go(func() error { return f.enrolAll(h, n, tokens) })
 	}
@@ -84,11 +88,14 @@ func (f *fleet) join(ctx context.Context) error {
 }
 
 // create makes the sandboxes of a holder, and gives their join tokens.
-func (f *fleet) create(ctx context.Context, holder int, tokens chan<- string) error {
+func (f *fleet) create(ctx context.Context, holder int, pace *rate.Limiter, tokens chan<- string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, joining/f.holders))
 	for n := holder; n < f.sessions; n += f.holders {
 		group.Go(func() error {
+			if err := pace.Wait(ctx); err != nil {
+				return err
+			}
 			var made struct {
 				JoinToken string `json:"join_token"`
 			}
