@@ -40,7 +40,7 @@ func (cmd *auditListCmd) Run(ctx context.Context, c *cli) error {
 func eventRow(e control.Event) []string {
 	return []string{
 		stamp(e.Time), e.Kind, cmp.Or(e.Agent, e.Actor), eventWhat(e),
-		strings.TrimSuffix(e.Decision+": "+e.Reason, ": "), numberOf(int64(e.Status)), eventCredential(e), eventTime(e),
+		strings.Trim(e.Decision+": "+e.Reason, ": "), numberOf(int64(e.Status)), eventCredential(e), eventTime(e),
 	}
 }
 
