@@ -187,7 +187,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 }
 
 // run starts the parts and ends them in the order in which they need each
-// other: the doors first, then what serves requests, then the record of them.
+// other: the doors first, then the record of what came through them, then what served it.
 func (w *worker) run(ctx context.Context) error {
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
@@ -231,10 +231,12 @@ func (w *worker) run(ctx context.Context) error {
 	err := front.Wait()
 	w.gate.CloseFlows()
 	w.desk.Wait() // for requests that have ended, and their questions with them
-	stopBehind()
-	err = errors.Join(err, services.Wait())
+	// While the stream is followed: a report is taken from who holds the newest one,
+	// which may just have been opened, and nobody knows it yet.
 	stopRecord()
-	return errors.Join(err, recorder.Wait())
+	err = errors.Join(err, recorder.Wait())
+	stopBehind()
+	return errors.Join(err, services.Wait())
 }
 
 // fail ends the worker with an error.
