@@ -9,56 +9,13 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-)
 
-// startIssuer starts the example server of zitadel/oidc, a certified OpenID provider
-// that nobody here wrote, with three users whose password is "verysecure".
-func startIssuer(t *testing.T) (issuer string) {
-	t.Helper()
-	dir := t.TempDir()
-	type user struct {
-		ID, Username, Password, FirstName, LastName, Email, PreferredLanguage string
-		EmailVerified                                                         bool
-	}
-	users := map[string]user{}
-	for name, verified := range map[string]bool{"alice": true, "mallory": true, "trent": false} {
-		users["id-"+name] = user{ID: "id-" + name, Username: name, Password: "verysecure", Email: name + "@example.com", EmailVerified: verified, PreferredLanguage: "en"}
-	}
-	text, err := json.Marshal(users)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := write(t, filepath.Join(dir, "users.json"), string(text))
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("../../.cache/bin/oidc-example-server")
-	cmd.Env = append(os.Environ(), "PORT="+port, "USERS_FILE="+file, "REDIRECT_URI=http://127.0.0.1/callback")
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("the issuer (scripts/setup test builds it): %v", err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // killed
-	})
-	issuer = "http://localhost:" + port + "/"
-	for range 500 {
-		if r, err := http.Get(issuer + ".well-known/openid-configuration"); err == nil {
-			r.Body.Close()
-			return issuer
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("the issuer does not answer")
-	return ""
-}
+	oidc "sallyport/control/controltest/issuer"
+)
 
 var formID = regexp.MustCompile(`name="id" value="([^"]+)"`)
 
@@ -112,7 +69,7 @@ func logIn(t *testing.T, env map[string]string, do func(address string)) outcome
 
 // TestPeopleLogIn goes all the way with a real issuer, control plane and database.
 func TestPeopleLogIn(t *testing.T) {
-	issuer := startIssuer(t)
+	issuer := oidc.Start(t, "http://127.0.0.1/callback")
 	server, data := startControl(t, "--oidc-issuer", issuer, "--oidc-client-id", "native", "--oidc-domain", "example.com",
 		"--oidc-groups-claim", "preferred_username", "--oidc-role", "alice=default:admin", "--oidc-role", "trent=*:owner")
 	home := t.TempDir()
@@ -185,7 +142,7 @@ func TestPeopleLogIn(t *testing.T) {
 // could: another login's code, no state, two states, another issuer's answer. Only the
 // answer to its own question ends the login.
 func TestLoginTakesNoStrangersAnswer(t *testing.T) {
-	issuer := startIssuer(t)
+	issuer := oidc.Start(t, "http://127.0.0.1/callback")
 	server, _ := startControl(t, "--oidc-issuer", issuer, "--oidc-client-id", "native",
 		"--oidc-groups-claim", "preferred_username", "--oidc-role", "alice=default:admin", "--oidc-role", "mallory=default:viewer")
 	env := map[string]string{"HOME": t.TempDir(), "SALLYPORT_SERVER": server}

@@ -29,6 +29,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sallyport/control"
+	testcluster "sallyport/control/controltest/cluster"
 	"sallyport/control/embedded"
 	"sallyport/control/store"
 )
@@ -38,25 +39,11 @@ const patience = 30 * time.Second
 
 var cluster *embedded.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if cluster, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	cluster.Stop(context.Background())
-	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	return status
+func TestMain(m *testing.M) {
+	testcluster.Main(m, &cluster, func() error {
+		http.DefaultClient.CloseIdleConnections()
+		return goleak.Find()
+	})
 }
 
 func must[T any](v T, err error) func(testing.TB) T {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
+	testcluster "sallyport/control/controltest/cluster"
 	"sallyport/control/controltest/cutter"
 	"sallyport/control/embedded"
 	"sallyport/control/identity"
@@ -26,20 +27,7 @@ import (
 
 var cluster *embedded.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if cluster, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
-		panic(err)
-	}
-	defer cluster.Stop(context.Background())
-	return m.Run()
-}
+func TestMain(m *testing.M) { testcluster.Main(m, &cluster) }
 
 // must gives v, or fails the test: must(f())(t).
 func must[T any](v T, err error) func(*testing.T) T {

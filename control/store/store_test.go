@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,26 +17,14 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	testcluster "sallyport/control/controltest/cluster"
 	"sallyport/control/embedded"
 )
 
 // cluster is where every test has a database of its own.
 var cluster *embedded.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if cluster, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
-		panic(err)
-	}
-	defer cluster.Stop(context.Background())
-	return m.Run()
-}
+func TestMain(m *testing.M) { testcluster.Main(m, &cluster) }
 
 var databases atomic.Int64
 
