@@ -105,7 +105,7 @@ func checkFields(r *http.Request) *Error {
 		}
 	}
 	if size := headSize(r); size > maxHead {
-		return Errorf(http.StatusRequestHeaderFieldsTooLarge, "head_too_long", "the request's fields have %d bytes; %d are allowed", size, maxHead)
+		return Errorf(http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "the request's fields have %d bytes; %d are allowed", size, maxHead)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func TestHTTP2Fields(t *testing.T) {
 		"te":                {[]string{"te", "gzip"}, "400", "TE"},
 		"another host":      {[]string{"host", "evil.test"}, "400", "bad_host"},
 		"upper case":        {[]string{"X-Upper", "1"}, "reset", "PROTOCOL_ERROR"},
-		"too long":          {[]string{"a", long, "b", long, "c", long, "d", long, "e", long, "f", long, "g", long, "h", long}, "431", "head_too_long"},
+		"too long":          {[]string{"a", long, "b", long, "c", long, "d", long, "e", long, "f", long, "g", long, "h", long}, "431", "head_too_large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := w.frames(t)
