@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "error: %v\nhint: sallyport-control --help lists the commands and flags\n", err)
+		fmt.Fprintf(stderr, "error: %v\nhint: sallyport-control serve --help lists the flags\n", err)
 		return 2
 	}
 	command.BindTo(ctx, (*context.Context)(nil))

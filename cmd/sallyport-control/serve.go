@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sallyport/control"
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
 	"sallyport/control/datadir"
@@ -103,6 +104,9 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	}
 	defer stopDatabase()
 	st, err := store.Open(ctx, url, log)
+	if err != nil && cmd.Database != nil && control.CodeOf(err) == control.CodeUnavailable {
+		return withHint(err, "is it running, and is the URL of --database or SALLYPORT_DATABASE right? Without either a private Postgres is started")
+	}
 	if err != nil {
 		return err
 	}

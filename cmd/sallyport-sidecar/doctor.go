@@ -37,6 +37,10 @@ func (cmd *doctorCmd) Run(ctx context.Context, env *environment) error {
 	needed.line("sandbox", sandbox.Sandbox)
 	rest := report{out: env.stdout}
 	for what, err := range network.All() {
+		if what == "iptables" && err != nil && network.NFTables == nil {
+			fmt.Fprintln(env.stdout, "unused   iptables: not needed, as nf_tables is there")
+			continue
+		}
 		rest.line(what, err)
 	}
 	rest.line("separate ids", sandbox.OwnIDs)

@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "error: %v\nhint: %s --help lists the commands and flags\n", err, name)
+		fmt.Fprintf(stderr, "error: %v\nhint: %s --help\n", err, mistaken(err))
 		return supervise.ExitFailure
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
@@ -137,4 +137,13 @@ func listen() (signals chan os.Signal, stop func()) {
 	signals = make(chan os.Signal, 64)
 	signal.Notify(signals, supervise.Forwarded()...)
 	return signals, func() { signal.Stop(signals) }
+}
+
+// mistaken is the command whose flags or arguments were wrong, as far as it was understood.
+func mistaken(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		return parse.Context.Selected().FullPath()
+	}
+	return name
 }

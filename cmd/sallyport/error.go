@@ -80,7 +80,7 @@ func hintOf(err error) string {
 		return "start it with: sallyport-control serve; or name another with --server"
 	case errors.As(err, &unknown):
 		return "trust its CA with --ca-file FILE (login keeps it); the control plane writes it as ca.pem in its data directory"
-	case errors.As(err, &record):
+	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		return "the server does not speak TLS; an http:// address is accepted for this machine alone"
 	case errors.As(err, &answer):
 		return answerHint(answer)
@@ -95,7 +95,9 @@ func answerHint(e *client.Error) string {
 	case e.Code == control.CodeForbidden || e.Status == http.StatusForbidden:
 		return "sallyport status shows your token's role and team"
 	case e.Code == control.CodeNotFound:
-		return "--team names the team, and each noun has a list command"
+		return "look it up: sallyport team list, vault list, agent list, …; --team says in which team, sallyport status of which your token is"
+	case e.Code == "":
+		return "is this the admin API? It is at http://127.0.0.1:8200 unless it was told otherwise; 8201 is for sidecars, 9200 for metrics"
 	case e.Code == control.CodeUnavailable:
 		return "try again in a moment"
 	}

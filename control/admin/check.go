@@ -79,7 +79,7 @@ func (s *Server) fromService(c *control.Credential) error {
 	}
 	service, ok := s.Services.Service(c.Service)
 	if !ok {
-		return control.Errorf(control.CodeInvalid, "the service %q is not known; GET /v1/services lists those that are, or give hosts and rules instead", c.Service)
+		return control.Errorf(control.CodeInvalid, "the service %q is not known; 'sallyport service list' and GET /v1/services list those that are; or give hosts and rules instead", c.Service)
 	}
 	if len(c.Hosts) == 0 {
 		c.Hosts = service.Hosts

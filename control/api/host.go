@@ -25,6 +25,9 @@ const DefaultPort = 443
 func ParseHostPattern(s string) (HostPattern, error) {
 	p := HostPattern{port: DefaultPort}
 	rest := s
+	if strings.Contains(s, "/") {
+		return HostPattern{}, fmt.Errorf("host pattern %q: want NAME or NAME:PORT, without https:// and without a path", s)
+	}
 	if host, port, found := strings.Cut(rest, ":"); found {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {

@@ -92,7 +92,7 @@ func checkAction(a Action) error {
 	case Action_ACTION_UNSPECIFIED, Action_ACTION_INSPECT, Action_ACTION_PASSTHROUGH, Action_ACTION_DENY:
 		return nil
 	}
-	return errors.New("the action is none of inspect, passthrough and deny")
+	return errors.New("the action must be inspect, passthrough or deny")
 }
 
 // checkMethod refuses what is no token (RFC 9110 section 5.6.2) and what differs

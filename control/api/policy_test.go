@@ -187,7 +187,7 @@ func TestCheckPolicyRefuses(t *testing.T) {
 		}
 	}
 	for says, p := range map[string]*api.Policy{
-		"default: the action is none":     {Default: 4},
+		"default: the action must be":     {Default: 4},
 		"rules: 257 rules, at most 256":   {Rules: slices.Repeat([]*api.PolicyRule{good}, 257)},
 		"rules: 4097 hosts, ports, metho": {Rules: []*api.PolicyRule{{Hosts: slices.Repeat([]string{"a"}, 4097)}}},
 	} {

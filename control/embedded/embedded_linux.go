@@ -355,7 +355,8 @@ func (w *logWriter) Write(p []byte) (int, error) {
 
 func (w *logWriter) line(s string) {
 	level := slog.LevelDebug
-	if strings.Contains(s, "FATAL:") || strings.Contains(s, "PANIC:") {
+	ordered := strings.HasSuffix(s, "due to administrator command") // each connection's end, when we stop it
+	if (strings.Contains(s, "FATAL:") || strings.Contains(s, "PANIC:")) && !ordered {
 		level = slog.LevelWarn
 	}
 	w.log.Log(context.Background(), level, "postgres", "line", s)

@@ -29,8 +29,8 @@ func TestCheckNormalises(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	for says, p := range map[string]control.Policy{
-		"default: the action is none":        {Default: "allow"},
-		"rule 1, action: the action is none": {Rules: []control.PolicyRule{{}}},
+		"default: the action must be":        {Default: "allow"},
+		"rule 1, action: the action must be": {Rules: []control.PolicyRule{{}}},
 		"rule 2, hosts: host \"a_b\"":        {Rules: []control.PolicyRule{{Action: "deny"}, {Action: "deny", Hosts: []string{"a_b"}}}},
 		"rule 1, ports: 65536":               {Rules: []control.PolicyRule{{Action: "deny", Ports: []uint32{65536}}}},
 		"rule 1, methods: what is passed":    {Rules: []control.PolicyRule{{Action: "passthrough", Methods: []string{"GET"}}}},

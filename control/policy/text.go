@@ -98,7 +98,7 @@ func parsePlace(text string) (host string, port uint32, err error) {
 	}
 	number, err := strconv.ParseUint(text[colon+1:], 10, 16)
 	if err != nil || number == 0 {
-		return "", 0, control.Errorf(control.CodeInvalid, "%q has no port from 1 to 65535 after its colon", text)
+		return "", 0, control.Errorf(control.CodeInvalid, "%q: want HOST or HOST:PORT, without https://, and a port from 1 to 65535", text)
 	}
 	return unbracket(text[:colon]), uint32(number), nil
 }

@@ -148,7 +148,7 @@ func (r *Resolver) answerFor(ctx context.Context, q question, allow func() bool)
 	case errors.Is(found.err, ErrNoSuchHost):
 		return answer{}, dns.RcodeNameError
 	case found.err != nil:
-		r.warn("DNS query of the sandbox not answered", "error", found.err)
+		r.warn("DNS query of the sandbox not answered by the servers of this machine's resolv.conf", "name", q.name, "error", found.err)
 		return answer{}, dns.RcodeServerFailure
 	case len(found.addresses) == 0:
 		return answer{}, dns.RcodeSuccess

@@ -25,7 +25,9 @@ func (r *Resolver) exchange(ctx context.Context, name string, kind uint16) (*dns
 			if err == nil {
 				return m, nil
 			}
-			failures = append(failures, fmt.Errorf("ask %s: %w", server, err))
+			if len(failures) < len(r.servers) { // what a server says again is not news
+				failures = append(failures, fmt.Errorf("ask %s: %w", server, err))
+			}
 			if ctx.Err() != nil {
 				return nil, errors.Join(failures...)
 			}

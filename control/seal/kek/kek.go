@@ -40,6 +40,9 @@ func Open(ctx context.Context, name string, meta seal.Meta) (seal.Provider, erro
 		p, err = newVault(rest)
 	default:
 		// A far key's name that is mistyped must not make a new key in a file of that name.
+		if !strings.ContainsAny(name, ":/") {
+			return nil, fmt.Errorf("the key-encryption key %s: want file:PATH, awskms:ARN, gcpkms:projects/… or vault:https://…", name)
+		}
 		if scheme != "file" && scheme != name && !strings.Contains(scheme, "/") {
 			return nil, fmt.Errorf("the key-encryption key %s: there are no keys of %s; want file:PATH, awskms:ARN, gcpkms:projects/… or vault:https://…", name, scheme)
 		}
