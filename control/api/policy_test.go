@@ -145,7 +145,7 @@ func TestCheckPolicyRefuses(t *testing.T) {
 		field string
 		says  string
 	}{
-		{&api.PolicyRule{Action: 9}, "action", "inspect, passthrough and deny"},
+		{&api.PolicyRule{Action: 9}, "action", "inspect, passthrough or deny"},
 		{&api.PolicyRule{Hosts: []string{"a.example", "*"}}, "hosts", `"*": a rule without hosts`},
 		{&api.PolicyRule{Methods: []string{"*"}}, "methods", "a rule without methods"},
 		{&api.PolicyRule{Hosts: []string{"a.example:443"}}, "hosts", "ports beside"},
