@@ -59,7 +59,7 @@ func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Log, guard: reach.NewGuard(), servers: c.Servers,
 		cache: cache{answers: map[question]answer{}}, silent: cache{answers: map[question]answer{}}, queries: rate.NewLimiter(queryRate, queryBurst),
-		warning: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		warning: rate.Sometimes{First: 3, Interval: 10 * time.Second},
 	}
 	if r.log == nil {
 		r.log = slog.Default()
