@@ -67,6 +67,7 @@ func TestCredentialRefused(t *testing.T) {
 		"shared hosting":                {"hosts": []string{"*.github.io"}},
 		"shared hosting, exact":         {"hosts": []string{"github.io"}},
 		"a top level, exact":            {"hosts": []string{"com"}},
+		"everybody's buckets":           {"hosts": []string{"*.s3.eu-west-1.amazonaws.com"}},
 		"an address":                    {"hosts": []string{"10.0.0.1"}},
 		"a URL":                         {"hosts": []string{"https://a.example.com"}},
 		"a host twice":                  {"hosts": []string{"a.example.com", "A.example.com."}},

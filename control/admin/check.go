@@ -143,9 +143,13 @@ func checkHosts(hosts []string) ([]string, error) {
 }
 
 // sharedByStrangers reports whether the pattern's name is on the public suffix list, or
-// the names below it are. A single label that is not on it is somebody's own network.
+// the names below it are. A single label that is not on it is somebody's own network, and
+// s3.eu-west-1.amazonaws.com by itself a service's endpoint, whoever has names below it.
 func sharedByStrangers(p api.HostPattern) bool {
 	suffix, icann := publicsuffix.PublicSuffix(p.Name())
+	if !icann && !p.Wildcard() && strings.Count(p.Name(), ".") >= 2 {
+		return false
+	}
 	if suffix == p.Name() && (icann || strings.Contains(suffix, ".") || p.Wildcard()) {
 		return true
 	}

@@ -53,3 +53,14 @@ func TestRulesOfSigningKinds(t *testing.T) {
 		t.Errorf("a signing key became a token that is sent: %d %s", r.Status, r.Body)
 	}
 }
+
+// A region's endpoint of S3 is on the public suffix list, since buckets have names
+// below it. It is a host all the same, and so is a bucket's; all buckets are none.
+func TestEndpointThatIsAPublicSuffix(t *testing.T) {
+	team := plane.NewTeam(t)
+	team.Must(t, "POST", "vaults", map[string]any{"name": "v"}, nil)
+	team.Must(t, "POST", "vaults/v/credentials", map[string]any{
+		"name": "s3", "auth": "sigv4", "settings": map[string]string{"access_key_id": "AKIAIOSFODNN7EXAMPLE"}, "secret": strings.Repeat("k", 40),
+		"hosts": []string{"s3.eu-west-1.amazonaws.com", "bucket.s3.eu-west-1.amazonaws.com"},
+	}, nil)
+}
