@@ -27,6 +27,9 @@ func (cmd *attachCmd) Run(ctx context.Context, env *environment) error {
 	if path == "" {
 		path = fmt.Sprintf("/proc/%d/ns/net", cmd.PID)
 	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("there is no network namespace to attach to; is its process or container running? (%w)", err)
+	}
 	signals, stop := listen()
 	defer stop()
 	seal := func() (*netsetup.Namespace, error) { return netsetup.SealPath(ctx, path, netsetup.Config{}) }
