@@ -1,7 +1,6 @@
 package scripts
 
 import (
-	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -84,38 +83,33 @@ type page struct {
 func checkDocs(t *testing.T, tree fs.FS) []string {
 	t.Helper()
 	n := collect(t, tree)
-	var wrong []string
-	var all strings.Builder
+	var wrong, mentioned []string
 	for _, p := range pages(t, tree) {
 		report := func(format string, args ...any) { wrong = append(wrong, p.name+": "+fmt.Sprintf(format, args...)) }
-		all.WriteString(p.text)
 		n.checkLinks(p, report)
 		n.checkTests(p, report)
 		n.checkCommands(p, report)
-		n.checkMetrics(p, report)
+		mentioned = append(mentioned, n.checkMetrics(p, report)...)
 		if p.name == "docs/troubleshooting.md" {
 			n.checkCodes(p, report)
 		}
 	}
 	for _, m := range n.metrics {
-		if !mentions(all.String(), m) {
+		if !slices.ContainsFunc(mentioned, func(as string) bool { return isMetric(as, m) }) {
 			wrong = append(wrong, fmt.Sprintf("docs: nothing on the metric %q", m))
 		}
 	}
 	return wrong
 }
 
-// mentions reports whether text names the metric, whole or by its end after "…".
-func mentions(text, name string) bool {
-	for _, m := range metric.FindAllString(text, -1) {
-		if begin, cut := strings.CutSuffix(m, "…"); m == name || cut && strings.HasPrefix(name, begin) {
-			return true
-		}
-		if end, cut := strings.CutPrefix(m, "`…"); cut && strings.HasSuffix(name, end) {
-			return true
-		}
+// isMetric reports whether a page means the metric by as: whole, or its beginning
+// or end with "…" for the rest.
+func isMetric(as, name string) bool {
+	if begin, cut := strings.CutSuffix(as, "…"); cut {
+		return strings.HasPrefix(name, begin)
 	}
-	return false
+	end, cut := strings.CutPrefix(as, "…")
+	return as == name || cut && strings.HasSuffix(name, end)
 }
 
 func pages(t *testing.T, tree fs.FS) []page {
@@ -258,9 +252,13 @@ func (n *named) checkCommand(name, rest string, report func(string, ...any)) {
 		report("no command %q", name+rest)
 		return
 	}
+	flags := n.commands[command]
+	if flags == nil {
+		flags = n.flags[name]
+	}
 	for _, word := range strings.Fields(rest) {
 		f := flagName.FindStringSubmatch(word)
-		if f != nil && f[1] != "help" && !hasFlag(cmp.Or(n.commands[command], n.flags[name]), f[1]) {
+		if f != nil && f[1] != "help" && !flags[f[1]] {
 			report("no flag --%s of %q", f[1], command)
 		}
 	}
@@ -288,25 +286,24 @@ func (n *named) isGroup(word string) bool {
 }
 
 func (n *named) anyHasFlag(flag string) bool {
-	for _, help := range n.flags {
-		if hasFlag(help, flag) {
+	for _, flags := range n.flags {
+		if flags[flag] {
 			return true
 		}
 	}
 	return false
 }
 
-// hasFlag reports whether help lists the flag; one that is on or off has both forms.
-func hasFlag(help, flag string) bool {
-	return regexp.MustCompile(`--(\[no-\])?(` + flag + `|` + strings.TrimPrefix(flag, "no-") + `)(\s|=|\[)`).MatchString(help)
-}
-
-func (n *named) checkMetrics(p page, report func(string, ...any)) {
+// checkMetrics gives the metrics that the page names.
+func (n *named) checkMetrics(p page, report func(string, ...any)) []string {
+	var all []string
 	for _, m := range metric.FindAllString(p.text, -1) {
-		if !slices.ContainsFunc(n.metrics, func(name string) bool { return mentions(m, name) }) {
-			report("no metric %q", strings.TrimPrefix(m, "`"))
+		m = strings.TrimPrefix(m, "`")
+		if all = append(all, m); !slices.ContainsFunc(n.metrics, func(name string) bool { return isMetric(m, name) }) {
+			report("no metric %q", m)
 		}
 	}
+	return all
 }
 
 // checkCodes is about the page that explains every error code.
@@ -317,7 +314,7 @@ func (n *named) checkCodes(p page, report func(string, ...any)) {
 		}
 		cell, _, _ := strings.Cut(line[2:], " | ")
 		for _, part := range strings.Split(cell, ", ") {
-			if c := codeCell.FindStringSubmatch(part); c != nil && !n.literals[c[1]] {
+			if c := codeCell.FindStringSubmatch(part); c != nil && !strings.Contains(n.sidecar, `"`+c[1]+`"`) {
 				report("no error code %q", c[1])
 			}
 		}

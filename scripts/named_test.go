@@ -11,12 +11,12 @@ import (
 // named is what a tree has of all that pages may name.
 type named struct {
 	tree     fs.FS
-	tests    map[string][]string // package to functions of its tests
-	commands map[string]string   // as "sallyport team create", each with its help, if that is known
-	flags    map[string]string   // each program's
+	tests    map[string][]string        // package to functions of its tests
+	commands map[string]map[string]bool // as "sallyport team create", each with its flags, if they are known
+	flags    map[string]map[string]bool // each program's
 	metrics  []string
 	codes    []string        // errors that a sidecar answers or resets with
-	literals map[string]bool // every text in the sidecar's source that could be such a code
+	sidecar  string          // its source
 	targets  map[string]bool // of make
 }
 
@@ -29,7 +29,8 @@ var foreignFlags = map[string]bool{
 var (
 	plain       = regexp.MustCompile(`^[a-z][a-z-]+$`)
 	quoted      = regexp.MustCompile(`'[^']*'|"[^"]*"`)
-	testFunc    = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	testFunc    = regexp.MustCompile(`^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	helpFlag    = regexp.MustCompile(`--(\[no-\])?([a-z][a-z-]*)`)
 	commandType = regexp.MustCompile(`(?m)^type (\w+)Cmd struct`)
 	flagField   = regexp.MustCompile("(?m)^\\s+([A-Z]\\w*) +\\S+ +`([^`]*help:.*)`$")
 	flagRename  = regexp.MustCompile(`name:"([a-z-]+)"`)
@@ -44,16 +45,17 @@ var (
 // collect reads what there is.
 func collect(t *testing.T, tree fs.FS) *named {
 	t.Helper()
-	n := &named{tree: tree, tests: map[string][]string{}, commands: map[string]string{}, flags: map[string]string{}, literals: map[string]bool{}, targets: map[string]bool{}}
+	n := &named{tree: tree, tests: map[string][]string{}, commands: map[string]map[string]bool{}, flags: map[string]map[string]bool{}, targets: map[string]bool{}}
 	for _, m := range target.FindAllStringSubmatch(mustRead(t, tree, "Makefile"), -1) {
 		n.targets[m[1]] = true
 	}
 	help := mustRead(t, tree, "cmd/sallyport/testdata/help.txt")
 	for _, part := range strings.Split("\n"+help, "\n$ ")[1:] {
 		command, text, _ := strings.Cut(part, " --help\n")
-		n.commands[command] = text
+		n.commands[command] = flagsOfHelp(text)
 	}
-	n.flags["sallyport"] = help
+	n.flags["sallyport"] = flagsOfHelp(help)
+	var sidecar strings.Builder
 	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -61,21 +63,30 @@ func collect(t *testing.T, tree fs.FS) *named {
 		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
 			return fs.SkipDir
 		case path.Ext(name) == ".go":
-			n.collectGo(path.Dir(name), path.Base(name), mustRead(t, tree, name))
+			text := mustRead(t, tree, name)
+			n.collectGo(path.Dir(name), path.Base(name), text)
+			if within(name, "sidecar") && !strings.HasSuffix(name, "_test.go") {
+				sidecar.WriteString(text)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.sidecar = sidecar.String()
 	return n
 }
 
 func (n *named) collectGo(dir, base, text string) {
 	if strings.HasSuffix(base, "_test.go") {
-		for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
-			for _, pkg := range []string{dir, path.Base(dir)} {
-				n.tests[pkg] = append(n.tests[pkg], m[1])
+		for line := range strings.SplitSeq(text, "\n") {
+			if !strings.HasPrefix(line, "func ") {
+				continue
+			}
+			if m := testFunc.FindStringSubmatch(line); m != nil {
+				n.tests[dir] = append(n.tests[dir], m[1])
+				n.tests[path.Base(dir)] = append(n.tests[path.Base(dir)], m[1])
 			}
 		}
 		return
@@ -86,32 +97,51 @@ func (n *named) collectGo(dir, base, text string) {
 		}
 	}
 	if within(dir, "sidecar") {
-		for _, m := range anyLiteral.FindAllStringSubmatch(text, -1) {
-			n.literals[m[1]] = true
-		}
-		for _, m := range errorCode.FindAllStringSubmatch(text, -1) {
-			n.codes = append(n.codes, m[1])
+		for line := range strings.SplitSeq(text, "\n") {
+			if !strings.Contains(line, `Code: "`) && !strings.Contains(line, `Errorf(`) {
+				continue
+			}
+			for _, m := range errorCode.FindAllStringSubmatch(line, -1) {
+				n.codes = append(n.codes, m[1])
+			}
 		}
 	}
 	if dir == "cmd/sallyport-control" || dir == "cmd/sallyport-sidecar" {
-		n.flags[path.Base(dir)] += flagsOf(text)
+		program := path.Base(dir)
+		if n.flags[program] == nil {
+			n.flags[program] = map[string]bool{"help": true}
+		}
+		addFlags(n.flags[program], text)
 		for _, m := range commandType.FindAllStringSubmatch(text, -1) {
-			n.commands[path.Base(dir)+" "+kebab(m[1])] = ""
+			n.commands[program+" "+kebab(m[1])] = nil
 		}
 	}
 }
 
-// flagsOf are the flags that fields of a program's commands are, as its help has them.
-func flagsOf(text string) string {
-	var flags strings.Builder
+// flagsOfHelp are the flags that a help lists; one that is on or off has both forms.
+func flagsOfHelp(help string) map[string]bool {
+	flags := map[string]bool{}
+	for _, m := range helpFlag.FindAllStringSubmatch(help, -1) {
+		flags[m[2]] = true
+		if m[1] != "" {
+			flags["no-"+m[2]] = true
+		}
+	}
+	return flags
+}
+
+// addFlags adds the flags that fields of a program's commands are, as its help has them.
+func addFlags(flags map[string]bool, text string) {
 	for _, m := range flagField.FindAllStringSubmatch(text, -1) {
 		name := kebab(m[1])
 		if given := flagRename.FindStringSubmatch(m[2]); given != nil {
 			name = given[1]
 		}
-		flags.WriteString("--" + name + "\n")
+		flags[name] = true
+		if strings.Contains(m[2], "negatable") {
+			flags["no-"+name] = true
+		}
 	}
-	return flags.String()
 }
 
 // kebab is a field's name as kong makes a flag's or command's of it.
