@@ -1,4 +1,5 @@
-// Package scripts holds what builds, tests and shows the project. Its one test
+// Package scripts holds what builds, tests and shows the project. Its tests hold the
+// pages to what there is, and
 // keeps the layout of the tree: which folders there are and who imports whom.
 package scripts
 

@@ -36,7 +36,6 @@ var (
 	flagRename  = regexp.MustCompile(`name:"([a-z-]+)"`)
 	upper       = regexp.MustCompile(`([a-z])([A-Z])`)
 	metricName  = regexp.MustCompile(`"(sallyport_\w+)"`)
-	anyLiteral  = regexp.MustCompile(`"([a-z]+(?:_[a-z0-9]+)*)"`)
 	errorCode   = regexp.MustCompile(`(?:Code: |Errorf\((?:http\.\w+|\d+), )"([a-z_0-9]+)"`)
 	makeLine    = regexp.MustCompile(`^make ([a-z]+)(?:$| [A-Z]+=| &&)`)
 	target      = regexp.MustCompile(`(?m)^([a-z]+):`)
@@ -52,7 +51,9 @@ func collect(t *testing.T, tree fs.FS) *named {
 	help := mustRead(t, tree, "cmd/sallyport/testdata/help.txt")
 	for _, part := range strings.Split("\n"+help, "\n$ ")[1:] {
 		command, text, _ := strings.Cut(part, " --help\n")
-		n.commands[command] = flagsOfHelp(text)
+		if strings.Contains(command, " ") { // else it is the program's own help
+			n.commands[command] = flagsOfHelp(text)
+		}
 	}
 	n.flags["sallyport"] = flagsOfHelp(help)
 	var sidecar strings.Builder
