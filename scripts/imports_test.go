@@ -1,6 +1,6 @@
-// Package scripts holds what builds, tests and shows the project. Its tests hold the
-// pages to what there is, and
-// keeps the layout of the tree: which folders there are and who imports whom.
+// Package scripts holds what builds, tests and shows the project. Its tests keep the
+// layout of the tree, which folders there are and who imports whom, and hold the pages
+// to what there is.
 package scripts
 
 import (
