@@ -139,7 +139,7 @@ func TestSilentServer(t *testing.T) {
 
 func TestMalformedNames(t *testing.T) {
 	for _, name := range []string{
-		"awskm:" + arn, "nothing:x", // which must not be made as a file
+		"awskm:" + arn, "nothing:x", "production", // which must not be made as a file
 		"awskms:", "awskms:alias/x", "awskms:arn:aws:s3:eu:1:key/x", "awskms:arn:aws:kms::1:key/x", "awskms:arn:aws:kms:eu:1:alias/x",
 		"gcpkms:k", "gcpkms:projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
 		"vault:", "vault:https://v/transit/kek", "vault:https://v/transit/keys/", "vault:https://v/transit/keys/a/b", "vault:ftp://v/transit/keys/a",
