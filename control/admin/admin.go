@@ -65,6 +65,7 @@ type Server struct {
 	following *crowd        // by who calls
 	followed  *crowd        // by team
 	outward   *crowd        // by team
+	ready     readiness
 }
 
 // New makes a Server.

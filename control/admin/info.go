@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,9 +12,6 @@ import (
 	"sallyport/control"
 	"sallyport/control/registry"
 )
-
-// readyTimeout bounds the question to the database.
-const readyTimeout = 2 * time.Second
 
 // info is what the control plane says of itself and of the token.
 type info struct {
@@ -69,30 +65,4 @@ func (s *Server) services(limit int, after string) (page []registry.Service, nex
 func serveHealth(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Write([]byte("ok\n"))
-}
-
-// serveReady names what keeps the control plane from serving, and what it can't do
-// though it serves: with degraded audit it refuses leases and changes, and reads go on.
-func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	blockers := []string{}
-	if err := s.Store.Ping(ctx); err != nil {
-		s.Log.Warn("not ready", "blocker", "database", "error", err)
-		blockers = append(blockers, "database")
-	}
-	var degraded []string
-	if err := s.Store.Degraded(); err != nil {
-		s.Log.Warn("audit degraded: what can't be recorded is refused", "error", err)
-		degraded = append(degraded, "audit")
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if len(blockers) > 0 {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	json.NewEncoder(w).Encode(struct {
-		Ready    bool     `json:"ready"`
-		Blockers []string `json:"blockers"`
-		Degraded []string `json:"degraded,omitempty"`
-	}{len(blockers) == 0, blockers, degraded})
 }
