@@ -263,33 +263,36 @@ func TestSettingsWhileARefreshTokenIsUsedUp(t *testing.T) {
 	fetched(t, s, c.ID, 2)
 }
 
-// A team whose servers never answer keeps no other team's exchanges waiting.
-func TestSlowServersOfAnotherTeam(t *testing.T) {
-	slow, o := controltest.NewOAuth(t, time.Hour), controltest.NewOAuth(t, time.Hour)
-	arrived, end := make(chan struct{}, 100), make(chan struct{})
-	slow.Answer(func(_ http.ResponseWriter, r *http.Request) {
-		arrived <- struct{}{}
-		select {
-		case <-end:
-		case <-r.Context().Done():
-		}
-	})
-	defer close(end)
-	hostile := plane.NewTeam(t)
-	exchanged(t, hostile, control.AuthOAuthClient, client(slow), controltest.ClientSecret)
+// Three teams whose servers never answer keep no other team's exchanges waiting.
+func TestSlowServersOfOtherTeams(t *testing.T) {
+	o := controltest.NewOAuth(t, time.Hour)
+	arrived, end := make(chan struct{}, 1000), make(chan struct{})
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	many := hostile.Join(t)
-	for i := range 40 {
-		var c control.Credential
-		body := map[string]any{"name": fmt.Sprint("n", i), "hosts": []string{fmt.Sprintf("n%d.example.com", i)}, "auth": control.AuthOAuthClient, "settings": client(slow), "secret": controltest.ClientSecret}
-		if i%2 == 0 {
-			body["auth"], body["secret"] = control.AuthOAuthRefresh, fmt.Sprintf(`{"refresh_token": "canary-refresh", "client_secret": %q}`, controltest.ClientSecret)
+	defer close(end)
+	for range 3 {
+		slow := controltest.NewOAuth(t, time.Hour)
+		slow.Answer(func(_ http.ResponseWriter, r *http.Request) {
+			arrived <- struct{}{}
+			select {
+			case <-end:
+			case <-r.Context().Done():
+			}
+		})
+		hostile := plane.NewTeam(t)
+		exchanged(t, hostile, control.AuthOAuthClient, client(slow), controltest.ClientSecret)
+		many := hostile.Join(t)
+		for i := range 40 {
+			var c control.Credential
+			body := map[string]any{"name": fmt.Sprint("n", i), "hosts": []string{fmt.Sprintf("n%d.example.com", i)}, "auth": control.AuthOAuthClient, "settings": client(slow), "secret": controltest.ClientSecret}
+			if i%2 == 0 {
+				body["auth"], body["secret"] = control.AuthOAuthRefresh, fmt.Sprintf(`{"refresh_token": "canary-refresh", "client_secret": %q}`, controltest.ClientSecret)
+			}
+			hostile.Must(t, "POST", "vaults/v/credentials", body, &c)
+			asking.Go(func() { many.Fetch(t.Context(), c.ID, 1, fmt.Sprintf("n%d.example.com", i)) })
 		}
-		hostile.Must(t, "POST", "vaults/v/credentials", body, &c)
-		asking.Go(func() { many.Fetch(t.Context(), c.ID, 1, fmt.Sprintf("n%d.example.com", i)) })
 	}
-	for range 10 {
+	for range 3*8 + 4 { // those that are under way, and no more
 		<-arrived
 	}
 	team := plane.NewTeam(t)

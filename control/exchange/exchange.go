@@ -12,6 +12,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/turns"
 )
 
 // Stored is a credential's secret where it is stored.
@@ -20,7 +21,7 @@ type Stored interface {
 	Team() string
 	// Open gives the secret, which the caller wipes.
 	Open(context.Context) (control.Secret, error)
-	// Alone calls use while nobody else, in any replica, is at the secret, with the
+	// Alone waits for its turn and calls use while nobody else, in any replica, is at the secret, with the
 	// secret and what was minted of it last. What use gives is stored before Alone
 	// returns it: the new secret, if there is one, in the place of the old. Alone wipes
 	// what it passes to use.
@@ -45,12 +46,21 @@ type Exchanger struct {
 	kinds  map[control.Auth]Kind
 	client *http.Client
 	kept   *kept
-	turns  *turns
+	turns  *turns.Turns
 }
+
+// maxExchanges may be under way at once, maxOfTeam of a team. Those that use secrets up
+// are not among them: Stored.Alone bounds them.
+const (
+	maxExchanges = 256
+	maxOfTeam    = 8
+)
+
+var errNoTurn = control.Errorf(control.CodeExchange, "too many exchanges are under way: try again")
 
 // New makes an Exchanger of the kinds that there are. client is NewClient's.
 func New(client *http.Client, log *slog.Logger) *Exchanger {
-	return &Exchanger{kinds: kinds(), client: client, kept: newKept(log), turns: newTurns()}
+	return &Exchanger{kinds: kinds(), client: client, kept: newKept(log), turns: turns.New(maxExchanges, maxOfTeam)}
 }
 
 // Close waits for the exchanges that are under way, and wipes what is kept. Material
@@ -89,12 +99,12 @@ func (x *Exchanger) exchange(ctx context.Context, kind Kind, c control.Credentia
 // mint asks the other server, unless another replica has since that gave what expires
 // at known.
 func (x *Exchanger) mint(ctx context.Context, kind Kind, c control.Credential, stored Stored, known time.Time) (Minted, error) {
-	end, err := x.turns.take(ctx, line{stored.Team(), kind.Rotates})
-	if err != nil {
-		return Minted{}, err
-	}
-	defer end()
 	if !kind.Rotates {
+		end, ok := x.turns.Take(ctx, stored.Team())
+		if !ok {
+			return Minted{}, errNoTurn
+		}
+		defer end()
 		return x.exchange(ctx, kind, c, stored)
 	}
 	return stored.Alone(ctx, func(ctx context.Context, secret control.Secret, last Minted) (Minted, error) {

@@ -26,12 +26,11 @@ const lockPatience = "5s"
 // the current one. All that can fail beforehand was done when use is called, so that
 // little is left to fail between what use does elsewhere and the commit.
 func (s *Store) Alone(ctx context.Context, teamID, credentialID string, version int64, use func(context.Context, Kept) (Kept, error)) error {
-	select {
-	case s.alone <- struct{}{}:
-		defer func() { <-s.alone }()
-	case <-ctx.Done():
+	end, ok := s.alone.Take(ctx, teamID)
+	if !ok {
 		return control.Errorf(control.CodeUnavailable, "too many exchanges of secrets that are used up are under way: try again")
 	}
+	defer end()
 	return s.inTx(ctx, "begin; set local lock_timeout = '"+lockPatience+"'", teamID, func(tx pgx.Tx) error {
 		if err := lockVersion(ctx, tx, "", teamID, credentialID, version); err != nil {
 			return err

@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"sallyport/control"
+	"sallyport/control/turns"
 )
 
 // Store is safe for concurrent use.
@@ -31,7 +32,7 @@ type Store struct {
 	log      *slog.Logger
 	reports  chan struct{}   // holds one for each batch of events being stored
 	owner    *pgx.ConnConfig // of connections as the tables' owner
-	alone    chan struct{}   // holds one for each Alone
+	alone    *turns.Turns    // of Alone
 	recorder *recorder
 	reading  chan struct{} // holds one for each Verify, and Follow that seeks
 }
@@ -39,6 +40,9 @@ type Store struct {
 // maxConns is how many connections there are if the URL does not say it with
 // pool_max_conns: few enough for four replicas at Postgres' usual limit of 100.
 const maxConns = 20
+
+// aloneOfTeam is how many of a team's exchanges may hold a connection at once.
+const aloneOfTeam = 2
 
 // Open connects to url, as libpq reads it, and brings the schema up to date.
 func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
@@ -73,7 +77,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// four connections are out of their reach.
 	reports := make(chan struct{}, max(1, config.MaxConns/4))
 	// So are they out of the reach of exchanges, which wait for other servers.
-	alone := make(chan struct{}, max(1, config.MaxConns/4))
+	alone := turns.New(int(max(1, config.MaxConns/4)), aloneOfTeam)
 	// And of those who read a chain, a hundred thousand events at a time.
 	reading := make(chan struct{}, max(1, config.MaxConns/4))
 	s := &Store{pool: pool, log: log, reports: reports, alone: alone, reading: reading, owner: owner, recorder: newRecorder()}
