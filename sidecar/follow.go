@@ -132,11 +132,7 @@ func (w *worker) revoke() {
 
 // keepIdentity renews the certificate for as long as the control plane does.
 func (w *worker) keepIdentity(ctx context.Context) error {
-	err := w.identity.Run(ctx, func() {
-		if err := save(w.config.State, w.identity, w.ca); err != nil {
-			w.log.Error("a worker that takes over will not have the renewed certificate", "error", err)
-		}
-	})
+	err := w.identity.Run(ctx, func() error { return save(w.config.State, w.identity, w.ca) })
 	if errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrExpired) {
 		w.serveNothing(errRevoked)
 		return nil

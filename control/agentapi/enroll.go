@@ -51,10 +51,15 @@ func (s *Server) Enroll(ctx context.Context, request *connect.Request[api.Enroll
 	}), nil
 }
 
-// Renew gives the same key a new certificate.
+// Renew gives the same key a new certificate. Without a CSR it notes that the last one
+// has arrived.
 func (s *Server) Renew(ctx context.Context, request *connect.Request[api.RenewRequest]) (*connect.Response[api.RenewResponse], error) {
-	p := peerOf(ctx)
-	publicKey, keyHash, err := requestedKey(request.Msg.GetCsr(), p.cert)
+	p, m := peerOf(ctx), request.Msg
+	publicKey := p.cert.PublicKey
+	keyHash, err := identity.KeyHash(publicKey)
+	if len(m.GetCsr()) > 0 {
+		publicKey, keyHash, err = requestedKey(m.GetCsr(), p.cert)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +70,11 @@ func (s *Server) Renew(ctx context.Context, request *connect.Request[api.RenewRe
 	if known.State != control.SandboxEnrolled || !bytes.Equal(known.PublicKeyHash, keyHash) {
 		return nil, errGone
 	}
-	csrHash := sha256.Sum256(request.Msg.GetCsr())
-	generation, err := s.Store.AdvanceGeneration(ctx, p.Team, p.ID, int64(request.Msg.GetGeneration()), csrHash[:])
+	if len(m.GetCsr()) == 0 {
+		return connect.NewResponse(&api.RenewResponse{}), s.Store.ConfirmGeneration(ctx, p.Team, p.ID, int64(m.GetGeneration()))
+	}
+	csrHash := sha256.Sum256(m.GetCsr())
+	generation, err := s.Store.AdvanceGeneration(ctx, p.Team, p.ID, int64(m.GetGeneration()), csrHash[:])
 	if err != nil {
 		return nil, gone(err)
 	}

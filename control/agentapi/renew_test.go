@@ -1,6 +1,7 @@
 package agentapi_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/jackc/pgx/v5"
 
 	"sallyport/control"
 	"sallyport/control/api"
@@ -69,6 +71,38 @@ func TestCopiedIdentityLocks(t *testing.T) {
 	code(t, err, connect.CodePermissionDenied)
 	_, err = stolen.Renew(t.Context(), controltest.CSR(t, s.Key), 2)
 	code(t, err, connect.CodePermissionDenied)
+}
+
+// Once a sidecar has said that the answer has arrived, its request is of no use to whoever
+// has a copy of it.
+func TestConfirmedRenewalIsGivenToNobody(t *testing.T) {
+	team := plane.NewTeam(t)
+	team.Setup(t, "sk_live_1")
+	s := team.Join(t)
+	stolen, csr := *s, controltest.CSR(t, s.Key)
+	renewed, err := s.Renew(t.Context(), csr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Use(t, renewed)
+	other := team.Join(t)
+	for _, who := range []*controltest.Sidecar{other, s} { // another sandbox's word is about itself
+		if _, err := who.Client.Renew(t.Context(), connect.NewRequest(&api.RenewRequest{Generation: 2})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), plane.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `update sandboxes set renewed_at = renewed_at - interval '1 hour' where id = $1`, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stolen.Renew(t.Context(), csr, 1)
+	code(t, err, connect.CodePermissionDenied)
+	state(t, team, s, control.SandboxLocked)
+	state(t, team, other, control.SandboxEnrolled)
 }
 
 func TestRenewKeepsTheKey(t *testing.T) {

@@ -61,7 +61,9 @@ type SidecarServiceClient interface {
 	// certificate is self-signed with the key of the CSR, which proves possession.
 	Enroll(context.Context, *connect.Request[EnrollRequest]) (*connect.Response[EnrollResponse], error)
 	// Renew replaces a certificate. It is also accepted for a day after expiry,
-	// with the same key and the current generation.
+	// with the same key and the current generation. Sent again with the same CSR, since
+	// its answer was lost, it gets that answer, until a call without a CSR says that it
+	// has arrived.
 	Renew(context.Context, *connect.Request[RenewRequest]) (*connect.Response[RenewResponse], error)
 	// Watch sends the bindings at once and again after each change. The client
 	// acknowledges a revision after it has applied it.
@@ -203,7 +205,9 @@ type SidecarServiceHandler interface {
 	// certificate is self-signed with the key of the CSR, which proves possession.
 	Enroll(context.Context, *connect.Request[EnrollRequest]) (*connect.Response[EnrollResponse], error)
 	// Renew replaces a certificate. It is also accepted for a day after expiry,
-	// with the same key and the current generation.
+	// with the same key and the current generation. Sent again with the same CSR, since
+	// its answer was lost, it gets that answer, until a call without a CSR says that it
+	// has arrived.
 	Renew(context.Context, *connect.Request[RenewRequest]) (*connect.Response[RenewResponse], error)
 	// Watch sends the bindings at once and again after each change. The client
 	// acknowledges a revision after it has applied it.

@@ -549,7 +549,7 @@ func (x *EnrollResponse) GetSandboxId() string {
 
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`                // same key as the certificate presented
+	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`                // same key as the certificate presented; empty: the answer has arrived
 	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // the generation of that certificate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

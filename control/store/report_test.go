@@ -180,23 +180,44 @@ func TestVerificationsLeaveConnections(t *testing.T) {
 	}
 }
 
-func TestRenewalIsResentOnlyAtOnce(t *testing.T) {
+// TestLostRenewal: the answer to a renewal is given again for as long as it may have been
+// lost, and then to nobody, who must be using a copy of the request.
+func TestLostRenewal(t *testing.T) {
 	f := newFixture(t)
 	f.agent("billing")
 	b := f.sandbox("billing")
-	request := hash("csr")
-	for range 2 {
-		if to := got(f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 1, request))(t); to != 2 {
-			t.Fatalf("generation %d", to)
+	renew := func(from int64, request string) (int64, error) {
+		if _, err := f.pool.Exec(t.Context(), `update sandboxes set renewed_at = renewed_at - $2::interval where id = $1`, b.ID, resendFor+time.Second); err != nil {
+			t.Fatal(err)
+		}
+		return f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, from, hash(request))
+	}
+	confirm := func(generation int64) {
+		t.Helper()
+		if err := f.ConfirmGeneration(t.Context(), f.Team.ID, b.ID, generation); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if _, err := f.pool.Exec(t.Context(), `update sandboxes set renewed_at = renewed_at - $2::interval where id = $1`, b.ID, resendFor+time.Second); err != nil {
-		t.Fatal(err)
+	for _, step := range []struct {
+		from    int64
+		request string
+	}{{1, "first"}, {1, "first"}, {2, "second"}, {2, "second"}} {
+		if to := got(renew(step.from, step.request))(t); to != step.from+1 {
+			t.Fatalf("from %d by %s: generation %d", step.from, step.request, to)
+		}
+		confirm(step.from) // late: it was of the one before
+		confirm(9)
 	}
-	_, err := f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 1, request)
+	confirm(3)
+	confirm(3)
+	if to := got(f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 3, hash("third")))(t); to != 4 {
+		t.Fatalf("generation %d", to)
+	}
+	confirm(4)
+	if to := got(f.AdvanceGeneration(t.Context(), f.Team.ID, b.ID, 3, hash("third")))(t); to != 4 {
+		t.Fatalf("a call that came late led to generation %d", to)
+	}
+	_, err := renew(3, "third")
 	wantCode(t, err, control.CodeForbidden)
-	state := got(one(t.Context(), f.pool, "sandbox", pgx.RowTo[control.SandboxState], `select state from sandboxes where id = $1`, b.ID))(t)
-	if state != control.SandboxLocked {
-		t.Errorf("the sandbox is %s", state)
-	}
+	f.wantState(b.ID, control.SandboxLocked)
 }

@@ -191,14 +191,17 @@ func (id *Identity) columns() []any {
 	}
 }
 
-// resendFor is how long the answer to a renewal may be asked for again: a few
-// tries of a sidecar. Later, it is somebody who has a copy of the request.
+// resendFor is how long a renewal may be asked for again whose answer is known to have
+// arrived: calls that were given up may come late.
 const resendFor = 2 * time.Minute
 
 // AdvanceGeneration counts a renewal. from must be the current generation;
 // anything else means that the identity was copied, which locks the sandbox
 // (CodeForbidden). request is the SHA-256 of the CSR: the very same request sent
-// again within resendFor, because its answer was lost, gets the same answer.
+// again, because its answer was lost, gets the same answer until ConfirmGeneration,
+// however long that takes, and for resendFor. Who copied the identity before the sidecar
+// made that request does not have it; a copy that has it is worth no more than one of the
+// moment after, which has the answer.
 func (s *Store) AdvanceGeneration(ctx context.Context, teamID, sandboxID string, from int64, request []byte) (to int64, err error) {
 	err = s.in(teamID).QueryRow(ctx, `
 		update sandboxes set generation = generation + 1, renewal_request = $4, renewed_at = now(), last_seen_at = now()
@@ -209,7 +212,8 @@ func (s *Store) AdvanceGeneration(ctx context.Context, teamID, sandboxID string,
 	var state control.SandboxState
 	var last []byte
 	err = s.in(teamID).QueryRow(ctx, `
-		select state, generation, case when renewed_at > now() - $3::interval then renewal_request end from sandboxes where team_id = $1 and id = $2`,
+		select state, generation, case when confirmed_generation < generation or renewed_at > now() - $3::interval then renewal_request end
+		from sandboxes where team_id = $1 and id = $2`,
 		teamID, sandboxID, resendFor).Scan(&state, &to, &last)
 	switch {
 	case err != nil:
@@ -224,4 +228,14 @@ func (s *Store) AdvanceGeneration(ctx context.Context, teamID, sandboxID string,
 		return 0, err
 	}
 	return 0, errNotEnrolled
+}
+
+// ConfirmGeneration notes that the sandbox has the answer to the renewal that led to a
+// generation, so that nobody else has to be given it. One that is not the current
+// changes nothing.
+func (s *Store) ConfirmGeneration(ctx context.Context, teamID, sandboxID string, generation int64) error {
+	_, err := s.in(teamID).Exec(ctx, `
+		update sandboxes set confirmed_generation = $3
+		where team_id = $1 and id = $2 and generation = $3 and confirmed_generation < $3`, teamID, sandboxID, generation)
+	return interpret(err, "confirm the sandbox's renewal", "such sandbox")
 }

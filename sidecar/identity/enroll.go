@@ -70,6 +70,7 @@ func Enroll(ctx context.Context, controlURL string, joinToken []byte, version st
 		return nil, err
 	}
 	i.certificate.Store(first)
+	i.csr = nil
 	return i, i.connect(controlURL)
 }
 

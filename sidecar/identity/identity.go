@@ -34,7 +34,7 @@ type Identity struct {
 	Log *slog.Logger // nil: slog.Default; set before Run
 
 	key  *ecdsa.PrivateKey
-	csr  []byte // of the next renewal; the same until it succeeds, so that a lost answer can be asked for again
+	csr  []byte // of the renewal that is tried; nil: of none yet
 	seal hpke.PrivateKey
 
 	team, agent, sandbox string

@@ -25,20 +25,56 @@ const (
 	longestSleep = time.Minute
 )
 
-// Run renews the certificate until ctx ends, and calls onRenew (which may be
-// nil) after each renewal. A failed renewal keeps the certificate and is tried
-// again, for up to a day after it has expired. Run returns nil when ctx ends,
-// and ErrRevoked or ErrExpired when there is nothing left to renew.
-func (i *Identity) Run(ctx context.Context, onRenew func()) error {
+// Run renews the certificate until ctx ends. It calls keep, which stores what
+// Marshal gives, before each renewal and after it. A failed renewal keeps the
+// certificate and is tried again, for up to a day after it has expired. Run returns
+// nil when ctx ends, and ErrRevoked or ErrExpired when there is nothing left to renew.
+func (i *Identity) Run(ctx context.Context, keep func() error) error {
 	var since time.Time // the newest certificate is there; not known of the first
 	for i.waitForRenewal(ctx, since.Add(leastLife)) {
-		if err := i.renew(ctx); err != nil {
+		if err := i.renew(ctx, keep); err != nil {
 			return err
 		}
 		since = time.Now()
-		if ctx.Err() == nil && onRenew != nil {
-			onRenew()
+		if ctx.Err() != nil {
+			return nil
 		}
+		if err := keep(); err != nil { // the next worker asks for this renewal again
+			i.log().Error("a worker that takes over will not have the renewed certificate", "error", err)
+			continue
+		}
+		i.confirm(ctx)
+	}
+	return nil
+}
+
+// confirm tells the control plane that the renewed certificate is here to stay, so that
+// it gives the same to nobody else. A control plane that does not know it gives it for
+// two minutes only.
+func (i *Identity) confirm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	_, err := i.client.Renew(ctx, connect.NewRequest(&api.RenewRequest{Generation: i.certificate.Load().generation}))
+	if err != nil {
+		i.log().Debug("renewal not confirmed", "error", err)
+	}
+}
+
+// request makes the request of a renewal and has it kept before it is sent, so that it
+// is the same until an answer arrives: from this worker or the next, however long that
+// takes. It is not made earlier, or a copy of the identity would have it.
+func (i *Identity) request(keep func() error) error {
+	if i.csr != nil {
+		return nil
+	}
+	csr, err := newCSR(i.key)
+	if err != nil {
+		return err
+	}
+	i.csr = csr
+	if err := keep(); err != nil {
+		i.csr = nil
+		return fmt.Errorf("keep the request of a renewal: %w", err)
 	}
 	return nil
 }
@@ -65,10 +101,10 @@ func (i *Identity) waitForRenewal(ctx context.Context, soonest time.Time) bool {
 }
 
 // renew tries until it has a new certificate, ctx ends, or it is hopeless.
-func (i *Identity) renew(ctx context.Context) error {
+func (i *Identity) renew(ctx context.Context, keep func() error) error {
 	retry := backoff{least: time.Second, most: time.Minute}
 	for {
-		err := i.renewOnce(ctx)
+		err := i.renewOnce(ctx, keep)
 		expiry := i.certificate.Load().leaf.NotAfter
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -88,7 +124,10 @@ func (i *Identity) renew(ctx context.Context) error {
 	}
 }
 
-func (i *Identity) renewOnce(ctx context.Context) error {
+func (i *Identity) renewOnce(ctx context.Context, keep func() error) error {
+	if err := i.request(keep); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	old := i.certificate.Load()
@@ -109,12 +148,8 @@ func (i *Identity) renewOnce(ctx context.Context) error {
 	case time.Now().After(renewed.leaf.NotAfter):
 		return fmt.Errorf("renew the certificate: the new one expired at %s; is this machine's clock wrong?", renewed.leaf.NotAfter.Format(time.RFC3339))
 	}
-	next, err := newCSR(i.key)
-	if err != nil {
-		return err
-	}
 	i.certificate.Store(renewed)
-	i.csr = next
+	i.csr = nil
 	i.link.renew()
 	i.log().Info("certificate renewed", "generation", renewed.generation, "valid_until", renewed.leaf.NotAfter)
 	return nil

@@ -21,7 +21,7 @@ func TestRenewedCertificateIsUsed(t *testing.T) {
 	i := enrolled(t, f, url)
 	i.Client().Report(t.Context(), connect.NewRequest(&api.ReportRequest{}))
 	first := i.certificate.Load()
-	if err := i.renewOnce(t.Context()); err != nil {
+	if err := i.renewOnce(t.Context(), kept); err != nil {
 		t.Fatal(err)
 	}
 	i.Client().Report(t.Context(), connect.NewRequest(&api.ReportRequest{}))
@@ -37,6 +37,9 @@ func TestRenewedCertificateIsUsed(t *testing.T) {
 func TestRenewalKeepsWhatItCantCheck(t *testing.T) {
 	f, url := newFakeControl(t)
 	i := enrolled(t, f, url)
+	if err := i.request(kept); err != nil {
+		t.Fatal(err)
+	}
 	good, request := i.certificate.Load(), i.csr
 	other := must(newIdentity())
 	stranger := newAuthority(t)
@@ -51,7 +54,7 @@ func TestRenewalKeepsWhatItCantCheck(t *testing.T) {
 		"an expired one": f.certificate(i.csr, 2, -time.Second),
 	} {
 		i.client = renewFunc(func() (*api.Certificate, error) { return c, nil })
-		if err := i.renewOnce(t.Context()); err == nil {
+		if err := i.renewOnce(t.Context(), kept); err == nil {
 			t.Errorf("%s is taken for a renewed certificate", name)
 		}
 		if i.certificate.Load() != good || !bytes.Equal(i.csr, request) {
@@ -60,10 +63,16 @@ func TestRenewalKeepsWhatItCantCheck(t *testing.T) {
 	}
 }
 
+// kept stores nothing, without fail.
+func kept() error { return nil }
+
 // renewFunc is a control plane that only renews.
 type renewFunc func() (*api.Certificate, error)
 
-func (f renewFunc) Renew(context.Context, *connect.Request[api.RenewRequest]) (*connect.Response[api.RenewResponse], error) {
+func (f renewFunc) Renew(_ context.Context, r *connect.Request[api.RenewRequest]) (*connect.Response[api.RenewResponse], error) {
+	if len(r.Msg.Csr) == 0 {
+		return connect.NewResponse(&api.RenewResponse{}), nil
+	}
 	c, err := f()
 	if err != nil {
 		return nil, err
@@ -114,7 +123,13 @@ func TestRunRenewsFromAThirdOfLife(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var renewals int
-		err := i.Run(ctx, func() {
+		last := uint64(1)
+		err := i.Run(ctx, func() error {
+			generation := i.certificate.Load().generation
+			if generation == last { // before a renewal
+				return nil
+			}
+			last = generation
 			if age := time.Since(start); age < 15*time.Minute || age > 25*time.Minute {
 				t.Errorf("an hour's certificate was renewed after %v", age)
 			}
@@ -122,6 +137,7 @@ func TestRunRenewsFromAThirdOfLife(t *testing.T) {
 			if renewals++; renewals == 20 {
 				cancel()
 			}
+			return nil
 		})
 		if err != nil || renewals != 20 || i.certificate.Load().generation != 21 {
 			t.Errorf("%d renewals, generation %d, %v", renewals, i.certificate.Load().generation, err)
@@ -142,7 +158,7 @@ func TestRunRenewsAtEase(t *testing.T) {
 			f.ca.behind = 40 * time.Minute
 			return f.certificate(i.csr, i.certificate.Load().generation+1, time.Hour), nil
 		})
-		if err := i.Run(ctx, nil); err != nil || renewals != 100 {
+		if err := i.Run(ctx, kept); err != nil || renewals != 100 {
 			t.Errorf("%d renewals, %v", renewals, err)
 		}
 		if took := time.Since(start); took < 99*time.Minute {
@@ -162,7 +178,12 @@ func TestRunSurvivesAnOutage(t *testing.T) {
 			return f.certificate(i.csr, 2, time.Hour), nil
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		if err := i.Run(ctx, cancel); err != nil || i.certificate.Load().generation != 2 {
+		if err := i.Run(ctx, func() error {
+			if i.certificate.Load().generation == 2 {
+				cancel()
+			}
+			return nil
+		}); err != nil || i.certificate.Load().generation != 2 {
 			t.Errorf("after an outage of 23 h: generation %d, %v", i.certificate.Load().generation, err)
 		}
 		if attempts < 23*60/2 || attempts > 23*3600 {
@@ -186,7 +207,7 @@ func TestRunEnds(t *testing.T) {
 				i := offline(t, func(*Identity, *fakeControl) (*api.Certificate, error) {
 					return nil, connect.NewError(c.code, errors.New(name))
 				})
-				err := i.Run(t.Context(), nil)
+				err := i.Run(t.Context(), kept)
 				if !errors.Is(err, c.want) {
 					t.Errorf("error %v, want %v", err, c.want)
 				}

@@ -112,7 +112,10 @@ func parseState(state []byte) (*Identity, *api.Certificate, error) {
 	if !s.ReadUint64(&worker) || !s.ReadUint64(&c.Generation) || !readList(&s, &c.Chain) || !readList(&s, &c.Roots) || !s.Empty() {
 		return nil, nil, malformed
 	}
-	i := &Identity{csr: bytes.Clone(csr), team: string(team), agent: string(agent), sandbox: string(sandbox), worker: worker + 1}
+	i := &Identity{team: string(team), agent: string(agent), sandbox: string(sandbox), worker: worker + 1}
+	if len(csr) > 0 {
+		i.csr = bytes.Clone(csr)
+	}
 	var err error
 	if i.key, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), key); err != nil {
 		return nil, nil, malformed

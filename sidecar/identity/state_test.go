@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -16,10 +17,25 @@ import (
 func TestMarshalRestore(t *testing.T) {
 	f, url := newFakeControl(t)
 	i := enrolled(t, f, url)
-	if err := i.renewOnce(t.Context()); err != nil {
+	if err := i.renewOnce(t.Context(), kept); err != nil {
 		t.Fatal(err)
 	}
-	state := must(i.Marshal())
+	f.fail = errors.New("the answer is lost")
+	var state State
+	keep := func() error {
+		if len(f.renewed) > 1 {
+			t.Error("the next renewal was asked for before it was kept")
+		}
+		state = must(i.Marshal())
+		return nil
+	}
+	if i.csr != nil {
+		t.Error("there is a request before it is time: a copy of the identity would have it")
+	}
+	if err := i.renewOnce(t.Context(), keep); err == nil {
+		t.Fatal("renewed without an answer")
+	}
+	f.fail = nil
 	back, err := Restore(url, state)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +55,7 @@ func TestMarshalRestore(t *testing.T) {
 	if got := f.clients[len(f.clients)-1]; !got.Equal(i.certificate.Load().leaf) {
 		t.Error("the restored identity shows another certificate")
 	}
-	if err := back.renewOnce(t.Context()); err != nil {
+	if err := back.renewOnce(t.Context(), func() error { return errors.New("it was kept before") }); err != nil {
 		t.Error(err)
 	}
 	last := f.renewed[len(f.renewed)-1]
@@ -48,6 +64,18 @@ func TestMarshalRestore(t *testing.T) {
 	}
 	if bytes.Equal(last.Csr, f.renewed[0].Csr) {
 		t.Error("two renewals are one request: a copied identity would pass for a lost answer")
+	}
+}
+
+// What can't be kept is not sent: the next worker could not ask for a lost answer.
+func TestRenewalIsKeptBeforeItIsSent(t *testing.T) {
+	f, url := newFakeControl(t)
+	i := enrolled(t, f, url)
+	if err := i.renewOnce(t.Context(), func() error { return errors.New("full") }); err == nil || len(f.renewed) != 0 {
+		t.Errorf("%d requests were sent, %v", len(f.renewed), err)
+	}
+	if err := i.renewOnce(t.Context(), kept); err != nil || len(f.renewed) != 1 {
+		t.Errorf("then %d requests were sent, %v", len(f.renewed), err)
 	}
 }
 
