@@ -87,6 +87,18 @@ func encodings() []encoding {
 		}},
 		{name: "base64-pem", binary: true, encode: func(c credential) string { return lines(std([]byte("your key is "+c.secret)), 64, "\n") }},
 	}
+	for _, l := range []struct {
+		width     int
+		name, end string
+	}{{3, "", "\n"}, {10, "", "\n"}, {20, "", "\n"}, {31, "", "\n"}, {20, "-crlf", "\r\n"}, {20, "-json", `\n`}, {20, "-indented", "\n    "}} {
+		list = append(list,
+			encoding{name: fmt.Sprintf("base64-lines-%d%s", l.width, l.name), binary: true, encode: func(c credential) string {
+				return lines(std([]byte("your key is "+c.secret)), l.width, l.end)
+			}},
+			encoding{name: fmt.Sprintf("hex-lines-%d%s", l.width, l.name), binary: true, encode: func(c credential) string {
+				return lines(hex.EncodeToString([]byte(c.secret)), l.width, l.end)
+			}})
+	}
 	for shift, before := range []string{"", "x", "xy"} {
 		list = append(list,
 			of(fmt.Sprintf("base64-std-%d", shift), func(s string) string { return std([]byte(before + s)) }),

@@ -9,7 +9,7 @@ const (
 // Base64 gives the units of the base64 text (RFC 4648 sections 4 and 5) that
 // text becomes where it begins offset bytes, 0 to 2, after a multiple of three.
 // Every character that carries a bit of text is part of it, and padding is not.
-// Lines may be broken anywhere (RFC 2045), also as JSON writes that.
+// Lines may be broken anywhere (RFC 2045), also as JSON writes that, and be indented.
 func Base64(text []byte, offset int) []*Unit {
 	first, end := offset*8, (offset+len(text))*8
 	known := make(map[[2]byte]*Unit)
@@ -36,10 +36,11 @@ func Base64(text []byte, offset int) []*Unit {
 	return units
 }
 
-// broken lets a line break come before the unit.
+// broken lets line breaks and spaces come before the unit.
 func (u *Unit) broken() *Unit {
-	u.edge(entry, '\n', entry)
-	u.edge(entry, '\r', entry)
+	for _, c := range []byte("\n\r\t ") {
+		u.edge(entry, c, entry)
+	}
 	escape := u.backslash(entry)
 	u.edge(escape, 'n', entry)
 	u.edge(escape, 'r', entry)
@@ -62,23 +63,24 @@ func spellSextet(u *Unit, fixed, mask byte) *Unit {
 	return u
 }
 
-// Hex gives the units of text in hexadecimal, in either case, with or without
-// spaces, colons, hyphens or line breaks between its bytes.
+// Hex gives the units of text in hexadecimal, in either case, with or without spaces,
+// colons or hyphens between its bytes. Lines may be broken as those of Base64.
 func Hex(text []byte) []*Unit {
-	const digits, between = "0123456789abcdef", " :-\n\r"
-	var high, low [16]*Unit
+	const digits, between = "0123456789abcdef", ":-"
+	var first, high, low [16]*Unit
 	for v := range digits {
-		high[v], low[v] = newUnit(2), newUnit(1)
+		first[v], high[v], low[v] = newUnit(1), newUnit(2).broken(), newUnit(2).broken()
 		for i := range len(between) {
 			high[v].edge(entry, between[i], entry)
 		}
-		high[v].hex(entry, digits[v:v+1], exit)
-		low[v].hex(entry, digits[v:v+1], exit)
+		for _, u := range []*Unit{first[v], high[v], low[v]} {
+			u.hex(entry, digits[v:v+1], exit)
+		}
 	}
 	units := make([]*Unit, 0, 2*len(text))
 	for i, c := range text {
 		if i == 0 {
-			units = append(units, low[c>>4], low[c&15])
+			units = append(units, first[c>>4], low[c&15])
 		} else {
 			units = append(units, high[c>>4], low[c&15])
 		}

@@ -43,37 +43,86 @@ func newBlind(patterns []Pattern) blind {
 func (b *blind) hold(buf []byte) int {
 	stop := max(0, len(buf)-b.limit)
 	i := len(buf)
-	for i > stop && (b.runs[buf[i-1]] || within(buf, i-1)) {
-		i--
+	for i > stop {
+		if b.runs[buf[i-1]] {
+			i--
+			continue
+		}
+		start := gap(buf, i)
+		if start == i {
+			break
+		}
+		i = start
 	}
-	return len(buf) - i
+	return len(buf) - max(i, stop)
 }
 
-// lineOf is how much base64 makes a line break one that may stand within it.
-const lineOf = 32
+// lineOf is how much base64 or hexadecimal at the end of a line makes the break after it
+// one that may stand within it, where the line begins with something else: a word of a
+// text is shorter, mostly, and a stream of lines is not to wait. Who writes a secret in
+// shorter lines shows no more than this of it: the lines that follow have nothing else.
+const lineOf = 8
 
-// within reports whether the byte at i is a space between two bytes in
-// hexadecimal or a line break in base64, by what precedes it. What was masked
-// counts as either.
-func within(buf []byte, i int) bool {
-	switch buf[i] {
-	case ' ':
-		return i >= 2 && isHex(buf[i-1]) && isHex(buf[i-2])
-	case '\r', '\n':
-		if i > 0 && buf[i] == '\n' && buf[i-1] == '\r' {
-			i--
-		}
-		if i < lineOf {
-			return false
-		}
-		for _, c := range buf[i-lineOf : i] {
-			if !isBase64(c) {
-				return false
-			}
-		}
-		return true
+// gap gives where the spaces and line breaks begin that end at i, if they may stand
+// within base64 or hexadecimal by what precedes them, and otherwise i. What was masked
+// counts as either, and what is no longer in buf as the break before a line.
+func gap(buf []byte, i int) int {
+	if afterHex(buf, i-1) {
+		return i - 1
 	}
-	return false
+	start, breaks := i, 0
+	for start > 0 {
+		switch c := buf[start-1]; {
+		case c == ' ' || c == '\t':
+			start--
+		case c == '\n' || c == '\r':
+			if c == '\n' || start == len(buf) || buf[start] != '\n' {
+				breaks++
+			}
+			start--
+		case start > 1 && isEscapedBreak(buf[start-2:start]):
+			if c == 'n' {
+				breaks++
+			}
+			start -= 2
+		default:
+			return within(buf, i, start, breaks)
+		}
+	}
+	return i
+}
+
+// within gives start, where the line before it is of base64 or hexadecimal, or ends with
+// enough of it and one break follows; otherwise i.
+func within(buf []byte, i, start, breaks int) int {
+	k := start
+	for k > 0 && (isBase64(buf[k-1]) || afterHex(buf, k-1)) {
+		k--
+		if breaks == 1 && start-k == lineOf {
+			return start
+		}
+	}
+	if breaks == 0 || k == start {
+		return i
+	}
+	if k > 0 && isEscapedBreak(buf[k-1:k+1]) {
+		return start
+	}
+	for k > 0 && (buf[k-1] == ' ' || buf[k-1] == '\t') {
+		k--
+	}
+	if k == 0 || buf[k-1] == '\n' || buf[k-1] == '\r' || k > 1 && isEscapedBreak(buf[k-2:k]) {
+		return start
+	}
+	return i
+}
+
+// isEscapedBreak reports whether two bytes are a line break as JSON writes it.
+func isEscapedBreak(b []byte) bool { return b[0] == '\\' && (b[1] == 'n' || b[1] == 'r') }
+
+// afterHex reports whether the byte at i separates bytes in hexadecimal.
+func afterHex(buf []byte, i int) bool {
+	return i >= 2 && (buf[i] == ' ' || buf[i] == ':') && isHex(buf[i-1]) && isHex(buf[i-2])
 }
 
 func isHex(c byte) bool {

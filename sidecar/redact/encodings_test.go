@@ -101,6 +101,54 @@ func TestEncodingsOfServices(t *testing.T) {
 	}
 }
 
+// Lines may be of any length, and indented. However the reads end, no more is passed on
+// than what is before the first break where that line is short and begins with something else.
+func TestLinesOfAnyLength(t *testing.T) {
+	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLmNo"
+	p := Compile(api.Material{Token: []byte(token)}, nil)
+	for _, before := range []string{"", "x", "yz"} {
+		for _, text := range []string{
+			base64.StdEncoding.EncodeToString([]byte(before + token + "and more")), base64.RawURLEncoding.EncodeToString([]byte(before + token)),
+			hex.EncodeToString([]byte(before + token)), strings.ReplaceAll(fmt.Sprintf("% x", before+token), " ", ":"),
+		} {
+			most := len(text) - len(token)*4/3 + 9
+			if text[2] == ':' || len(text) == 2*len(before+token) {
+				most = 3*len(before) + 9
+			}
+			for _, width := range []int{1, 9, 20, 33} {
+				if text[2] == ':' && width%3 != 0 {
+					continue
+				}
+				for _, end := range []string{"\n", "\r\n", "\n  ", "\n\t", `\n`, `\r\n`, `\n    `, "\n\n"} {
+					for _, around := range []string{"\n", "key: ", "{"} {
+						if end == "\n\n" && around != "\n" {
+							continue // events end so
+						}
+						s := folded(text, width, end)
+						all := []reads{strings.SplitAfter(s, end), {s}}
+						if around == "{" {
+							all = append(all, strings.Split(s, ""))
+						}
+						for _, parts := range all {
+							resp := response("")
+							parts = append(append(reads{around}, parts...), "}")
+							resp.Body = io.NopCloser(&parts)
+							if err := p.Redactor().Response(resp); err != nil {
+								t.Fatal(err)
+							}
+							got := read(t, resp)
+							rest := strings.ReplaceAll(strings.ReplaceAll(got[min(len(around), len(got)):], "*", ""), end, "")
+							if len(got) != len(around+s+"}") || len(rest)-1 > most {
+								t.Errorf("lines of %d ended by %q after %q: of %q is left %q", width, end, around, s, got)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // An escape may be escaped in another way, and what is escaped be made base64 of.
 func TestEscapesOfEscapes(t *testing.T) {
 	token := `sk_live/4eC39Hq&Lyj"<W>Darj+tT1=zdp7dcXk29vQmZ0a`

@@ -141,6 +141,10 @@ func blank(text []byte) []byte {
 	return out
 }
 
+// prose has the spaces and line breaks of a text, and of a file that is indented.
+const prose = "The connection was refused because the account has been closed, and\nwhoever asks again is told the same.\n\n" +
+	"spec:\n  template:\n    metadata:\n      labels:\n        app: billing\n    spec:\n      containers:\n      - name: worker\n        image: registry.example.com/worker:1.4\n"
+
 func BenchmarkBody(b *testing.B) {
 	token := "sk_live_4eC39HqLyjWDarjtT1zdp7dcXk29vQmZ0aBcDeFgHiJkLm"
 	patterns := Compile(api.Material{Token: []byte(token)}, nil)
@@ -149,6 +153,7 @@ func BenchmarkBody(b *testing.B) {
 	bodies := map[string][]byte{
 		"json":   bytes.Repeat([]byte(`{"id":"ch_1NqXYZ2eZvKYlo2C","object":"charge","amount":1099,"url":"https:\/\/pay.example.com\/r?x=%7B1%7D","name":"M\u00fcller &amp; Co"},`), 8<<10),
 		"base64": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("The quick brown fox jumps over 13 lazy dogs; "), 20<<10))),
+		"text":   bytes.Repeat([]byte(prose), 1<<20/len(prose)),
 		"zeros":  make([]byte, 1<<20),
 		"random": random,
 		"hits":   bytes.Repeat([]byte(`{"echo":"`+token+`","and":"some more text that surrounds it in the body"}`), 8<<10),

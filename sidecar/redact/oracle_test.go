@@ -69,6 +69,7 @@ func TestReadsEndWhereNoSecretDecides(t *testing.T) {
 		"basic":   func(s string) string { return "Basic " + base64.RawStdEncoding.EncodeToString([]byte("user:"+s)) },
 		"utf-16":  func(s string) string { return strings.Join(strings.Split(s, ""), "\x00") },
 		"spaced":  func(s string) string { return fmt.Sprintf("% x", s) },
+		"lines":   func(s string) string { return folded(base64.StdEncoding.EncodeToString([]byte(s)), 5, "\n  ") },
 	}
 	for _, token := range tokens {
 		right, other := patternsOf(token), patternsOf(otherToken(token))
