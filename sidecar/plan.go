@@ -13,6 +13,7 @@ import (
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/inject"
+	"sallyport/sidecar/match"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
 	"sallyport/sidecar/redact"
@@ -137,7 +138,7 @@ func (w *worker) use(now *served, use bind.Use, lease *material.Lease, x *proxy.
 		return inject.Apply(out, binding.GetInject(), token)
 	}
 	plan.Response = redactor.Response
-	plan.Messages = messages(redactor, now.scanner, binding.GetStray())
+	plan.Messages = messages(redactor.Search, now.scanner, binding.GetStray())
 	plan.Interim = func(h http.Header) { redactor.Header(h) }
 	plan.Release = func(x *proxy.Exchange) {
 		x.Redactions = redactor.Count()
@@ -169,14 +170,14 @@ func cleared(now *served, use bind.Use, out *http.Request) error {
 	return strayPlaceholders(out, now.scanner, use.Binding().GetStray())
 }
 
-// messages searches the messages of a WebSocket: for material those of the upstream,
-// for placeholders those of the client.
-func messages(redactor *redact.Redactor, scanner *scan.Scanner, stray api.Stray) proxy.Messages {
+// messages searches the messages of a WebSocket: for material, as responses says, those
+// of the upstream, for placeholders those of the client.
+func messages(responses func() match.Search, scanner *scan.Scanner, stray api.Stray) proxy.Messages {
 	return func(client, upstream io.Writer) (toClient, toUpstream io.WriteCloser) {
 		if stray == api.Stray_STRAY_LITERAL {
-			return socket.NewWriter(client, socket.Server, redactor.Search()), nil
+			return socket.NewWriter(client, socket.Server, responses()), nil
 		}
-		return socket.Join(client, upstream, redactor.Search(), scanner.Search(stray))
+		return socket.Join(client, upstream, responses(), scanner.Search(stray))
 	}
 }
 

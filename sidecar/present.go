@@ -7,8 +7,10 @@ import (
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
 	"sallyport/sidecar/inject"
+	"sallyport/sidecar/match"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
+	"sallyport/sidecar/redact"
 )
 
 // certificate is a client certificate with its key, of one lease.
@@ -56,8 +58,20 @@ func (w *worker) present(now *served, use bind.Use, lease *material.Lease, x *pr
 		if err := cleared(now, use, out); err != nil {
 			return err
 		}
+		if plan.Messages != nil {
+			redact.DropExtensions(out)
+		}
 		return inject.Apply(out, binding.GetInject(), lease.Material())
 	}
 	plan.Release = func(*proxy.Exchange) { lease.Release() }
+	if stray := binding.GetStray(); plan.Upgrade && stray != api.Stray_STRAY_LITERAL {
+		plan.Messages = messages(nothingTold, now.scanner, stray)
+		plan.Response = redact.CheckExtensions
+	}
 	return plan, nil
+}
+
+// nothingTold looks for nothing in what an upstream says that was told no secret.
+func nothingTold() match.Search {
+	return match.Search{Set: match.Compile(nil), Found: func(int, []byte) error { return nil }}
 }

@@ -7,9 +7,9 @@
 //   - text, with any of its characters percent-encoded, escaped as in JSON or
 //     JavaScript, or as an HTML character reference, also over and over (see
 //     match.Text for the list)
-//   - base64 and base64url, wherever in it the text begins and with line breaks,
-//     base64 of these, and of the text as it is usually escaped
-//   - hexadecimal, with or without separators between the bytes
+//   - base64 and base64url, wherever in it the text begins, in lines of any length, and
+//     indented, base64 of these, and of the text as it is usually escaped
+//   - hexadecimal, with or without separators between the bytes, and in lines too
 //   - UTF-16, of either byte order
 //   - what a token that is base64 or hexadecimal itself decodes to, and how it
 //     is rendered in a request, such as Basic's pair, in all of these
@@ -17,7 +17,8 @@
 // Bodies stream. What is held back to see how it goes on depends on the length
 // of the secret, roughly, and on nothing else of it: an agent that places
 // guesses in a stream and watches where its reads end learns nothing. It is the
-// bytes at the end that no space and no end of a line or gRPC message separates;
+// bytes at the end that no space and no end of a line or gRPC message separates (the
+// break after a line that may be of base64 is no end of it);
 // they are handed out when more comes, or the upstream is silent for a second. A compressed body
 // is unpacked and passed on as it is then.
 //
@@ -128,8 +129,8 @@ func (r *Redactor) Response(resp *http.Response) error {
 	resp.Status = status
 	r.count.Add(int64(n))
 	body, size := resp.Body, resp.ContentLength
-	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
-		return ErrEncoding
+	if err := CheckExtensions(resp); err != nil {
+		return err
 	}
 	if severalParts(resp) || !r.parts && IsPart(resp) {
 		return ErrPart

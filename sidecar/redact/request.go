@@ -43,7 +43,7 @@ func Plain(r *http.Request) {
 	for _, name := range []string{"Accept-Charset", "Request-Range", "X-Ms-Range", "A-Im"} {
 		h.Del(name)
 	}
-	h.Del(extensions)
+	DropExtensions(r)
 	for i, accept := range h["Accept"] {
 		h["Accept"][i] = withoutCharset(accept)
 	}
@@ -62,4 +62,15 @@ func withoutCharset(accept string) string {
 		}), ";")
 	}
 	return strings.Join(ranges, ",")
+}
+
+// DropExtensions has a WebSocket offer none, so that its messages can be searched.
+func DropExtensions(r *http.Request) { r.Header.Del(extensions) }
+
+// CheckExtensions is ErrEncoding if a WebSocket is opened with an extension.
+func CheckExtensions(resp *http.Response) error {
+	if resp.StatusCode == http.StatusSwitchingProtocols && resp.Header.Get(extensions) != "" {
+		return ErrEncoding
+	}
+	return nil
 }
