@@ -13,11 +13,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	"sallyport/control"
 )
@@ -43,8 +44,8 @@ type Issuer struct {
 	http *http.Client
 	log  *slog.Logger
 
-	mu       sync.Mutex
-	provider *oidc.Provider
+	asking   singleflight.Group
+	provider atomic.Pointer[oidc.Provider]
 }
 
 // New checks the configuration.
@@ -73,20 +74,30 @@ func isLoopback(host string) bool {
 // context is one in which go-oidc and oauth2 use our client.
 func (i *Issuer) context(ctx context.Context) context.Context { return oidc.ClientContext(ctx, i.http) }
 
-// discover gives the issuer's configuration, which it is asked for until it tells it.
+// discover gives the issuer's configuration, which it is asked for until it tells it, by
+// one for all who want to log in: that takes no token.
 func (i *Issuer) discover(ctx context.Context) (*oidc.Provider, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.provider != nil {
-		return i.provider, nil
+	if p := i.provider.Load(); p != nil {
+		return p, nil
 	}
-	// Its keys are fetched later, in the context given here.
-	p, err := oidc.NewProvider(i.context(context.WithoutCancel(ctx)), i.Issuer)
-	if err != nil {
-		return nil, i.away(err)
+	answer := i.asking.DoChan("", func() (any, error) {
+		// Its keys are fetched later, in the context given here.
+		p, err := oidc.NewProvider(i.context(context.WithoutCancel(ctx)), i.Issuer)
+		if err != nil {
+			return nil, i.away(err)
+		}
+		i.provider.Store(p)
+		return p, nil
+	})
+	select {
+	case a := <-answer:
+		if a.Err != nil {
+			return nil, a.Err
+		}
+		return a.Val.(*oidc.Provider), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	i.provider = p
-	return p, nil
 }
 
 func (i *Issuer) away(err error) error {
