@@ -2,9 +2,12 @@ package console_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +30,8 @@ const patience = 20 * time.Second
 // chromium starts the one browser of all tests here.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox, chromedp.WindowSize(1280, 860))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox, chromedp.WindowSize(1280, 860),
+		chromedp.Flag("ignore-certificate-errors-spki-list", testKey()))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	browser, end := chromedp.NewContext(allocator)
@@ -36,6 +40,15 @@ func chromium(t *testing.T) context.Context {
 		t.Fatalf("start chromium (scripts/setup test installs it): %v", err)
 	}
 	return browser
+}
+
+// testKey is the one of this machine's test servers, which the browser trusts in the place
+// of a CA: the SHA-256 of it.
+func testKey() string {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	sum := sha256.Sum256(server.Certificate().RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // tab is a page with cookies and storage of its own.
