@@ -79,7 +79,7 @@ func (p *program) explainsPresent(t *testing.T, team string) {
 			t.Errorf("it says %+v, without %q", e, want)
 		}
 	}
-	must("POST", "/vaults/v/credentials", `{"name": "y", "hosts": ["y.invalid"], "secret": "a-secret-of-some-length", "limits": {"rate": "1/min"}, "mints": ["allow PUT /v1/keys"]}`)
+	must("POST", "/vaults/v/credentials", `{"name": "y", "hosts": ["y.invalid"], "secret": "a-secret-of-some-length", "limits": {"rate": "1/min"}, "mints": ["strip PUT /v1/keys json:/key"]}`)
 	must("POST", "/vaults/v/credentials", `{"name": "once", "hosts": ["once.invalid"], "secret": "a-secret-of-some-length", "limits": {"budget": "1"}}`)
 	must("POST", "/vaults/v/credentials/y/rotate", `{"secret": "another-secret-of-some-length", "overlap": "10m"}`)
 	if e := explain("GET", "https://y.invalid/v1"); e.Version != 2 || e.Overlap == nil || e.Overlap.Version != 1 {

@@ -130,8 +130,17 @@ func (b *tab) eval(script string) string {
 // until waits for a script to say true.
 func (b *tab) until(what, script string) {
 	b.t.Helper()
+	b.wait(what, func() bool {
+		said, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](script))
+		return err == nil && said
+	})
+}
+
+// wait waits until done says so.
+func (b *tab) wait(what string, done func() bool) {
+	b.t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if said, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](script)); err == nil && said {
+		if done() {
 			return
 		}
 	}
@@ -213,13 +222,19 @@ func (b *tab) nowhere(what, value string) {
 	if strings.Contains(held, value) {
 		b.t.Errorf("%s: the secret is in %.2000s", what, held)
 	}
+	b.historyHasNot(value)
+}
+
+// historyHasNot fails the test where a value is in an address that the browser remembers.
+func (b *tab) historyHasNot(value string) {
+	b.t.Helper()
 	history, err := chromedp.Run(b.ctx, chromedp.NavigationEntries())
 	if err != nil {
 		b.t.Error(err)
 	}
 	for _, e := range history.Entries {
 		if strings.Contains(e.URL+e.Title, value) {
-			b.t.Errorf("%s: the secret is in the history: %s", what, e.URL)
+			b.t.Errorf("the secret is in the history: %s", e.URL)
 		}
 	}
 }

@@ -112,6 +112,8 @@ func TestExportIsForThePage(t *testing.T) {
 		"a page of another site":     {b.cookie, from("cross-site"), url.Values{"key": {half}, "team": {team.Name}}, 403},
 		"a page of another port":     {b.cookie, from("same-site"), url.Values{"key": {half}, "team": {team.Name}}, 403},
 		"a form of another origin":   {b.cookie, http.Header{"Origin": {"https://evil.example.com"}}, url.Values{"key": {half}, "team": {team.Name}}, 403},
+		"a form of no origin":        {b.cookie, http.Header{"Origin": {"null"}}, url.Values{"key": {half}, "team": {team.Name}}, 403},
+		"a form in a frame":          {b.cookie, http.Header{"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}}, url.Values{"key": {half}, "team": {team.Name}}, 403},
 		"another team":               {b.cookie, from("same-origin"), url.Values{"key": {half}, "team": {other.Name}}, 404},
 		"a team that is a path":      {b.cookie, from("same-origin"), url.Values{"key": {half}, "team": {"../" + team.Name}}, 422},
 		"a name that ends the field": {b.cookie, from("same-origin"), url.Values{"key": {half}, "team": {"x\"; filename=\"y"}}, 422},
