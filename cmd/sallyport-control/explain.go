@@ -114,7 +114,6 @@ func fallBack(e *control.Explanation, method string, b *api.Binding, newSecrets 
 		e.Notes = append(e.Notes, before+", but a "+method+" is sent once, so that a 401 reaches the agent: only GET, HEAD, OPTIONS, PUT and DELETE without a body are sent again")
 	default:
 		e.Overlap = &control.Overlap{Version: int64(f.GetVersion()), Until: f.GetUntil().AsTime()}
-		e.Notes = append(e.Notes, before+": if the service answers 401, the request is sent once more with that, unless it has a body or opens a WebSocket")
 	}
 }
 

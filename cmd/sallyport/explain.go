@@ -44,7 +44,7 @@ func (c *cli) printExplanation(e control.Explanation) error {
 		say("credential", fmt.Sprintf("%s, version %d", e.Credential, e.Version))
 	}
 	if e.Overlap != nil {
-		say("on a 401", fmt.Sprintf("once more with version %d, which is good until %s", e.Overlap.Version, stamp(e.Overlap.Until)))
+		say("on a 401", fmt.Sprintf("once more with version %d, which is good until %s, unless it has a body or opens a WebSocket", e.Overlap.Version, stamp(e.Overlap.Until)))
 	}
 	for _, rule := range e.Inject {
 		say("inject", rule)

@@ -51,7 +51,7 @@ func notes(c control.Credential, p store.Present) (notes []string) {
 			notes = append(notes, fmt.Sprintf(format, args...))
 		}
 	}
-	say(c.Limits.Budget.Requests > 0, "of the budget of %s there are %d left", c.Limits.Budget, c.Limits.Budget.Requests-p.Spent)
+	say(c.Limits.Budget.Requests > 0, "of the budget of %s %d are left", c.Limits.Budget, c.Limits.Budget.Requests-p.Spent)
 	say(c.Limits.Rate > 0 && p.Rate.Requests == 0, "the rate of %s is used up at this moment (429 limit_rate); there is room again in %s", c.Limits.Rate, p.Rate.RetryAfter.Round(time.Millisecond))
 	say(p.Waiting == 1, "a request of the agent with it waits for a person: sallyport approval list")
 	say(p.Waiting > 1, "%d requests of the agent with it wait for a person: sallyport approval list", p.Waiting)
