@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -152,5 +153,32 @@ func TestExportBreaksOff(t *testing.T) {
 	text, err := io.ReadAll(answer.Body)
 	if err == nil || answer.StatusCode != 200 || strings.Count(string(text), "\n") != 1000 {
 		t.Errorf("%s, %d lines, %v", answer.Status, strings.Count(string(text), "\n"), err)
+	}
+}
+
+// TestExportTakesItsTime: what the server allows a request is for each part of an export,
+// not for all of it.
+func TestExportTakesItsTime(t *testing.T) {
+	team, events := exporting(t)
+	const patience = 300 * time.Millisecond
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/follow") {
+			time.Sleep(2 * patience)
+		}
+		plane.Admin.ServeHTTP(w, r)
+	})
+	c, err := console.New(api, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(c)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = patience, patience
+	server.Start()
+	defer server.Close()
+	b, half := signIn(t, served(t), plane.Owner) // which need not hurry
+	answer := post(t, server.URL, url.Values{"key": {half}, "team": {team.Name}}, browser{cookie: b.cookie, header: http.Header{"Sec-Fetch-Site": {"same-origin"}}})
+	text, err := io.ReadAll(answer.Body)
+	if lines := strings.Count(string(text), "\n"); err != nil || lines < events {
+		t.Errorf("%d lines of %d, %v", lines, events, err)
 	}
 }
