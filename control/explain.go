@@ -18,5 +18,6 @@ type Explanation struct {
 	Version    int64    `json:"version,omitempty"`
 	Inject     []string `json:"inject,omitempty"` // the rules by which it would be injected
 	Limits     string   `json:"limits,omitempty"`
-	Notes      []string `json:"notes,omitempty"` // what else holds for it
+	Overlap    *Overlap `json:"overlap,omitempty"` // what it is sent with once more where the service answers 401, if it has no body and opens no WebSocket; nil: nothing
+	Notes      []string `json:"notes,omitempty"`   // what else holds for it
 }

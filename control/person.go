@@ -14,13 +14,17 @@ type Person struct {
 	Grants  []Grant `json:"grants"` // at login
 }
 
-// Session is a person's login, without the value that is sent with each request.
+// Session is a person's login, or a browser's that was begun with an API token, without
+// the value that is sent with each request.
 type Session struct {
 	ID string `json:"id"`
 	Person
 	CreatedAt  time.Time `json:"created_at"`
 	LastUsedAt time.Time `json:"last_used_at"` // within a minute
 	ExpiresAt  time.Time `json:"expires_at"`   // whatever it is used for
+
+	Token   string `json:"token,omitempty"`   // name of the API token; then there is no person, and the grant is the token's
+	Current bool   `json:"current,omitempty"` // it is what asks
 }
 
 // LoginNonce is what the ID token of a login by code has to carry (OpenID Connect Core

@@ -146,6 +146,9 @@ func (w *World) cli(args ...string) *exec.Cmd {
 	if w.user == nil {
 		flags = append(flags, "--token-file", filepath.Join(w.DataDir(), "admin-token"))
 	}
+	if w.team != "" {
+		flags = append(flags, "--team", w.team)
+	}
 	command := append([]string{w.Program("sallyport")}, append(flags, args...)...)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = w.AgentDir()

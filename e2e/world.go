@@ -38,6 +38,7 @@ type World struct {
 	control   *Program
 	authority *authority
 	user      *user
+	team      string // "": the one that is there at first
 }
 
 // Kind is how a world's programs were built.
@@ -83,6 +84,15 @@ func (w *World) In(t testing.TB) *World {
 	other := *w
 	nginx := *w.Nginx
 	other.t, other.Nginx, nginx.w = t, &nginx, &other
+	return &other
+}
+
+// Team makes a team, and gives the same world seen by its administrator.
+func (w *World) Team(name string) *World {
+	w.t.Helper()
+	w.CLI("team", "create", name)
+	other := *w
+	other.team = name
 	return &other
 }
 

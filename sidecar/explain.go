@@ -20,12 +20,22 @@ import (
 	"sallyport/sidecar/strict"
 )
 
-var errAuditFull = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
-	Message: "too many events wait for the control plane, so no credential is used; try again when it is back"}
+// auditFull refuses what there is no place to record for. exhausted is what the control
+// plane says of the team's quota, if it takes no events for that.
+func auditFull(exhausted error) *proxy.Error {
+	if exhausted != nil {
+		return later("audit_full", exhausted)
+	}
+	return unavailable("audit_full", "too many events wait for the control plane, so no credential is used; try again when it is back")
+}
 
 // later refuses what can't be recorded now as the team's audit wants it.
 func later(code string, err error) *proxy.Error {
+	var quota *audit.QuotaError
 	refusal := proxy.Errorf(http.StatusServiceUnavailable, code, "no credential is used: %v; try again", err)
+	if errors.As(err, &quota) { // which says what to do
+		refusal.Message = quota.Said
+	}
 	refusal.RetryAfter = 5 * time.Second
 	return refusal
 }

@@ -35,6 +35,15 @@ func (f *consoleFlags) consoleURL(listener net.Listener, certificate bool) (stri
 	return "", nil
 }
 
+// codesTo is where the console at a URL, if there is one, takes the codes of logins for
+// credentials.
+func codesTo(url string) (string, error) {
+	if url == "" {
+		return "", nil
+	}
+	return console.CodesTo(url)
+}
+
 // around puts the console around the admin API.
 func (f *consoleFlags) around(api *admin.Server, url string) (err error) {
 	if f.Console {

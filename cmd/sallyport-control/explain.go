@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/control"
@@ -63,13 +64,13 @@ func decide(table *bind.Table, t control.Target) control.Explanation {
 	case b == nil:
 		return control.Explanation{Decision: "inspect", Reason: "no pinned credential is for this host and port"}
 	}
-	e := use(permitted, b)
+	e := use(permitted, b, t.Method)
 	e.Credential, e.Version = b.GetVault()+"/"+b.GetName(), int64(b.GetVersion())
 	return e
 }
 
 // use is what becomes of a request that a binding serves.
-func use(permitted bind.Permitted, b *api.Binding) control.Explanation {
+func use(permitted bind.Permitted, b *api.Binding, method string) control.Explanation {
 	var limit *bind.LimitError
 	switch _, err := permitted.Use(b, time.Now()); {
 	case errors.As(err, &limit):
@@ -88,13 +89,32 @@ func use(permitted bind.Permitted, b *api.Binding) control.Explanation {
 	if rule != nil {
 		e.Notes = append(e.Notes, "new secrets in the answer: "+rule.GetRule())
 	}
+	fallBack(&e, method, b, rule)
 	switch b.GetLimits().GetApproval() {
 	case api.Approval_APPROVAL_FIRST:
-		e.Notes = append(e.Notes, "a sandbox's first request with it waits for a person")
+		e.Notes = append(e.Notes, "a sandbox's first request with this version waits until a person approves it")
 	case api.Approval_APPROVAL_EACH:
-		e.Notes = append(e.Notes, "it waits for a person")
+		e.Notes = append(e.Notes, "it waits until a person approves it")
 	}
 	return e
+}
+
+// fallBack says of a credential in an overlap whether a request that is answered 401 is
+// sent once more with the version before.
+func fallBack(e *control.Explanation, method string, b *api.Binding, newSecrets *api.Mint) {
+	f := b.GetFallback()
+	if f == nil || !time.Now().Before(f.GetUntil().AsTime()) {
+		return
+	}
+	before := fmt.Sprintf("version %d is good until %s beside version %d", f.GetVersion(), f.GetUntil().AsTime().UTC().Format(time.RFC3339), b.GetVersion())
+	switch {
+	case newSecrets != nil:
+		e.Notes = append(e.Notes, before+", but what makes new secrets is sent once, so that a 401 reaches the agent")
+	case !slices.Contains([]string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, method):
+		e.Notes = append(e.Notes, before+", but a "+method+" is sent once, so that a 401 reaches the agent: only GET, HEAD, OPTIONS, PUT and DELETE without a body are sent again")
+	default:
+		e.Overlap = &control.Overlap{Version: int64(f.GetVersion()), Until: f.GetUntil().AsTime()}
+	}
 }
 
 func refused(code, reason string) control.Explanation {

@@ -192,6 +192,10 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	if err != nil {
 		return err
 	}
+	codesTo, err := codesTo(consoleURL)
+	if err != nil {
+		return err
+	}
 	people, err := cmd.issuer(consoleURL, log)
 	if err != nil {
 		return err
@@ -199,7 +203,7 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	admins, err := admin.New(admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
-		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime,
+		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime, CodesTo: codesTo,
 	})
 	if err != nil {
 		return err

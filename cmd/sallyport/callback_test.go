@@ -65,3 +65,17 @@ func TestNoBrowserGoesThere(t *testing.T) {
 		}
 	}
 }
+
+// TestConsolesClientIsNotOurs: what a client of the web console is registered with is not
+// listened at.
+func TestConsolesClientIsNotOurs(t *testing.T) {
+	for _, known := range []string{"https://sallyport.example.com/console/authorized", "http://127.0.0.1:8200/console/authorized"} {
+		listener, err := listenForCode(known)
+		if err == nil {
+			listener.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "web console") {
+			t.Errorf("%s: %v", known, err)
+		}
+	}
+}

@@ -137,6 +137,9 @@ func listenForCode(known string) (net.Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the setting redirect_uri: %w", err)
 		}
+		if u.Scheme != "http" || u.Path == "/console/authorized" {
+			return nil, withHint(fmt.Errorf("the client is registered to come back to the web console, %s", known), "log in for the credential there: its page has the button \"Log in\"")
+		}
 		address = u.Host
 	}
 	listener, err := net.Listen("tcp", address)

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
+
+	"sallyport/control"
 )
 
 type explainCmd struct {
@@ -22,18 +22,38 @@ func (cmd *explainCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	decision := e.Decision
+	return c.emit(e, func() error { return c.printExplanation(e) })
+}
+
+// printExplanation prints what becomes of the request, and below what is known of it.
+func (c *cli) printExplanation(e control.Explanation) error {
+	verdict := e.Decision
 	if e.Code != "" {
-		decision += ", " + e.Code
+		verdict += " (" + e.Code + ")"
 	}
-	rows := [][2]string{{"decision", decision}, {"reason", e.Reason}, {"credential", e.Credential}}
+	if _, err := fmt.Fprintf(c.stdout, "%s: %s\n", visible(verdict), visible(e.Reason)); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	var rows [][2]string
+	say := func(name, text string) {
+		if text != "" {
+			rows = append(rows, [2]string{name, text})
+		}
+	}
 	if e.Credential != "" {
-		rows = append(rows, [2]string{"version", strconv.FormatInt(e.Version, 10)}, [2]string{"inject", strings.Join(e.Inject, "; ")}, [2]string{"limits", e.Limits})
+		say("credential", fmt.Sprintf("%s, version %d", e.Credential, e.Version))
 	}
+	if e.Overlap != nil {
+		say("on a 401", fmt.Sprintf("once more with version %d, which is good until %s, unless it has a body or opens a WebSocket", e.Overlap.Version, stamp(e.Overlap.Until)))
+	}
+	for _, rule := range e.Inject {
+		say("inject", rule)
+	}
+	say("limits", e.Limits)
 	for _, note := range e.Notes {
-		rows = append(rows, [2]string{"note", note})
+		say("note", note)
 	}
-	return c.emit(e, func() error { return c.printRows(rows) })
+	return c.printRows(rows)
 }
 
 // printRows prints what is known of one thing, a line each.

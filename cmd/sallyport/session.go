@@ -8,7 +8,7 @@ import (
 )
 
 type sessionCmd struct {
-	List   sessionListCmd   `cmd:"" help:"List your logins; everybody's for an owner of every team."`
+	List   sessionListCmd   `cmd:"" help:"List your logins, or the browsers signed in with your token; everybody's for an owner of every team."`
 	Revoke sessionRevokeCmd `cmd:"" help:"End a login at once."`
 }
 
@@ -23,9 +23,18 @@ func (cmd *sessionListCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return printList(c, sessions, "ID EMAIL ROLES CREATED USED EXPIRES", func(s control.Session) []string {
-		return []string{s.ID, s.Email, grantsText(s.Grants), stamp(s.CreatedAt), stamp(s.LastUsedAt), stamp(s.ExpiresAt)}
+	return printList(c, sessions, "ID WHO ROLES CREATED USED EXPIRES", func(s control.Session) []string {
+		return []string{s.ID, sessionWho(s), grantsText(s.Grants), stamp(s.CreatedAt), stamp(s.LastUsedAt), stamp(s.ExpiresAt)}
 	})
+}
+
+// sessionWho is the person, or the API token that a browser signed in with.
+func sessionWho(s control.Session) string {
+	who := first(s.Email, "token "+s.Token)
+	if s.Current {
+		who += " (this one)"
+	}
+	return who
 }
 
 // grantsText is roles as in "admin:platform viewer:*".

@@ -41,6 +41,7 @@ type Config struct {
 	Test       Tester
 	SidecarURL string // where sidecars reach the sidecar API, told to whoever makes a sandbox
 	Version    string // of this build
+	CodesTo    string // where the web console takes the codes of credentials' logins; empty: nowhere
 
 	People          *login.Issuer // nil: nobody logs in
 	SessionIdle     time.Duration // how long a session lasts unused; SessionIdle if zero

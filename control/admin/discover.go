@@ -16,7 +16,7 @@ import (
 type discovery struct {
 	Name        string   `json:"name" maxLength:"63" doc:"Of the credential"`
 	URL         string   `json:"url" maxLength:"512" doc:"Of the MCP server; the credential is bound to its host"`
-	RedirectURI string   `json:"redirect_uri" maxLength:"512" doc:"Where codes are sent to, on loopback"`
+	RedirectURI string   `json:"redirect_uri" maxLength:"512" doc:"Where codes are sent to, on loopback or credential_redirect_uri of GET /v1/info"`
 	Scope       string   `json:"scope,omitempty" maxLength:"4096" doc:"In the place of what the server asks for"`
 	Hosts       []string `json:"endpoint_hosts,omitempty" maxItems:"8" doc:"HOST[:PORT] where the authorization server may have endpoints, beside its issuer's"`
 }
@@ -53,7 +53,7 @@ func (s *Server) discoverCredential(ctx context.Context, in *VaultPath, body *di
 		return nil, err
 	}
 	defer leave()
-	found, err := s.Exchange.Discover(ctx, exchange.Discovery{Resource: body.URL, RedirectURI: body.RedirectURI, Scope: body.Scope, Hosts: body.Hosts})
+	found, err := s.Exchange.Discover(ctx, exchange.Discovery{Resource: body.URL, RedirectURI: body.RedirectURI, Scope: body.Scope, Hosts: body.Hosts, Console: s.CodesTo})
 	if err != nil {
 		return nil, err
 	}

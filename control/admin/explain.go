@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -43,25 +42,8 @@ func (s *Server) explainRoutes(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		return one(s.withUsage(ctx, explanation))
+		return one(s.atPresent(ctx, in.Agent, explanation))
 	})
-}
-
-// withUsage adds that the budget is used up, if it is.
-func (s *Server) withUsage(ctx context.Context, e control.Explanation) (control.Explanation, error) {
-	vault, name, found := strings.Cut(e.Credential, "/")
-	if !found {
-		return e, nil
-	}
-	c, err := s.Store.Credential(ctx, teamOf(ctx).ID, vault, name)
-	if err != nil {
-		return e, err
-	}
-	spent, err := s.Store.Usage(ctx, teamOf(ctx).ID, c)
-	if err == nil && c.Limits.Budget.Requests > 0 && spent >= c.Limits.Budget.Requests && e.Decision == "inject" {
-		e.Decision, e.Code, e.Reason = "refuse", "limit_budget", "the credential's budget is used up"
-	}
-	return e, err
 }
 
 func parseTarget(method, text string) (control.Target, error) {

@@ -23,6 +23,7 @@ type info struct {
 
 	Grants    []control.Grant `json:"grants" doc:"The caller's roles"`
 	Person    *control.Person `json:"person,omitempty" doc:"Who you are, if you have logged in"`
+	CodesTo   string          `json:"credential_redirect_uri,omitempty" doc:"Where the web console takes the codes of credentials' logins"`
 	ExpiresAt *time.Time      `json:"expires_at,omitempty" doc:"When the token ends"`
 }
 
@@ -31,7 +32,7 @@ func (s *Server) infoRoutes(api huma.API) {
 		OperationID: "get-info", Method: http.MethodGet, Path: "/v1/info", Summary: "What this is, and who the token says you are",
 	}, func(ctx context.Context, _ *struct{}) (*answer[info], error) {
 		c := recordOf(ctx).caller
-		said := info{Version: s.Version, SidecarURL: s.SidecarURL, Role: c.role, Token: c.token, Grants: c.grants, ExpiresAt: c.expires}
+		said := info{Version: s.Version, SidecarURL: s.SidecarURL, Role: c.role, Token: c.token, Grants: c.grants, CodesTo: s.CodesTo, ExpiresAt: c.expires}
 		if c.session != nil {
 			said.Person = &c.session.Person
 		}

@@ -11,7 +11,7 @@ import (
 type newLogin struct {
 	Code        secret `json:"code" doc:"The authorization code (RFC 6749 section 4.1.2)"`
 	Verifier    secret `json:"code_verifier" doc:"Whose S256 challenge the code was asked for with (RFC 7636)"`
-	RedirectURI string `json:"redirect_uri" maxLength:"512" doc:"Where the code was sent, on loopback"`
+	RedirectURI string `json:"redirect_uri" maxLength:"512" doc:"Where the code was sent, on loopback or credential_redirect_uri of GET /v1/info"`
 }
 
 // Wipe overwrites what is secret.
@@ -43,7 +43,7 @@ func (s *Server) loginCredential(ctx context.Context, in *CredentialPath, body *
 		return nil, err
 	}
 	defer known.Wipe()
-	brought, err := s.Exchange.Redeem(ctx, c, known, exchange.Login{Code: body.Code.Secret, Verifier: body.Verifier.Secret, RedirectURI: body.RedirectURI})
+	brought, err := s.Exchange.Redeem(ctx, c, known, exchange.Login{Code: body.Code.Secret, Verifier: body.Verifier.Secret, RedirectURI: body.RedirectURI, Console: s.CodesTo})
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/login"
+	"sallyport/control/store"
 )
 
 // sessionPrefix begins what a person's programs send; it begins with tokenPrefix.
@@ -90,13 +91,9 @@ func (s *Server) sessionRoutes(api huma.API) {
 	}, s.createTokenSession)
 	route(s, api, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions",
-		Summary: "Your sessions; everybody's for an owner of every team",
+		Summary: "Your sessions, or those begun with your token; everybody's for an owner of every team",
 	}, func(ctx context.Context, in *PageQuery) (*answer[list[control.Session]], error) {
-		of, some := sessionsOf(ctx)
-		if !some {
-			return items([]control.Session{}, "", nil)
-		}
-		return items(s.Store.Sessions(ctx, of, in.page()))
+		return items(s.Store.Sessions(ctx, sessionsOf(ctx), in.page()))
 	})
 	route(s, api, huma.Operation{
 		OperationID: "delete-session", Method: http.MethodDelete, Path: "/v1/sessions/{session}",
@@ -106,16 +103,14 @@ func (s *Server) sessionRoutes(api huma.API) {
 
 var errNoPeople = control.Errorf(control.CodeNotFound, "this control plane has no OIDC issuer, so nobody logs in but with an API token")
 
-// sessionsOf is whose sessions the caller may see: with the zero Person everybody's.
-func sessionsOf(ctx context.Context) (of control.Person, some bool) {
+// sessionsOf is whose sessions the caller may see.
+func sessionsOf(ctx context.Context) store.Whose {
 	c := recordOf(ctx).caller
-	switch {
-	case c.in("") == control.RoleOwner:
-		return control.Person{}, true
-	case c.session != nil:
-		return c.session.Person, true
+	of := store.Whose{Everybody: c.in("") == control.RoleOwner, Asks: c.hash}
+	if c.session != nil {
+		of.Person = c.session.Person
 	}
-	return control.Person{}, false
+	return of
 }
 
 func (s *Server) createSession(ctx context.Context, _ *struct{}, body *proof) (*answer[newSession], error) {
@@ -156,20 +151,16 @@ func (s *Server) createSession(ctx context.Context, _ *struct{}, body *proof) (*
 }
 
 func (s *Server) deleteSession(ctx context.Context, in *sessionPath) (*struct{}, error) {
-	of, some := sessionsOf(ctx)
-	id := in.Session
-	if c := recordOf(ctx).caller; id == "current" && c.browser {
+	id, c := in.Session, recordOf(ctx).caller
+	switch {
+	case id == "current" && c.browser:
 		return nil, s.Store.DeleteTokenSession(ctx, c.hash, act(ctx, "session.revoke", "the browser's"))
-	}
-	if own := recordOf(ctx).caller.session; id == "current" && own != nil {
-		id = own.ID
-	} else if id == "current" {
-		some = false
-	}
-	if !some {
+	case id == "current" && c.session != nil:
+		id = c.session.ID
+	case id == "current":
 		return nil, control.Errorf(control.CodeNotFound, "there is no such session")
 	}
-	return nil, s.Store.DeleteSession(ctx, of, id, act(ctx, "session.revoke", id))
+	return nil, s.Store.DeleteSession(ctx, sessionsOf(ctx), id, act(ctx, "session.revoke", id))
 }
 
 func grantsText(grants []control.Grant) (text string) {

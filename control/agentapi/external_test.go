@@ -269,6 +269,11 @@ func TestSourceFails(t *testing.T) {
 		if connect.CodeOf(err) != connect.CodeAborted || !strings.Contains(err.Error(), "the source v/vault") || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s, by a lease: %v", name, err)
 		}
+		now := c
+		now.Version = int64(version)
+		if err := plane.Secrets.Trouble(now); err == nil || !strings.Contains(err.Error(), "the source v/vault") || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s, as it is explained: %v", name, err)
+		}
 	}
 	if strings.Contains(plane.Log.String(), opening) {
 		t.Error("the log has what opens the store")

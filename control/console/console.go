@@ -6,6 +6,7 @@
 //	browser ─┬─ /console/…        page, scripts, style: the same for everybody
 //	         ├─ /console/session  token or login in, session out; its end
 //	         ├─ /console/v1/…     ─▶ session of cookie and header ─▶ /v1/… of the API
+//	         ├─ /console/export   ─▶ the same, of cookie and form: audit events as a file
 //	         └─ all else          ─▶ the API, untouched
 package console
 
@@ -59,12 +60,21 @@ func ParseURL(text string) (*url.URL, error) {
 
 // RedirectURL is where an OpenID Connect issuer sends browsers back to, for a console
 // at that URL.
-func RedirectURL(address string) (string, error) {
+func RedirectURL(address string) (string, error) { return redirect(address, callback) }
+
+// CodesTo is where authorization servers send browsers back to that credentials are logged
+// in for. It is another than RedirectURL, so that a code of one is never taken for the other's.
+func CodesTo(address string) (string, error) { return redirect(address, authorized) }
+
+// Names of the pages that browsers come back to, with codes in the address.
+const callback, authorized = "callback", "authorized"
+
+func redirect(address, name string) (string, error) {
 	u, err := ParseURL(address)
 	if err != nil {
 		return "", err
 	}
-	return u.Scheme + "://" + u.Host + base + "callback", nil
+	return u.Scheme + "://" + u.Host + base + name, nil
 }
 
 func isLoopback(host string) bool {
@@ -88,6 +98,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, base, http.StatusSeeOther)
 	case path == base+"session":
 		c.session(w, r)
+	case path == base+"export":
+		c.export(w, r)
 	case strings.HasPrefix(path, base+"v1/"):
 		c.call(w, r)
 	default:

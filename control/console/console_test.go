@@ -81,7 +81,7 @@ func TestRestIsTheAPIs(t *testing.T) {
 // TestRedirectsNowhereElse: nothing that is sent decides where a browser is led.
 func TestRedirectsNowhereElse(t *testing.T) {
 	url := served(t)
-	for _, path := range []string{"/?next=https://evil.example.com/", "/console?return_to=//evil.example.com", "/console/?x=y", "/console//evil.example.com/", "/console/%2f%2fevil.example.com", "/console/..//evil.example.com"} {
+	for _, path := range []string{"/?next=https://evil.example.com/", "/console?return_to=//evil.example.com", "/console/?x=y", "/console/authorized?code=x&state=y&redirect_uri=https://evil.example.com/", "/console//evil.example.com/", "/console/%2f%2fevil.example.com", "/console/..//evil.example.com"} {
 		if r := ask(t, "GET", url+path, "", browser{}); r.Header.Get("Location") != "" && r.Header.Get("Location") != "/console/" {
 			t.Errorf("%s leads to %q", path, r.Header.Get("Location"))
 		}

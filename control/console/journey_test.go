@@ -21,7 +21,7 @@ import (
 func TestBrowser(t *testing.T) {
 	browser := chromium(t)
 	for name, test := range map[string]func(*testing.T, *tab, string){
-		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible, "rotation": rotation, "sources": sources,
+		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible, "rotation": rotation, "sources": sources, "allowing": allowing, "not allowed": notAllowed, "exported": exported, "ended": ended,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := served(t) // ends after the tab, which may be waiting for an answer

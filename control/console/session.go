@@ -40,10 +40,13 @@ func valueOf(r *http.Request) string {
 // fromHere reports whether a page of this very origin asks. Another port or name below
 // the same domain is not it.
 func fromHere(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
+	site := r.Header.Get("Sec-Fetch-Site")
+	if site != "" && site != "same-origin" {
 		return false
 	}
-	if origin := r.Header.Get("Origin"); origin != "" {
+	// A form of a page that tells nobody where it is (Referrer-Policy) has the origin null,
+	// as has one in a sandboxed frame, which is of another site.
+	if origin := r.Header.Get("Origin"); origin != "" && !(origin == "null" && site == "same-origin") {
 		u, err := url.Parse(origin)
 		if err != nil || !strings.EqualFold(u.Host, r.Host) {
 			return false

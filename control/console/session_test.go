@@ -107,7 +107,7 @@ func changing(t *testing.T, team string) (all [][2]string) {
 	if len(all) < 25 {
 		t.Fatalf("only %d operations change something", len(all))
 	}
-	return append(all, [2]string{"POST", "/session"}, [2]string{"DELETE", "/session"})
+	return append(all, [2]string{"POST", "/session"}, [2]string{"DELETE", "/session"}, [2]string{"POST", "/export"})
 }
 
 // TestNoOtherPageActs: each call that changes something, made by a page of another origin

@@ -50,8 +50,10 @@ func load() (map[string]file, error) {
 		sum := sha256.Sum256(content)
 		files[e.Name()] = file{mediaType, `"` + hex.EncodeToString(sum[:12]) + `"`, content}
 	}
-	// The issuer sends browsers to the second with what the page takes from the address.
-	files[""], files["callback"] = files["index.html"], files["index.html"]
+	// Browsers are sent to the others with what the page takes from the address.
+	for _, name := range []string{"", callback, authorized} {
+		files[name] = files["index.html"]
+	}
 	return files, nil
 }
 
@@ -68,7 +70,7 @@ func (c *Console) static(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	w.Header().Set("Content-Type", f.mediaType)
 	w.Header().Set("ETag", f.etag)
-	if name != "callback" { // whose address has a code in it
+	if name != callback && name != authorized { // whose address has a code in it
 		w.Header().Set("Cache-Control", "no-cache") // asked for anew, and sent only when it has changed
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))

@@ -24,7 +24,8 @@ const (
 // as servers of the Model Context Protocol do (RFC 9728).
 type Discovery struct {
 	Resource    string   // the server's URL
-	RedirectURI string   // where codes are sent to, on loopback
+	RedirectURI string   // where codes are sent to, on loopback or the console's
+	Console     string   // where the web console takes codes; empty: there is none
 	Scope       string   // empty: what the server asks for
 	Hosts       []string // where the authorization server may have endpoints beside its issuer's host
 }
@@ -42,7 +43,7 @@ type Discovered struct {
 // that servers say is checked to be about the resource and the issuer that were asked
 // for; nothing of it is quoted but URLs.
 func (x *Exchanger) Discover(ctx context.Context, d Discovery) (Discovered, error) {
-	if err := CheckRedirect(d.RedirectURI); err != nil {
+	if err := checkRedirect(d.RedirectURI, d.Console); err != nil {
 		return Discovered{}, control.Errorf(control.CodeInvalid, "redirect_uri: %v", err)
 	}
 	resource, err := parseResource(d.Resource)

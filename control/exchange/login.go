@@ -15,6 +15,7 @@ import (
 type Login struct {
 	Code, Verifier control.Secret
 	RedirectURI    string
+	Console        string // where the web console takes codes; empty: there is none
 }
 
 // CheckRedirect reports why a browser can't be sent to a URI with a code: it must stay
@@ -30,10 +31,28 @@ func CheckRedirect(text string) error {
 	return nil
 }
 
+// checkRedirect is CheckRedirect, which also takes the web console's own URI: its page
+// keeps the verifier, as a program on the person's machine does.
+func checkRedirect(text, console string) error {
+	if console != "" && text == console {
+		return nil
+	}
+	return CheckRedirect(text)
+}
+
+// checkRegistered reports why a client can't be registered with a URI. What comes there is
+// for whoever began the login, so it may be any console's.
+func checkRegistered(text string) error {
+	if checkURL(text) == nil {
+		return nil
+	}
+	return CheckRedirect(text)
+}
+
 // Redeem exchanges a code for a refresh token, and gives the secret of c with that in
 // it. secret, the one that is stored, stays.
 func (x *Exchanger) Redeem(ctx context.Context, c control.Credential, secret control.Secret, login Login) (control.Secret, error) {
-	if err := CheckRedirect(login.RedirectURI); err != nil {
+	if err := checkRedirect(login.RedirectURI, login.Console); err != nil {
 		return nil, control.Errorf(control.CodeInvalid, "redirect_uri: %v", err)
 	}
 	if c.Auth != control.AuthOAuthRefresh {

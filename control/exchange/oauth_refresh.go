@@ -22,7 +22,7 @@ func oauthRefresh() Kind {
 		Settings: []Setting{
 			endpoint(), {Name: "client_id", Required: true}, {Name: "client_auth", Check: oneOf(clientBasic, clientPost, clientNone)},
 			{Name: "scope"}, {Name: "resource", Check: checkURL},
-			{Name: "auth_url", Check: checkURL}, {Name: "redirect_uri", Check: CheckRedirect}, // of a login
+			{Name: "auth_url", Check: checkURL}, {Name: "redirect_uri", Check: checkRegistered}, // of a login
 			{Name: "issuer", Check: checkURL}, {Name: "iss", Check: oneOf(issRequired)}, // of the answer to one
 		},
 		Check: func(c control.Credential) error {

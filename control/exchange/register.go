@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
@@ -22,7 +23,7 @@ func (x *Exchanger) register(ctx context.Context, server oauthex.AuthServerMeta,
 	made, err := oauthex.RegisterClient(ctx, server.RegistrationEndpoint, &oauthex.ClientRegistrationMetadata{
 		ClientName: "Sallyport", RedirectURIs: []string{redirect}, Scope: found.Settings["scope"],
 		GrantTypes: []string{"authorization_code", "refresh_token"}, ResponseTypes: []string{"code"},
-		TokenEndpointAuthMethod: wanted, ApplicationType: "native",
+		TokenEndpointAuthMethod: wanted, ApplicationType: applicationType(redirect),
 	}, x.client)
 	if err != nil {
 		return notRegistered(server.RegistrationEndpoint, err)
@@ -48,6 +49,15 @@ func (x *Exchanger) register(ctx context.Context, server oauthex.AuthServerMeta,
 	}
 	found.Secret = writeFields(fields)
 	return nil
+}
+
+// applicationType is what OpenID Connect Dynamic Client Registration 1.0 calls a client
+// whose codes come to a URI: a web server has https, a program on a machine loopback.
+func applicationType(redirect string) string {
+	if strings.HasPrefix(redirect, "https:") {
+		return "web"
+	}
+	return "native"
 }
 
 // clientMethods are the ways that a client proves who it is, by their names in metadata.

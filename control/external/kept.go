@@ -107,6 +107,16 @@ func (k *kept) look(key string, read func(context.Context) (Value, error), asked
 	return Value{}, e.flight, nil
 }
 
+// failure is why the last reading by key failed, if it did and is not forgotten.
+func (k *kept) failure(key string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e := k.entries[key]; e != nil {
+		return e.err
+	}
+	return nil
+}
+
 func (k *kept) land(key string, e *entry, value Value, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -56,7 +56,7 @@ func (x *Secrets) Open(ctx context.Context, b store.Bound) (control.Secret, erro
 	if b.Source == nil {
 		return x.sealer.Open(ctx, b.Key, b.Identity, b.Secret)
 	}
-	key := fmt.Sprintf("%s %d", b.Credential.ID, b.Identity.Version)
+	key := keyOf(b.Credential.ID, b.Identity.Version)
 	value, err := x.kept.get(ctx, key, func(ctx context.Context) (Value, error) {
 		value, err := x.Read(ctx, b.Credential, *b.Source)
 		if err != nil {
@@ -80,6 +80,21 @@ func (x *Secrets) Open(ctx context.Context, b store.Bound) (control.Secret, erro
 		return nil, err
 	}
 	return value.Secret, nil
+}
+
+// keyOf is what the secret of a version of a credential is kept by.
+func keyOf(credentialID string, version int64) string {
+	return fmt.Sprintf("%s %d", credentialID, version)
+}
+
+// Trouble is why the secret of c could not be read where it lies, if somebody had it
+// read here and that failed not long ago.
+func (x *Secrets) Trouble(c control.Credential) error {
+	err := x.kept.failure(keyOf(c.ID, c.Version))
+	if err == nil {
+		return nil
+	}
+	return about(control.Source{Vault: c.Vault, Name: c.From.Source}, err)
 }
 
 // Read gives what lies now where c has its secret, checked to be one for c. The caller

@@ -81,11 +81,13 @@ type head struct {
 	spent
 }
 
+// headRows is read by scanHead.
+const headRows = `
+	select h.team_id, h.position, h.hash, clock_timestamp(), ` + spentRows + `
+	from audit_heads h left join quotas q on q.team_id = h.team_id where h.team_id = $1`
+
 func lockHead(ctx context.Context, tx pgx.Tx, teamID string) (head, error) {
-	return one(ctx, tx, "such team", scanHead, `
-		select h.team_id, h.position, h.hash, clock_timestamp(), `+spentRows+`
-		from audit_heads h left join quotas q on q.team_id = h.team_id where h.team_id = $1 for update of h`,
-		teamID, control.UsualQuota.Events, control.UsualQuota.Fetches)
+	return one(ctx, tx, "such team", scanHead, headRows+` for update of h`, teamID, control.UsualQuota.Events, control.UsualQuota.Fetches)
 }
 
 func scanHead(row pgx.CollectableRow) (h head, err error) {

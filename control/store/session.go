@@ -9,7 +9,7 @@ import (
 	"sallyport/control"
 )
 
-const sessionRows = `select id, issuer, subject, email, grants, created_at, last_used_at, expires_at from sessions `
+const sessionRows = `select id, issuer, subject, email, grants, created_at, last_used_at, expires_at, '', false from sessions `
 
 const (
 	// isLive is the condition on a session that it is good.
@@ -60,25 +60,4 @@ func (s *Store) SessionByHash(ctx context.Context, hash []byte) (control.Session
 	}
 	_, err = s.in(installation).Exec(ctx, `update sessions set last_used_at = now() where id = $1 and last_used_at < now() - interval '1 minute'`, found.ID)
 	return found, interpret(err, "note the session's use", "such session")
-}
-
-// Sessions lists the live ones, newest first: those of one person, or with the zero
-// Person everybody's.
-func (s *Store) Sessions(ctx context.Context, of control.Person, page Page) (sessions []control.Session, next string, err error) {
-	after, err := newest(page)
-	if err != nil {
-		return nil, "", err
-	}
-	sessions, err = all(ctx, s.in(installation), "sessions", pgx.RowToStructByPos[control.Session],
-		sessionRows+`where `+isLive+` and ($1 = '' or issuer = $1 and subject = $2) and id < $3 order by id desc limit $4`, of.Issuer, of.Subject, after, page.limit())
-	sessions, next = cut(page, sessions, func(l control.Session) string { return l.ID })
-	return sessions, next, err
-}
-
-// DeleteSession ends a session at once, if it is of that person; the zero Person's is anybody's.
-func (s *Store) DeleteSession(ctx context.Context, of control.Person, id string, act control.Event) error {
-	return s.act(ctx, "", act, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `delete from sessions where id = $3 and ($1 = '' or issuer = $1 and subject = $2)`, of.Issuer, of.Subject, id)
-		return must(tag, err, "end the session", "such session")
-	})
 }

@@ -42,20 +42,20 @@ func TestSessionsEnd(t *testing.T) {
 
 	first := begin(alice, "a3")
 	theirs := begin(bob, "b1")
-	wantCode(t, f.DeleteSession(ctx, alice, theirs.ID, testAct()), control.CodeNotFound)
+	wantCode(t, f.DeleteSession(ctx, Whose{Person: alice}, theirs.ID, testAct()), control.CodeNotFound)
 	got(f.SessionByHash(ctx, hash("b1")))(t)
-	sessions, _, err := f.Sessions(ctx, alice, Page{})
+	sessions, _, err := f.Sessions(ctx, Whose{Person: alice}, Page{})
 	if err != nil || len(sessions) != 1 || sessions[0].ID != first.ID {
 		t.Errorf("alice has %+v, %v", sessions, err)
 	}
-	if sessions, _, err = f.Sessions(ctx, control.Person{}, Page{}); err != nil || len(sessions) != 2 {
+	if sessions, _, err = f.Sessions(ctx, Whose{Everybody: true}, Page{}); err != nil || len(sessions) != 2 {
 		t.Errorf("there are %+v, %v", sessions, err)
 	}
-	if err := f.DeleteSession(ctx, alice, first.ID, testAct()); err != nil {
+	if err := f.DeleteSession(ctx, Whose{Person: alice}, first.ID, testAct()); err != nil {
 		t.Fatal(err)
 	}
 	over("a3")
-	if err := f.DeleteSession(ctx, control.Person{}, theirs.ID, testAct()); err != nil {
+	if err := f.DeleteSession(ctx, Whose{Everybody: true}, theirs.ID, testAct()); err != nil {
 		t.Fatal(err)
 	}
 	over("b1")

@@ -14,6 +14,8 @@ const (
 	tokenColumns = `k.id, k.name, coalesce(t.name, ''), k.role, k.created_at, k.expires_at, k.last_used_at, k.rotated_at,
 		case when k.previous_until > now() then k.previous_until end`
 	tokenRows = `select ` + tokenColumns + ` from tokens k left join teams t on t.id = k.team_id `
+	// goodToken is the condition on a token k that it is good, and has the value whose SHA-256 is $1.
+	goodToken = `where (k.hash = $1 or k.previous_hash = $1 and k.previous_until > now()) and (k.expires_at is null or k.expires_at > now())`
 )
 
 // usedWithin is how exactly the last use of a token is known: to write it down at
@@ -56,7 +58,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash []byte) (control.Token, er
 	t, err := one(ctx, s.byToken(hash), "such token", pgx.RowToStructByPos[presented], `
 		select `+tokenColumns+`, coalesce(k.team_id::text, ''), k.last_used_at is null or k.last_used_at < now() - $2::interval
 		from tokens k left join teams t on t.id = k.team_id
-		where (k.hash = $1 or k.previous_hash = $1 and k.previous_until > now()) and (k.expires_at is null or k.expires_at > now())`, hash, usedWithin)
+		`+goodToken, hash, usedWithin)
 	if control.CodeOf(err) == control.CodeNotFound {
 		err = control.Errorf(control.CodeUnauthorized, "the API token is unknown or has expired: use another, or ask an owner for one")
 	}

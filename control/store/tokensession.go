@@ -18,8 +18,8 @@ func (s *Store) CreateTokenSession(ctx context.Context, tokenHash, hash []byte, 
 			return interpret(err, "delete old sessions", "")
 		}
 		ends, err = one(ctx, tx, "such session", pgx.RowTo[time.Time], `
-			insert into token_sessions (hash, token_hash, idle, expires_at) values ($1, $2, $3, now() + $4::interval) returning expires_at`,
-			hash, tokenHash, idle, lifetime)
+			insert into token_sessions (id, hash, token_hash, idle, expires_at) values ($1, $2, $3, $4, now() + $5::interval) returning expires_at`,
+			NewID(), hash, tokenHash, idle, lifetime)
 		if err != nil {
 			return err
 		}

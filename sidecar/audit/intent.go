@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,12 +71,14 @@ func (q *Queue) intend(ctx context.Context, mode api.AuditMode, e *api.Event) (*
 	return i, nil
 }
 
+var errTooMany = errors.New("too many events wait for it")
+
 // tell brings an intent to the control plane. The event of its outcome is another.
 func (q *Queue) tell(ctx context.Context, e *api.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, intendTimeout)
 	defer cancel()
 	if !q.Reserve(ctx) {
-		return fmt.Errorf("%w: too many events wait for it", ErrUnacknowledged)
+		return fmt.Errorf("%w: %w", ErrUnacknowledged, cmp.Or(q.Exhausted(), errTooMany))
 	}
 	intent := proto.Clone(e).(*api.Event)
 	intent.Reason = Intended
@@ -88,7 +91,7 @@ func (q *Queue) tell(ctx context.Context, e *api.Event) error {
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnacknowledged, ctx.Err())
+		return fmt.Errorf("%w: %w", ErrUnacknowledged, cmp.Or(q.Exhausted(), ctx.Err()))
 	}
 }
 

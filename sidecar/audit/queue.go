@@ -69,6 +69,7 @@ type Queue struct {
 	urgent  int    // events that somebody waits for
 	stats   Stats
 	warned  time.Time // of events dropped
+	refused error     // Exhausted
 }
 
 // entry is an event that waits, with its slot of the journal.
@@ -352,8 +353,10 @@ func (q *Queue) report(ctx context.Context) error {
 		q.forget(n, err, func(s *Stats) { s.Rejected++ })
 		return nil
 	case err != nil:
+		q.exhausted(err)
 		return fmt.Errorf("report audit events: %w", err)
 	}
+	q.exhausted(nil)
 	q.batch = mostEvents
 	// A worker whose clock was set back has numbers below those of the one before
 	// it, so an acknowledgement counts only for what was sent.
@@ -366,6 +369,31 @@ func (q *Queue) report(ctx context.Context) error {
 	}
 	q.forget(stored, nil, func(s *Stats) { s.Reported += uint64(stored) })
 	return nil
+}
+
+// QuotaError is what the control plane says of how much a team may have recorded.
+type QuotaError struct{ Said string }
+
+func (e *QuotaError) Error() string { return e.Said }
+
+// Exhausted is a *QuotaError if the last report was refused for that; nil otherwise.
+func (q *Queue) Exhausted() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.refused
+}
+
+// exhausted notes what became of a report.
+func (q *Queue) exhausted(err error) {
+	var said *connect.Error
+	if errors.As(err, &said) && said.Code() == connect.CodeResourceExhausted {
+		err = &QuotaError{said.Message()}
+	} else {
+		err = nil
+	}
+	q.mu.Lock()
+	q.refused = err
+	q.mu.Unlock()
 }
 
 // forget drops the first n events, of which err, if any, is what became.

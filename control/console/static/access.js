@@ -1,7 +1,7 @@
 // API tokens, which are shown once, and who is logged in.
 
 import { all, call, path } from "./api.js";
-import { badge, h, time } from "./dom.js";
+import { badge, code, h, time } from "./dom.js";
 import { button, confirm, filtered, form, head, once, say, table } from "./ui.js";
 
 export function tokens({ team, signal, reload }) {
@@ -55,8 +55,10 @@ async function page(title, where, signal, reload) {
 
 export async function sessions({ signal, reload, who }) {
   const items = await all("/sessions", signal);
+  const everybody = who.grants.some((g) => !g.team && g.role === "owner");
   const end = (s) => confirm({
-    title: "End this session?", verb: "End it", text: `${s.email} is logged out at once, wherever that session is used.`,
+    title: s.current ? "End this very session?" : "End the session?", verb: "End it",
+    text: `${s.token ? `The browser that signed in with the token ${s.token}` : s.email} is signed out at once.${s.current ? " That is this browser." : ""}`,
     run: async () => {
       await call("DELETE", path`/sessions/${s.id}`);
       say("The session is ended.");
@@ -64,13 +66,14 @@ export async function sessions({ signal, reload, who }) {
     },
   });
   const columns = [
-    ["Person", (s) => s.email], ["Roles", (s) => s.grants.map((g) => h("span", { class: "item" }, `${g.role} of ${g.team || "every team"}`))],
+    ["Who", (s) => [s.token ? ["token ", code(s.token)] : s.email, s.current && [" ", badge("this browser", "good")]], "wide"],
+    ["Roles", (s) => s.grants.map((g) => h("span", { class: "item" }, `${g.role} of ${g.team || "every team"}`))],
     ["Began", (s) => time(s.created_at)], ["Used", (s) => time(s.last_used_at)], ["Ends", (s) => time(s.expires_at)],
     ["", (s) => button("End", () => end(s), "small danger"), "acts"],
   ];
   return [
-    head("Sessions of people"),
-    !who.person && h("p", { class: "dim" }, "A browser that signed in with an API token is not listed: it ends with the token."),
-    filtered(table("Sessions", columns, items, "Nobody is logged in by the OIDC issuer."), "sessions"),
+    head("Sessions"),
+    h("p", { class: "dim" }, everybody ? "Everybody who is signed in, as a person or in a browser with an API token." : who.person ? "Where you are signed in." : "The browsers that signed in with your token."),
+    filtered(table("Sessions", columns, items, "Nobody is signed in."), "sessions"),
   ];
 }

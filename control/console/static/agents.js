@@ -83,6 +83,7 @@ function explain(where) {
       const { data: e } = await call("POST", where + "/explain", { body: { method: method.value.trim(), url: url.value.trim() } });
       replace(said, h("p", {}, badge(e.decision, tones[e.decision]), " ", e.code && [code(e.code), " "], e.reason), facts([
         e.credential && ["Credential", code(e.credential), e.version && `, version ${e.version}`],
+        e.overlap && ["On a 401", `once more with version ${e.overlap.version}, which is good until `, time(e.overlap.until), ", unless it has a body or opens a WebSocket"],
         e.inject && ["Rules", e.inject.map((rule) => h("div", {}, code(rule)))],
         e.limits && ["Limits", e.limits],
         e.notes && ["Notes", e.notes.map((note) => h("div", {}, note))],

@@ -93,6 +93,25 @@ export async function signOut() {
   }
 }
 
+// download has the browser keep an export as a file, which it does only for what it is led
+// to. The page's half goes in the form: no address has it, and the form is gone at once.
+export function download(fields) {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = "/console/export";
+  form.hidden = true;
+  for (const [name, value] of Object.entries({ ...fields, key: localStorage.getItem(halfName) })) {
+    const entry = document.createElement("input");
+    entry.type = "hidden";
+    entry.name = name;
+    entry.value = value;
+    form.append(entry);
+  }
+  document.body.append(form);
+  form.submit();
+  form.remove();
+}
+
 // login is how people log in, null where nobody does.
 export async function login() {
   try {
@@ -103,11 +122,21 @@ export async function login() {
   }
 }
 
+// random is a value that nobody guesses.
+export function random() {
+  return base64url(crypto.getRandomValues(new Uint8Array(32)));
+}
+
+// ofSession names this browser's session to the page that comes back, and tells nothing of it.
+export function ofSession() {
+  return digest("sallyport login " + localStorage.getItem(halfName));
+}
+
 function base64url(bytes) {
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-async function digest(text) {
+export async function digest(text) {
   return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))));
 }
 
@@ -118,8 +147,8 @@ export async function leave(method) {
   if (to.protocol !== "https:" && !(to.protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(to.hostname))) {
     throw new Error("the OIDC issuer's address is not https");
   }
-  const verifier = base64url(crypto.getRandomValues(new Uint8Array(32)));
-  const state = base64url(crypto.getRandomValues(new Uint8Array(32)));
+  const verifier = random();
+  const state = random();
   sessionStorage.setItem(loginName, JSON.stringify({ verifier, state, issuer: method.issuer, redirect: method.redirect_uri }));
   const asked = {
     response_type: "code", client_id: method.client_id, redirect_uri: method.redirect_uri, scope: method.scopes.join(" "), state,

@@ -1,8 +1,8 @@
 // What happened: read, narrowed, followed as it happens, and verified.
 
-import { get, path } from "./api.js";
+import { download, get, path } from "./api.js";
 import { badge, clock, code, dash, h, replace } from "./dom.js";
-import { button, card, doing, facts, head, tableRow } from "./ui.js";
+import { button, card, doing, facts, head, say, tableRow } from "./ui.js";
 
 const most = 1000; // rows on the page
 const tones = { inject: "good", inspect: "info", passthrough: "warn", refuse: "bad" };
@@ -107,10 +107,30 @@ export async function audit({ team, signal }) {
     }
   }
 
+  // narrowed is what the page shows: since when, too, unless it is the newest as they are.
+  const narrowed = () => {
+    const asked = query();
+    if (asked.size > 0 || filter.elements.since.dataset.used) {
+      asked.set("since", new Date(Date.now() - Number(filter.elements.since.value) * 1000).toISOString());
+    }
+    return asked;
+  };
+  const save = doing(async () => {
+    const asked = narrowed();
+    const until = new Date().toISOString();
+    const first = await get(`${where}/follow?${new URLSearchParams([...asked, ["limit", 1], ["after", 0], ["until", until]])}`, signal); // what is wrong is said here
+    if (first.items.length === 0) {
+      say("There is no event to export.");
+      return;
+    }
+    download({ team, until, ...Object.fromEntries(asked) });
+    say("The browser saves it: events with their hashes, a line of JSON each, the oldest first.");
+  });
+
   filter.elements.since.addEventListener("change", () => { filter.elements.since.dataset.used = "true"; });
   await newest();
   return [
-    head("Audit", h("label", { class: "switch", for: "live" }, live, "Live")),
+    head("Audit", button("Export", save), h("label", { class: "switch", for: "live" }, live, "Live")),
     filter, status,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Events" }, h("table", {},
       h("caption", { class: "hidden" }, "Events, newest first"),

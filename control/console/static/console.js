@@ -13,6 +13,7 @@ import { sandboxes } from "./sandboxes.js";
 import { approvals } from "./approvals.js";
 import { audit } from "./audit.js";
 import { tokens, everyTokens, sessions } from "./access.js";
+import { brought, finish } from "./allow.js";
 import { settings, teams, system } from "./settings.js";
 
 // A page is [pattern, what makes it, letter after g, name in the menu, least role].
@@ -219,4 +220,5 @@ for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => { to
 signedOut.addEventListener("over", () => out(""));
 setInterval(watch, 5000);
 
-comeBack().then(() => start(), (error) => start(error.message)).then(watch);
+const back = brought();
+comeBack().then(() => start(), (error) => start(error.message)).then(() => back && finish(back, show)).then(watch);

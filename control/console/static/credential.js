@@ -6,9 +6,10 @@ import { button, card, confirm, facts, form, head, lines, pairs, say, settingsOf
 import { link } from "./place.js";
 import { refresh, retire, rotate } from "./rotation.js";
 import { tryOut } from "./trial.js";
+import { allowable, ask } from "./allow.js";
 import { due, limitFields, limitsOf, reminderField } from "./vaults.js";
 
-export async function credential({ team, vault, credential: name, signal, may, reload }) {
+export async function credential({ team, vault, credential: name, signal, may, reload, who }) {
   const where = path`/teams/${team}/vaults/${vault}/credentials/${name}`;
   const { data: c, etag } = await call("GET", where, { signal });
   const can = may("admin") && !c.captured;
@@ -20,7 +21,9 @@ export async function credential({ team, vault, credential: name, signal, may, r
       reload();
     },
   });
+  const blocked = allowable(c, who);
   const buttons = [
+    can && blocked === null && button("Log in", () => ask(team, c), "main"),
     can && (c.from ? button("Read it anew", () => refresh(where, c, reload), "main") : button("Rotate", () => rotate(where, c, reload), "main")),
     can && c.overlap && button("Retire the version before", () => retire(where, c, reload)),
     can && button("Test", () => tryOut(where, c)),
@@ -61,6 +64,7 @@ export async function credential({ team, vault, credential: name, signal, may, r
       card("Its secret", facts([
         ["Version", c.version], ["Stored", time(c.created_at)], ["Rotated", time(c.rotated_at)],
         c.from && ["Lies in", code(c.from), c.from_version && [", there version ", code(c.from_version)]],
+        blocked !== undefined && ["A person allows it", blocked === null ? [code(new URL(c.settings.auth_url).host), can && ", by the button Log in"] : blocked],
         c.overlap && ["Also good", `version ${c.overlap.version}, until `, time(c.overlap.until)],
         ["To be rotated", c.rotate_every ? [`every ${c.rotate_every}, next: `, due(c)] : "nobody is reminded"],
       ]), h("p", { class: "dim" }, "The secret itself is shown to nobody.")),

@@ -164,7 +164,7 @@ export function dialog(title, content) {
 
 // form asks for fields in a dialog; run does what it is for with their values, and the
 // dialog stays, with what went wrong, until that has worked.
-export function form({ title, text, fields, verb, tone = "main", run }) {
+export function form({ title, text, about, fields = [], verb, tone = "main", run }) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const submit = h("button", { type: "submit", class: tone }, verb);
   const entered = h("form", { method: "dialog", autocomplete: "off", onsubmit: async (event) => {
@@ -185,7 +185,7 @@ export function form({ title, text, fields, verb, tone = "main", run }) {
       submit.disabled = false;
     }
   } },
-  text && h("p", {}, text), fields.map(labelled), wrong,
+  text && h("p", {}, text), about, fields.map(labelled), wrong,
   h("div", { class: "actions" }, button("Cancel", () => box.close()), submit));
   const box = dialog(title, entered);
   return entered;

@@ -4,6 +4,7 @@ import { all, call, path } from "./api.js";
 import { badge, code, dash, h, time } from "./dom.js";
 import { button, commas, confirm, filtered, form, head, lines, say, settingsOf, table, typed } from "./ui.js";
 import { link } from "./place.js";
+import { connect } from "./allow.js";
 import { newSource, sources } from "./sources.js";
 
 export async function vaults({ team, signal, may, reload }) {
@@ -58,6 +59,7 @@ export async function vault(context) {
   return [
     h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults")),
     head(name, may("admin") && button("Store a credential", () => store(context, services, stores), "main"),
+      may("admin") && button("Connect an MCP server", () => connect(context)),
       may("admin") && button("Add a source", () => newSource(context)),
       may("admin") && button("Remove the vault", () => remove(team, name, () => { location.hash = link(team, "vaults"); }), "danger")),
     h("p", {}, pinned.length > 0 ? ["Pinned to ", pinned.map((a, i) => [i > 0 && ", ", h("a", { href: link(team, "agents", a.name) }, a.name)])] : "Pinned to no agent yet."),
