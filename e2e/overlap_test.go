@@ -57,7 +57,7 @@ func TestOverlap(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Race)
 	service := &changing{good: oldKey}
 	w.OriginServer(overlapHost, service, "h2", "http/1.1")
-	w.Pinned("overlap", oldKey, "--host", overlapHost, "--inject", "bearer")
+	w.Pinned("overlap", oldKey, "--host", overlapHost, "--inject", "bearer", "--mint", "strip POST /made header:X-New")
 	agent := w.Start("overlap", "bash", "-c", `while read -r line; do eval "$line" 2>&1 | tr '\n' ' '; echo; done`)
 	overlapping := false
 	ask := func(args string) string {
@@ -88,6 +88,7 @@ func TestOverlap(t *testing.T) {
 		{"--http1.1 " + url + "/a", "200", "GET /a0 new, GET /a0 old"},
 		{"-X DELETE " + url + "/a", "200", "DELETE /a0 new, DELETE /a0 old"},
 		{"-X POST " + url + "/a", "401", "POST /a0 new"},
+		{"-X POST " + url + "/made", "401", "POST /made0 new"},
 		{"-X PUT -d x " + url + "/a", "401", "PUT /a1 new"},
 		{"-H 'Authorization: Bearer mine' " + url + "/a", "200", "GET /a0 new, GET /a0 old"},
 		{url + "/always", "401", "GET /always0 new, GET /always0 old"},

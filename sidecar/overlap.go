@@ -22,23 +22,59 @@ const (
 )
 
 // overlap has plan, of a request with a version that another overlaps with, fall back
-// to that one. Both are looked for in the answer, whichever it is to.
-func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *proxy.Plan, x *proxy.Exchange) {
+// to that one.
+func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *proxy.Plan, x *proxy.Exchange, r *http.Request) {
+	b, rules := use.Binding(), use.Binding().GetInject()
+	f := b.GetFallback()
+	if !w.maskBefore(ctx, use, plan, x) {
+		return
+	}
+	asked := requestOf(x, r)
+	plan.Fallback = func(ctx context.Context) *proxy.Plan {
+		again := w.fallBack(ctx, now, use, x)
+		if again == nil {
+			return nil
+		}
+		token := again.Material()
+		return &proxy.Plan{
+			Decision:   proxy.Inject,
+			Credential: b.GetCredentialId(),
+			Version:    f.GetVersion(),
+			Lease:      again.ID(),
+			Holds:      plan.Holds,
+			Stands:     w.stands(now, again, x, asked),
+			Request: func(out *http.Request) error {
+				if err := cleared(now, use, out); err != nil {
+					return err
+				}
+				redact.Request(out)
+				return inject.Apply(out, rules, token)
+			},
+			Response: plan.Response,
+			Interim:  plan.Interim,
+			Release:  func(*proxy.Exchange) { again.Release() },
+		}
+	}
+}
+
+// maskBefore has the version that overlaps with plan's be looked for in the answer too,
+// whichever that is to, and reports whether there is one.
+func (w *worker) maskBefore(ctx context.Context, use bind.Use, plan *proxy.Plan, x *proxy.Exchange) bool {
 	b, rules := use.Binding(), use.Binding().GetInject()
 	f := b.GetFallback()
 	if f == nil || !time.Now().Before(f.GetUntil().AsTime()) || inject.Signs(rules) || presents(rules) {
-		return
+		return false
 	}
 	waiting, cancel := context.WithTimeout(ctx, fallbackWait)
 	defer cancel()
 	lease, err := w.fallbacks.Get(waiting, b.GetCredentialId(), f.GetVersion(), x.Host)
 	if err != nil {
 		w.log.Debug("no version to fall back to", "credential", b.GetCredentialId(), "version", f.GetVersion(), "error", err)
-		return
+		return false
 	}
 	if redact.Check(lease.Material()) != nil {
 		lease.Release()
-		return
+		return false
 	}
 	redactor := lease.Derive(func(m api.Material) material.Wiper {
 		return redact.Compile(m, inject.Rendered(rules, m))
@@ -59,30 +95,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 		x.Redactions += redactor.Count()
 		lease.Release()
 	}
-	plan.Fallback = func(ctx context.Context) *proxy.Plan {
-		again := w.fallBack(ctx, now, use, x)
-		if again == nil {
-			return nil
-		}
-		token := again.Material()
-		return &proxy.Plan{
-			Decision:   proxy.Inject,
-			Credential: b.GetCredentialId(),
-			Version:    f.GetVersion(),
-			Lease:      again.ID(),
-			Holds:      plan.Holds,
-			Request: func(out *http.Request) error {
-				if err := cleared(now, use, out); err != nil {
-					return err
-				}
-				redact.Request(out)
-				return inject.Apply(out, rules, token)
-			},
-			Response: plan.Response,
-			Interim:  plan.Interim,
-			Release:  func(*proxy.Exchange) { again.Release() },
-		}
-	}
+	return true
 }
 
 // fallBack leases the version before for a request whose own was answered 401, and

@@ -72,9 +72,10 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 		case err != nil:
 			w.events.Cancel()
 		case newSecrets != nil: // which may be made once
+			w.maskBefore(ctx, use, plan, x)
 			w.withhold(ctx, plan, &handOut{worker: w, binding: binding, rule: newSecrets, exchange: x})
 		default:
-			w.overlap(ctx, now, use, plan, x)
+			w.overlap(ctx, now, use, plan, x, r)
 		}
 		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
 			continue // a rotation came between: decide by the new revision
@@ -157,6 +158,7 @@ func (w *worker) injection(now *served, use bind.Use, lease *material.Lease, x *
 		Version:    binding.GetVersion(),
 		Lease:      lease.ID(),
 		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
+		Stands:     w.stands(now, lease, x, requestOf(x, r)),
 	}
 }
 

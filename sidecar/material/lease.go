@@ -45,6 +45,12 @@ func (l *Lease) Derive(derive func(api.Material) Wiper) Wiper {
 // sandbox may be wrong, and signatures have the time in them.
 func (l *Lease) Now() time.Time { return time.Now().Add(l.held.skew) }
 
+// Ended reports whether the material may not be used any more.
+func (l *Lease) Ended() bool { return l.held.hard.passed(time.Now()) }
+
+// Credential is whose material it is, and of which version.
+func (l *Lease) Credential() (id string, version uint64) { return l.held.credential, l.held.version }
+
 // ID is the lease's id, for audit.
 func (l *Lease) ID() string { return l.held.id }
 
@@ -57,13 +63,15 @@ func (l *Lease) Release() {
 
 // held is a lease as the cache holds it, shared by those who use it.
 type held struct {
-	id       string
-	material api.Material
-	refresh  deadline // from here on it is fetched again while it still serves
-	fresh    deadline
-	hard     deadline
-	skew     time.Duration // what the control plane's clock is ahead
-	users    atomic.Int64  // the cache is one of them
+	id         string
+	credential string // id
+	version    uint64
+	material   api.Material
+	refresh    deadline // from here on it is fetched again while it still serves
+	fresh      deadline
+	hard       deadline
+	skew       time.Duration // what the control plane's clock is ahead
+	users      atomic.Int64  // the cache is one of them
 
 	deriving sync.Once
 	derived  Wiper
@@ -115,7 +123,7 @@ func (c *Cache) lease(ctx context.Context, id string, version uint64, host strin
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	h := &held{
-		id:       m.GetLeaseId(),
+		id: m.GetLeaseId(), credential: id, version: version,
 		material: material,
 		refresh:  deadline{now.Add(fresh * 3 / 4)},
 		fresh:    deadline{now.Add(fresh)},

@@ -45,6 +45,12 @@ func (s *Server) edit(ctx context.Context, t *travel, out *http.Request) error {
 			return err
 		}
 	}
+	if t.plan.Stands != nil {
+		if err := t.plan.Stands(); err != nil {
+			t.Decision = Refuse
+			return err
+		}
+	}
 	return nil
 }
 

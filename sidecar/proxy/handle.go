@@ -128,6 +128,9 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	out := outgoing(ctx, r, t)
 	again := spare(t, out)
 	if err := s.edit(ctx, t, out); err != nil {
+		if out.Body != nil {
+			defer out.Body.Close() // nobody else has it
+		}
 		return s.refuse(t, err)
 	}
 	sent := time.Now()
@@ -143,7 +146,8 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	if err != nil {
 		return s.fail(t, err)
 	}
-	defer response.Body.Close()
+	// As it is then: what searches a body has a goroutine that ends with it.
+	defer func() { response.Body.Close() }()
 	upgraded := response.StatusCode == http.StatusSwitchingProtocols
 	if !upgraded {
 		removeHopByHop(response.Header)

@@ -36,6 +36,9 @@ type Plan struct {
 
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error
+	// Stands is asked last before a request with a credential goes out, when Request and
+	// Config.Intend have taken their time. Its error refuses it; nil for nobody.
+	Stands func() error
 	// Response edits the upstream's answer, before any of it reaches the client.
 	Response func(*http.Response) error
 	// Messages gives what passes on what follows an upgrade. nil: it passes as it is.

@@ -87,7 +87,9 @@ func (p *Patterns) add(text []byte) {
 		p.addWide(text, binary.LittleEndian)
 		p.addWide(text, binary.BigEndian)
 	}
-	p.names = append(p.names, bytes.ToLower(text), []byte(hex.EncodeToString(text)))
+	spaced := fmt.Appendf(nil, "% x", text)
+	p.names = append(p.names, bytes.ToLower(text), []byte(hex.EncodeToString(text)), bytes.ReplaceAll(spaced, []byte(" "), []byte("-"))) // of the separators a name has this one
+	clear(spaced)
 	for _, escaped := range escapedAsUsual(text) {
 		p.addBase64(escaped)
 		clear(escaped)

@@ -200,7 +200,8 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestHeaderNames(t *testing.T) {
 	token := "sk_Live_4eC39HqLyjWDarjtT1zdp7dc"
 	r := New(api.Material{Token: []byte(token)}, nil)
-	for _, name := range []string{token, "x-" + token, hex.EncodeToString([]byte(token)), base64.RawURLEncoding.EncodeToString([]byte("u:" + token))} {
+	for _, name := range []string{token, "x-" + token, hex.EncodeToString([]byte(token)), strings.ReplaceAll(fmt.Sprintf("% x", []byte(token)), " ", "-"),
+		base64.RawURLEncoding.EncodeToString([]byte("u:" + token))} {
 		h := http.Header{http.CanonicalHeaderKey(name): {"v"}, "Content-Security-Policy-Report-Only-And-More": {"w"}}
 		if n := r.Header(h); n != 1 {
 			t.Errorf("%s: count %d", name, n)

@@ -17,6 +17,7 @@ type reaper struct {
 	mu       sync.Mutex
 	children map[int]*child
 	sigchld  chan os.Signal
+	owner    *owner // starts children and signals them; nil: any thread does
 }
 
 // child is a process that a reaper started.
@@ -51,7 +52,11 @@ func (r *reaper) run(ctx context.Context) {
 func (r *reaper) start(path string, argv []string, attr *os.ProcAttr) (*child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p, err := os.StartProcess(path, argv, attr)
+	var p *os.Process
+	err := r.owner.do(func() (err error) {
+		p, err = os.StartProcess(path, argv, attr)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +101,7 @@ func (r *reaper) signal(c *child, sig syscall.Signal) error {
 	if r.children[c.pid] != c {
 		return nil
 	}
-	return syscall.Kill(c.pid, sig)
+	return r.owner.do(func() error { return syscall.Kill(c.pid, sig) })
 }
 
 // exitCode is what a shell would say of a status: 128+n for signal n.

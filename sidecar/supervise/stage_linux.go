@@ -88,6 +88,12 @@ func Stage(ctx context.Context) (int, error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, append(Forwarded(), unix.SIGCONT)...)
 	r := newReaper()
+	if s.UIDs.Count > 1 {
+		var err error
+		if r.owner, err = newOwner(s.UIDs.First); err != nil {
+			return ExitFailure, err
+		}
+	}
 	agent, status, err := s.start(r, terminal)
 	if err != nil {
 		return status, err

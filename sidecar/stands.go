@@ -1,0 +1,59 @@
+package sidecar
+
+import (
+	"fmt"
+	"time"
+
+	"sallyport/control/api"
+	"sallyport/sidecar/bind"
+	"sallyport/sidecar/material"
+	"sallyport/sidecar/proxy"
+)
+
+// stands gives what is asked last before a request goes out with a credential: whether
+// it would still be decided so. Between the decision and that may lie as long as its
+// client likes, who sends the body that is held to be signed.
+func (w *worker) stands(then *served, lease *material.Lease, x *proxy.Exchange, asked bind.Request) func() error {
+	id, version := lease.Credential()
+	return func() error {
+		if lease.Ended() {
+			return fmt.Errorf("%w: the lease has ended before the request was sent", material.ErrUnavailable)
+		}
+		now := w.served.Load()
+		if now == then {
+			return nil
+		}
+		if now.refusal != nil {
+			return now.refusal
+		}
+		permitted, err := now.table.Permit(asked)
+		if err != nil {
+			return err
+		}
+		b := serving(permitted, id)
+		if b == nil || b.GetVersion() != version && !overlaps(b, version) {
+			return unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
+		}
+		_, err = permitted.Use(b, time.Now())
+		return err
+	}
+}
+
+// serving gives the binding of a credential that serves a request; nil for none.
+func serving(permitted bind.Permitted, id string) *api.Binding {
+	for _, captured := range permitted.Captured() {
+		if captured.GetCredentialId() == id {
+			return captured
+		}
+	}
+	if b, err := permitted.Binding(); err == nil && b.GetCredentialId() == id {
+		return b
+	}
+	return nil
+}
+
+// overlaps reports whether a version is the one before that of a binding, and good.
+func overlaps(b *api.Binding, version uint64) bool {
+	f := b.GetFallback()
+	return f.GetVersion() == version && time.Now().Before(f.GetUntil().AsTime())
+}
