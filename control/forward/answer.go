@@ -112,7 +112,7 @@ func (a *answer) partial(url string) error {
 		return fmt.Errorf("read the answer of %s: %w", url, err)
 	}
 	if n := said.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
-		return &rejected{n, a.cut(said.GetPartialSuccess().GetErrorMessage())}
+		return &rejected{n, cut(a.clean(said.GetPartialSuccess().GetErrorMessage()))}
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (a *answer) said() string {
 	if a.media() != "application/x-protobuf" || proto.Unmarshal(a.body, &s) != nil {
 		return ""
 	}
-	return a.cut(s.GetMessage())
+	return cut(a.clean(s.GetMessage()))
 }
 
 func (a *answer) media() string {
@@ -134,9 +134,8 @@ func (a *answer) media() string {
 	return media
 }
 
-// cut makes a text of the receiver's one that may be logged.
-func (a *answer) cut(text string) string {
-	text = a.clean(text)
+// cut is a receiver's text of a length that may be logged.
+func cut(text string) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxSaid)], "")
 }
 

@@ -86,13 +86,17 @@ func (s *stream) hold(b store.Behind, why *refused) progress {
 		h = &held{batch: batchSize, pause: leastPause}
 		s.held[b.TeamID] = h
 	}
+	wait := max(h.pause/2+rand.N(h.pause), asked(why))
 	if h.batch > 1 {
 		h.batch = min(h.batch, int(b.End-b.Position)+1) / 2
-		return moving
+		if why.how != "" { // it is well, and wants others
+			return moving
+		}
+	} else {
+		s.log.Warn("an audit event is not taken; trying it again, and other teams' meanwhile", "team", b.Team, "event", b.Position+1, "error", why)
+		h.pause = min(2*h.pause, mostPause)
 	}
-	s.log.Warn("an audit event is not taken; trying it again, and other teams' meanwhile", "team", b.Team, "event", b.Position+1, "error", why)
-	h.until = time.Now().Add(max(h.pause/2+rand.N(h.pause), asked(why)))
-	h.pause = min(2*h.pause, mostPause)
+	h.until = time.Now().Add(wait)
 	return nothing
 }
 

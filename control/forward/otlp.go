@@ -61,8 +61,8 @@ func (o *otlp) Send(ctx context.Context, events []Event) error {
 	clean := without(request.Header)
 	if err != nil {
 		err = errors.Unwrap(err) // of the URL, which we say
-		if text := err.Error(); clean(text) != text {
-			err = errors.New(clean(text))
+		if text := cut(clean(err.Error())); text != err.Error() {
+			err = errors.New(text)
 		}
 		return fmt.Errorf("send to %s: %w%s", o.url, err, distrusted(err))
 	}
