@@ -188,10 +188,6 @@ func (s *stream) forward(ctx context.Context, b store.Behind, most int) error {
 	if len(chained) == 0 {
 		return fmt.Errorf("events %d to %d of team %q are not there: verify its audit", b.Position+1, b.End, b.Team)
 	}
-	if lost := chained[0].ID - b.Position - 1; lost > 0 {
-		s.counted.lose(removed, lost)
-		s.log.Error("audit events were removed before they were forwarded", "team", b.Team, "events", lost)
-	}
 	s.counted.oldest(b.TeamID, chained[0].RecordedAt)
 	events := make([]Event, len(chained))
 	for i, e := range chained {
@@ -246,6 +242,10 @@ func (s *stream) moved(ctx context.Context, b store.Behind, events []Event, with
 	if err != nil {
 		s.leave(ctx)
 		return err
+	}
+	if lost := events[0].ID - b.Position - 1; lost > 0 {
+		s.counted.lose(removed, lost)
+		s.log.Error("audit events were removed before they were forwarded", "team", b.Team, "events", lost)
 	}
 	s.counted.accepted(b.TeamID, last-b.Position, int64(len(events))-without)
 	return nil
