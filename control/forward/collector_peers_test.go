@@ -258,9 +258,10 @@ func TestPeerCollectorUnderstands(t *testing.T) {
 func TestPeerCollectorHasAllOnce(t *testing.T) {
 	t.Parallel()
 	c, p := newCollector(t, otelConfig{}), newPlane(t)
-	p.record(t, 900, control.Event{Kind: "act", Actor: "token:x", Detail: strings.Repeat("é", 4000)})
+	p.record(t, 600, control.Event{Kind: "act", Actor: "token:x", Detail: strings.Repeat("é", 4000)})
 	metric, _ := p.forward(t, p.Store, c.target("&team=billing"))
-	eventually(t, "the backlog arrives", func() bool { return len(c.ids(t, "billing")) >= p.count })
+	eventually(t, "the backlog is accepted", func() bool { return metric("forwarded_total") >= float64(p.count) })
+	eventually(t, "it is written", func() bool { return len(c.ids(t, "billing")) >= p.count })
 	p.record(t, 50, control.Event{Kind: "act", Actor: "token:x"})
 	eventually(t, "so does what follows", func() bool { return len(c.ids(t, "billing")) >= p.count })
 	if got := c.ids(t, "billing"); !slices.Equal(got, upTo(p.count)) || metric("forward_errors_total") != 0 {

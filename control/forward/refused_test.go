@@ -183,12 +183,12 @@ func TestFatalEventHoldsUpNoOther(t *testing.T) {
 		return 0
 	}
 	p := newPlane(t)
-	p.record(t, 20, control.Event{Kind: "act", Actor: "token:x"})
+	p.record(t, 4, control.Event{Kind: "act", Actor: "token:x"})
 	before := p.count
 	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x", Detail: poison})
 	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL)
 	other := must(p.CreateTeam(t.Context(), "other", control.Event{Kind: "team.create", Actor: "test"}))(t)
-	const more = 900
+	const more = 550
 	for i := range more {
 		must(p.CreateAgent(t.Context(), other.ID, fmt.Sprint("a", i), control.Event{Kind: "act", Actor: "token:x"}))(t)
 	}
