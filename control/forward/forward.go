@@ -9,11 +9,13 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -78,6 +80,8 @@ type stream struct {
 	place   *store.Forward
 	to      Receiver
 	held    map[string]*held // by team
+	suspect string           // the team whose batch failed last, with nothing taken before it
+	taken   *Event           // the last that the receiver took
 }
 
 func (s *stream) run(ctx context.Context) {
@@ -94,7 +98,7 @@ func (s *stream) run(ctx context.Context) {
 		case err != nil: // try again no earlier, whatever is recorded
 			s.counted.failed()
 			s.log.Warn("audit events not forwarded; trying again", "error", err)
-			wait, told = pause/2+rand.N(pause), nil
+			wait, told = max(pause/2+rand.N(pause), asked(err)), nil
 			pause = min(2*pause, mostPause)
 		case s.place == nil:
 			wait, told = placeEvery, nil
@@ -137,14 +141,29 @@ func (s *stream) round(ctx context.Context) (more bool, err error) {
 	if err := s.send(ctx, nil); err != nil {
 		return false, errors.Join(err, s.age(ctx, behind))
 	}
+	// A receiver that takes other teams' events is well, and what failed is held.
+	slices.SortStableFunc(behind, func(a, b store.Behind) int { return cmp.Compare(s.suspicion(a), s.suspicion(b)) })
+	var took bool
 	for _, b := range behind {
 		sent, err := s.forwardUnlessHeld(ctx, b)
+		if err != nil && took && s.place != nil {
+			s.hold(b, &refused{error: err})
+			return true, nil // what is behind may be more than it was
+		}
 		if err != nil {
+			s.suspect = b.TeamID
 			return false, err
 		}
-		more = more || sent
+		more, took = more || sent != nothing, took || sent == taken
 	}
 	return more, nil
+}
+
+func (s *stream) suspicion(b store.Behind) int {
+	if b.TeamID == s.suspect {
+		return 1
+	}
+	return 0
 }
 
 // age notes since when the chain waits that waits longest, of a receiver that is away.
@@ -169,24 +188,66 @@ func (s *stream) forward(ctx context.Context, b store.Behind, most int) error {
 	if len(chained) == 0 {
 		return fmt.Errorf("events %d to %d of team %q are not there: verify its audit", b.Position+1, b.End, b.Team)
 	}
-	if lost := chained[0].ID - b.Position - 1; lost > 0 {
-		s.counted.lose(lost)
-		s.log.Error("audit events were removed before they were forwarded", "team", b.Team, "events", lost)
-	}
 	s.counted.oldest(b.TeamID, chained[0].RecordedAt)
 	events := make([]Event, len(chained))
 	for i, e := range chained {
 		events[i] = Event{b.TeamID, b.Team, e}
 	}
-	if err := s.send(ctx, events); err != nil {
+	err = s.send(ctx, events)
+	var some *rejected
+	var unwanted *refused
+	switch {
+	case errors.As(err, &some):
+		return s.skip(ctx, b, events, some.events, "rejects them", some)
+	case errors.As(err, &unwanted):
+		unwanted.first = events[0]
+		return err
+	case err != nil:
 		return err
 	}
-	last := chained[len(chained)-1]
-	if err := s.place.Accepted(ctx, b.TeamID, last.ID); err != nil {
+	s.taken = &events[len(events)-1]
+	return s.moved(ctx, b, events, 0, "")
+}
+
+// skip goes on after events, n of which the receiver refused for good. An event of the
+// chain tells of it, unless it would tell only of such events.
+func (s *stream) skip(ctx context.Context, b store.Behind, events []Event, n int64, how string, why error) error {
+	first, last := events[0].ID, events[len(events)-1].ID
+	n = min(n, int64(len(events)))
+	s.log.Error("the receiver has refused audit events for good; going on without them", "team", b.Team, "events", n, "first", first, "last", last, "error", why)
+	which := fmt.Sprintf("event %d", first)
+	if first != last {
+		which = fmt.Sprintf("%d of events %d to %d", n, first, last)
+	}
+	detail := fmt.Sprintf("%s: not with the receiver %s, as it %s", which, s.target.Name, how)
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Kind != store.Refused }) {
+		detail = ""
+	}
+	if err := s.moved(ctx, b, events, n, detail); err != nil {
+		return err
+	}
+	s.counted.lose(notWanted, n)
+	return nil
+}
+
+// moved notes that the receiver is done with events, without n of them. detail, unless it is empty, is for the chain.
+func (s *stream) moved(ctx context.Context, b store.Behind, events []Event, without int64, detail string) error {
+	last := events[len(events)-1].ID
+	var err error
+	if detail == "" {
+		err = s.place.Accepted(ctx, b.TeamID, last)
+	} else {
+		err = s.place.Refused(ctx, b.TeamID, last, detail)
+	}
+	if err != nil {
 		s.leave(ctx)
 		return err
 	}
-	s.counted.accepted(b.TeamID, last.ID-b.Position, len(chained))
+	if lost := events[0].ID - b.Position - 1; lost > 0 {
+		s.counted.lose(removed, lost)
+		s.log.Error("audit events were removed before they were forwarded", "team", b.Team, "events", lost)
+	}
+	s.counted.accepted(b.TeamID, last-b.Position, int64(len(events))-without)
 	return nil
 }
 
@@ -196,12 +257,6 @@ func (s *stream) send(ctx context.Context, events []Event) error {
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	err := s.to.Send(sending, events)
-	var some *rejected
-	if errors.As(err, &some) { // which it does not want again
-		s.counted.lose(some.events)
-		s.log.Error("the receiver has rejected audit events for good", "team", events[0].Team, "first", events[0].ID, "last", events[len(events)-1].ID, "error", some)
-		return nil
-	}
 	if err == nil {
 		return nil
 	}

@@ -18,16 +18,22 @@ type Metrics struct {
 	lost       *prometheus.CounterVec
 }
 
+// Why events are lost to a receiver.
+const (
+	removed   = "retention" // before it had them
+	notWanted = "refused"   // by it, for good
+)
+
 // NewMetrics makes the metrics and registers them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
-	counter := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"receiver"})
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"receiver"}, labels...))
 	}
 	m := &Metrics{
 		registerer: r,
 		events:     counter("sallyport_control_audit_forwarded_total", "Audit events that a receiver has accepted, those sent again included."),
 		errors:     counter("sallyport_control_audit_forward_errors_total", "Times that a receiver, or its place in the database, could not be reached, or refused."),
-		lost:       counter("sallyport_control_audit_forward_lost_total", "Audit events that retention removed before a receiver had them, or that it rejected."),
+		lost:       counter("sallyport_control_audit_forward_lost_total", "Audit events that retention removed before a receiver had them, or that it refused for good.", "reason"),
 	}
 	r.MustRegister(m.events, m.errors, m.lost)
 	return m
@@ -55,8 +61,11 @@ func (m *Metrics) of(receiver string) *counted {
 	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_control_audit_forward_lag_seconds", Help: "Since the oldest of them was recorded.", ConstLabels: labels,
 	}, c.age))
-	for _, v := range []*prometheus.CounterVec{m.events, m.errors, m.lost} {
+	for _, v := range []*prometheus.CounterVec{m.events, m.errors} {
 		v.WithLabelValues(receiver)
+	}
+	for _, reason := range []string{removed, notWanted} {
+		m.lost.WithLabelValues(receiver, reason)
 	}
 	return c
 }
@@ -99,7 +108,7 @@ func (c *counted) oldest(team string, at time.Time) {
 }
 
 // accepted takes by how much a chain has moved on, and how many events were sent.
-func (c *counted) accepted(team string, moved int64, events int) {
+func (c *counted) accepted(team string, moved, events int64) {
 	c.metrics.events.WithLabelValues(c.receiver).Add(float64(events))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,5 +116,8 @@ func (c *counted) accepted(team string, moved int64, events int) {
 	delete(c.since, team)
 }
 
-func (c *counted) failed()      { c.metrics.errors.WithLabelValues(c.receiver).Inc() }
-func (c *counted) lose(n int64) { c.metrics.lost.WithLabelValues(c.receiver).Add(float64(n)) }
+func (c *counted) failed() { c.metrics.errors.WithLabelValues(c.receiver).Inc() }
+
+func (c *counted) lose(reason string, n int64) {
+	c.metrics.lost.WithLabelValues(c.receiver, reason).Add(float64(n))
+}

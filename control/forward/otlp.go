@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"os"
 	"slices"
@@ -25,11 +24,8 @@ import (
 )
 
 const (
-	maxAnswer  = 64 << 10 // bytes of an answer
 	maxHeaders = 64 << 10 // bytes of a file of headers
 	maxText    = 16 << 10 // bytes of a record, as JSON
-
-	shortestWord = 8 // bytes, of what may be a secret in a header
 )
 
 // otlp sends OTLP logs by HTTP with protobuf (OTLP 1.x, OTLP/HTTP). It is not
@@ -52,14 +48,6 @@ func newOTLP(t Target, from Sender) *otlp {
 	}
 }
 
-// rejected says that the receiver took some events and does not want others again.
-type rejected struct {
-	events int64
-	why    string
-}
-
-func (r *rejected) Error() string { return fmt.Sprintf("%d events were rejected: %q", r.events, r.why) }
-
 // Send implements Receiver.
 func (o *otlp) Send(ctx context.Context, events []Event) error {
 	if len(events) == 0 {
@@ -69,69 +57,21 @@ func (o *otlp) Send(ctx context.Context, events []Event) error {
 	if err != nil {
 		return err
 	}
-	return withoutSent(o.exchange(request), request.Header)
-}
-
-func (o *otlp) exchange(request *http.Request) error {
 	response, err := o.client.Do(request)
+	clean := without(request.Header)
 	if err != nil {
-		return fmt.Errorf("send to %s: %w", o.url, errors.Unwrap(err))
+		err = errors.Unwrap(err) // of the URL, which we say
+		if text := cut(clean(err.Error())); text != err.Error() {
+			err = errors.New(text)
+		}
+		return fmt.Errorf("send to %s: %w%s", o.url, err, distrusted(err))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", o.url, err)
 	}
-	switch response.StatusCode {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		return &refused{fmt.Errorf("%s answers %d", o.url, response.StatusCode)}
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", o.url, response.Status)
-	}
-	return partial(response.Header.Get("Content-Type"), body)
-}
-
-// withoutSent is err without the words of the headers that were sent, which are secrets
-// and which a receiver, or net/http of its answer, may repeat.
-func withoutSent(err error, headers http.Header) error {
-	var unwanted *refused
-	if err == nil || errors.As(err, &unwanted) { // whose text is ours
-		return err
-	}
-	clean := func(text string) string {
-		for _, values := range headers {
-			for _, word := range strings.Fields(strings.Join(values, " ")) {
-				if len(word) >= shortestWord {
-					text = strings.ReplaceAll(text, word, "[redacted]")
-				}
-			}
-		}
-		return text
-	}
-	var some *rejected
-	if errors.As(err, &some) {
-		return &rejected{some.events, clean(some.why)}
-	}
-	if text := err.Error(); clean(text) != text {
-		return errors.New(clean(text))
-	}
-	return err
-}
-
-// partial reads the answer of a receiver that took at least a part.
-func partial(contentType string, body []byte) error {
-	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/x-protobuf" {
-		return nil // it has nothing to say
-	}
-	var answer collector.ExportLogsServiceResponse
-	if err := proto.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if n := answer.GetPartialSuccess().GetRejectedLogRecords(); n > 0 {
-		return &rejected{n, answer.GetPartialSuccess().GetErrorMessage()}
-	}
-	return nil
+	return (&answer{response, body, clean}).verdict(o.url)
 }
 
 // Unsure implements Receiver: what was accepted, was.

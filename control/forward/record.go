@@ -24,9 +24,10 @@ func recordOf(e Event) record {
 	return record{Team: e.Team, ChainedEvent: e.ChainedEvent, Hash: hex.EncodeToString(e.Hash)}
 }
 
-// warns reports whether somebody should look: something was refused, or an identity is in two hands.
+// warns reports whether somebody should look: something was refused, an identity is in
+// two hands, or a receiver lacks events.
 func (e Event) warns() bool {
-	return e.Decision == "refuse" || e.Kind == "sandbox.alert" || e.Kind == "sandbox.lock"
+	return e.Decision == "refuse" || e.Kind == "sandbox.alert" || e.Kind == "sandbox.lock" || e.Kind == store.Refused
 }
 
 // line is the record as a line of printable ASCII, of which no reader makes two, of at most

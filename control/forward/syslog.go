@@ -55,7 +55,7 @@ func (s *syslog) Send(ctx context.Context, events []Event) error {
 	for _, e := range events {
 		message, err := s.message(e)
 		if err != nil {
-			return &refused{err}
+			return &refused{error: err, how: "can't be written as syslog", certain: true}
 		}
 		frames.WriteString(strconv.Itoa(len(message)))
 		frames.WriteByte(' ')
@@ -136,7 +136,7 @@ func (s *syslog) connect(ctx context.Context) error {
 		secured := tls.Client(conn, s.tls)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			conn.Close()
-			return fmt.Errorf("connect to %s: %w", s.address, err)
+			return fmt.Errorf("connect to %s: %w%s", s.address, err, distrusted(err))
 		}
 		conn = secured
 	}

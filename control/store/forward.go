@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"sallyport/control"
 )
 
 // forwardIdle is when Postgres ends the connection of a forwarder that says nothing, so
@@ -19,7 +21,11 @@ type Forward struct {
 	conn     *pgx.Conn
 	receiver string
 	teams    []string // names; none: all, and the installation
+	recorder *recorder
 }
+
+// Refused is the kind of an event that tells of those that a receiver refused for good.
+const Refused = "audit.refused"
 
 // Forward takes a receiver's place. It gives nil while another process has it.
 func (s *Store) Forward(ctx context.Context, receiver string, teams []string) (*Forward, error) {
@@ -27,7 +33,7 @@ func (s *Store) Forward(ctx context.Context, receiver string, teams []string) (*
 	if err != nil {
 		return nil, interpret(err, "reach the database", "")
 	}
-	f := &Forward{conn: acquired.Hijack(), receiver: receiver, teams: teams}
+	f := &Forward{conn: acquired.Hijack(), receiver: receiver, teams: teams, recorder: s.recorder}
 	hash := fnv.New64a()
 	hash.Write([]byte("sallyport audit forward " + receiver))
 	var taken bool
@@ -117,13 +123,35 @@ func (f *Forward) Events(ctx context.Context, b Behind, limit int) (events []Cha
 
 // Accepted notes how far a receiver has got in a team's chain.
 func (f *Forward) Accepted(ctx context.Context, teamID string, position int64) error {
+	return f.within(ctx, installation, func(tx pgx.Tx) error { return f.move(ctx, tx, teamID, position) })
+}
+
+// Refused is Accepted where some up to position were refused for good, which an event of
+// the team's chain tells: detail says what. Neither is there without the other.
+func (f *Forward) Refused(ctx context.Context, teamID string, position int64, detail string) error {
 	return f.within(ctx, installation, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `update audit_forwards set position = $3, forwarded_at = now() where receiver = $1 and team_id = $2`, f.receiver, teamID, position)
-		return must(tag, err, "note what was forwarded", "such receiver")
+		if err := f.move(ctx, tx, teamID, position); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `select set_config('sallyport.team', $1, true)`, teamID); err != nil {
+			return interpret(err, "see the chain", "such team")
+		}
+		return appendEvent(ctx, tx, teamID, record{Event: control.Event{Kind: Refused, Actor: "system", Detail: detail}})
 	})
 }
 
+func (f *Forward) move(ctx context.Context, tx pgx.Tx, teamID string, position int64) error {
+	tag, err := tx.Exec(ctx, `update audit_forwards set position = $3, forwarded_at = now() where receiver = $1 and team_id = $2`, f.receiver, teamID, position)
+	return must(tag, err, "note what was forwarded", "such receiver")
+}
+
 func (f *Forward) within(ctx context.Context, team string, do func(pgx.Tx) error) error {
-	err := pgx.BeginTxFunc(ctx, f.conn, pgx.TxOptions{BeginQuery: "begin; set local sallyport.team = '" + team + "'"}, do)
-	return interpret(err, "forward", "such thing")
+	var recorded recording
+	err := pgx.BeginTxFunc(ctx, f.conn, pgx.TxOptions{BeginQuery: "begin; set local sallyport.team = '" + team + "'"}, func(tx pgx.Tx) error {
+		recorded.Tx = tx
+		return do(&recorded)
+	})
+	err = interpret(err, "forward", "such thing")
+	f.recorder.ended(&recorded, err)
+	return err
 }

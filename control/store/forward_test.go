@@ -58,6 +58,32 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestForwardRefused: what a receiver refused is passed over and in the chain, or neither, by who has
+// the receiver's place.
+func TestForwardRefused(t *testing.T) {
+	f := newFixture(t)
+	f.acts(3)
+	r := got(f.Forward(t.Context(), "siem", nil))(t)
+	defer r.Close(context.Background())
+	before := f.behind(r)
+	if err := r.Refused(t.Context(), f.Team.ID, 2, "event 2"); err != nil {
+		t.Fatal(err)
+	}
+	after := f.behind(r)
+	events := got(r.Events(t.Context(), after, 100))(t)
+	last := events[len(events)-1]
+	if after.Position != 2 || after.End != before.End+1 || last.Kind != Refused || last.Detail != "event 2" || last.Actor != "system" {
+		t.Errorf("then there is %+v, %+v", after, last)
+	}
+	got(f.pool.Exec(t.Context(), `select pg_terminate_backend($1)`, r.conn.PgConn().PID()))(t)
+	if err := r.Refused(t.Context(), f.Team.ID, 3, "event 3"); err == nil {
+		t.Error("who lost the place still moves it")
+	}
+	if events, _, _ := f.Events(t.Context(), f.Team.ID, Page{}); events[0].ID != after.End {
+		t.Errorf("it has recorded %+v", events[0])
+	}
+}
+
 // TestRetentionSaysWhatWasNotForwarded removes a month of which a receiver has had a part.
 func TestRetentionSaysWhatWasNotForwarded(t *testing.T) {
 	f := newFixture(t)
