@@ -7,7 +7,7 @@ PROGRAMS := sallyport sallyport-control sallyport-sidecar
 # Static, without the paths of this machine, and stamped with the commit.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w'
 
-.PHONY: help build demo test lint bench attack upgrade fuzz images sbom reproducible generate clean
+.PHONY: help build demo test peers lint bench attack upgrade fuzz images sbom reproducible generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ demo: ## an agent calls Stripe's API with a key that is nowhere in its sandbox
 test: ## every test, unit to end to end, with the race detector
 	@scripts/setup test
 	@scripts/test
+
+peers: ## the tests against real servers that take long to build
+	@scripts/setup test
+	@scripts/peers
 
 lint: ## formatting, vet, staticcheck, gosec, govulncheck, shellcheck, generated code, go.mod
 	@scripts/setup lint

@@ -13,17 +13,29 @@ import (
 // store. What is changed there is used from the next lease on, and at once after a
 // refresh; when the store is away, what is leased goes on.
 func TestSecretLiesInTheTeamsStore(t *testing.T) {
-	const opening, third, fourth = "hvs.opening-0123456789abcdef", "echo-third-key-0123456789abcdef", "echo-fourth-key-0123456789abcdef"
+	const opening = "hvs.opening-0123456789abcdef"
 	w := e2e.NewWorld(t, e2e.Race)
 	store := externaltest.NewFakeVault()
 	store.Allow(opening, "kv/data/agents/")
-	put := func(key string) { store.Put("kv/agents/echo", map[string]any{"key": key}) }
-	put(oldKey)
 	server := w.OriginServer("localhost", http.HandlerFunc(store.ServeHTTP), "http/1.1")
 	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
+	useWhatLiesInVault(t, w, vaultOf{"https://localhost:" + port, opening, func(key string) { store.Put("kv/agents/echo", map[string]any{"key": key}) }, server.Close})
+}
 
+// vaultOf is a Vault of a team's: with what token it is opened, and how its test changes
+// the field key of kv/agents/echo there, and stops it.
+type vaultOf struct {
+	address, opening string
+	put              func(key string)
+	stop             func()
+}
+
+func useWhatLiesInVault(t *testing.T, w *e2e.World, v vaultOf) {
+	t.Helper()
+	const third, fourth = "echo-third-key-0123456789abcdef", "echo-fourth-key-0123456789abcdef"
+	v.put(oldKey)
 	w.CLI("vault", "create", "agent")
-	w.CLIReading(opening, "source", "add", "--vault", "agent", "--name", "team", "--kind", "vault", "--setting", "address=https://localhost:"+port, "--setting", "prefix=kv/data/agents/", "--secret-file", "-")
+	w.CLIReading(v.opening, "source", "add", "--vault", "agent", "--name", "team", "--kind", "vault", "--setting", "address="+v.address, "--setting", "prefix=kv/data/agents/", "--secret-file", "-")
 	w.CLI("credential", "add", "--vault", "agent", "--name", "agent", "--host", e2e.EchoHost, "--inject", "bearer", "--from", "team:kv/data/agents/echo#key")
 	w.CLI("agent", "create", "agent")
 	w.CLI("agent", "pin", "agent", "agent")
@@ -41,24 +53,24 @@ func TestSecretLiesInTheTeamsStore(t *testing.T) {
 	refresh := func() string { return w.CLI("credential", "refresh", "--vault", "agent", "agent", "--wait") }
 
 	sent("/first", oldKey)
-	put(newKey)
+	v.put(newKey)
 	if said := refresh(); !strings.Contains(said, "version 2; 1 of 1 connected sandboxes use it") {
 		t.Errorf("refresh says %s", said)
 	}
 	sent("/refreshed", newKey)
 	// Of the third nobody has a lease yet when it is changed: the lease itself finds that.
-	put(third)
+	v.put(third)
 	refresh()
-	put(fourth)
+	v.put(fourth)
 	sent("/changed", fourth)
-	server.Close()
+	v.stop()
 	sent("/away", fourth)
 
 	if shown := w.CLI("credential", "show", "--vault", "agent", "agent"); !strings.Contains(shown, "team:kv/data/agents/echo#key, version 4") {
 		t.Errorf("credential show says %s", shown)
 	}
 	said := w.ControlLog() + w.CLI("audit", "list", "-o", "json") + w.CLI("source", "list", "--vault", "agent")
-	for _, secret := range []string{opening, oldKey, newKey, third, fourth} {
+	for _, secret := range []string{v.opening, oldKey, newKey, third, fourth} {
 		if strings.Contains(said, secret) {
 			t.Errorf("%s is in a log or an answer", secret)
 		}

@@ -225,6 +225,7 @@ func (n *named) checkCommands(p page, report func(string, ...any)) {
 		}
 		words := strings.Fields(c)
 		switch {
+		case vaultLine.MatchString(c):
 		case len(words) > 1 && n.isGroup("sallyport "+words[0]) && plain.MatchString(words[1]) && !strings.Contains(c, "   "): // no picture
 			if line := "sallyport " + c; n.command(line) == "" && !n.isGroup(line) {
 				report("no command %q", c)

@@ -38,7 +38,9 @@ var (
 	metricName  = regexp.MustCompile(`"(sallyport_\w+)"`)
 	errorCode   = regexp.MustCompile(`(?:Code: |Errorf\((?:http\.\w+|\d+), )"([a-z_0-9]+)"`)
 	makeLine    = regexp.MustCompile(`^make ([a-z]+)(?:$| [A-Z]+=| &&)`)
-	target      = regexp.MustCompile(`(?m)^([a-z]+):`)
+	// HashiCorp's program has the name of a group of ours.
+	vaultLine = regexp.MustCompile(`^vault (agent|auth|policy|read|secrets|write)\b`)
+	target    = regexp.MustCompile(`(?m)^([a-z]+):`)
 )
 
 // collect reads what there is.

@@ -201,9 +201,9 @@ func fakeTransit(t *testing.T, token string) (k *fakeKey, address string) {
 		answer := func(data map[string]any) { json.NewEncoder(w).Encode(map[string]any{"data": data}) }
 		switch {
 		case k.away.Load():
-			refuse(w, 501, "sealed")
+			refuse(w, 503, "Vault is sealed")
 		case r.Header.Get("X-Vault-Token") != token:
-			refuse(w, 403, "permission denied")
+			refuse(w, 403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
 		case r.Method != http.MethodPut && r.Method != http.MethodPost || json.NewDecoder(r.Body).Decode(&in) != nil:
 			refuse(w, 400, "bad request")
 		case r.URL.Path == "/v1/transit/encrypt/kek":
@@ -225,5 +225,6 @@ func fakeTransit(t *testing.T, token string) (k *fakeKey, address string) {
 		}
 	}))
 	t.Cleanup(server.Close)
+	t.Setenv("VAULT_MAX_RETRIES", "0") // of what is sealed, which is waited for seconds
 	return k, server.URL
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/openbao/openbao/api/v2"
@@ -73,11 +74,7 @@ func (k *vaultKey) Unwrap(ctx context.Context, _ string, blob, aad []byte) ([]by
 		"ciphertext": string(blob), "associated_data": base64.StdEncoding.EncodeToString(aad),
 		"context": base64.StdEncoding.EncodeToString(aad),
 	})
-	var response *api.ResponseError
-	switch {
-	case errors.As(err, &response) && response.StatusCode == http.StatusBadRequest:
-		return nil, seal.ErrClosed
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	key, err := base64.StdEncoding.DecodeString(plain)
@@ -98,10 +95,15 @@ func (k *vaultKey) call(ctx context.Context, operation, field string, data map[s
 		client.SetToken(strings.TrimSpace(string(token)))
 	}
 	answer, err := client.Logical().WriteWithContext(ctx, k.mount+"/"+operation+"/"+k.name, data)
-	if err != nil {
+	var refused *api.ResponseError
+	switch {
+	case errors.As(err, &refused) && doesNotOpen(refused):
+		return "", seal.ErrClosed
+	case errors.As(err, &refused): // in one line, and without the URL
+		return "", fmt.Errorf("transit answers %d to %s: %s", refused.StatusCode, operation, strings.Join(strings.Fields(strings.Join(refused.Errors, ", ")), " "))
+	case err != nil:
 		return "", fmt.Errorf("transit: %w", err)
-	}
-	if answer == nil {
+	case answer == nil:
 		return "", errors.New("transit: the answer is empty")
 	}
 	text, ok := answer.Data[field].(string)
@@ -109,4 +111,12 @@ func (k *vaultKey) call(ctx context.Context, operation, field string, data map[s
 		return "", fmt.Errorf("transit: the answer has no %s", field)
 	}
 	return text, nil
+}
+
+// doesNotOpen tells what was changed, or belongs elsewhere, from a key that is gone, or
+// whose version is not to be used any more: to all of it the answer is 400.
+func doesNotOpen(refused *api.ResponseError) bool {
+	return refused.StatusCode == http.StatusBadRequest && slices.ContainsFunc(refused.Errors, func(text string) bool {
+		return strings.Contains(text, "message authentication failed") || strings.Contains(text, "invalid ciphertext")
+	})
 }
