@@ -20,12 +20,15 @@ func TestRevocationWaitsForNoExchange(t *testing.T) {
 	for name, path := range map[string]string{"a credential": "vaults/w/credentials/x", "a vault": "vaults/w"} {
 		t.Run(name, func(t *testing.T) {
 			slow, team := controltest.NewOAuth(t, time.Hour), plane.NewTeam(t)
-			arrived, over := make(chan struct{}, 1), make(chan struct{})
+			arrived, over, end := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 			slow.Answer(func(_ http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body) // or nobody notices that it has gone
 				arrived <- struct{}{}
-				<-r.Context().Done()
-				close(over)
+				select {
+				case <-end:
+				case <-r.Context().Done():
+					close(over)
+				}
 			})
 			team.Setup(t, "sk_live_1")
 			team.Must(t, "POST", "vaults", map[string]any{"name": "w"}, nil)
@@ -38,6 +41,7 @@ func TestRevocationWaitsForNoExchange(t *testing.T) {
 			s, thief := team.Join(t), team.Join(t)
 			var asking sync.WaitGroup
 			defer asking.Wait()
+			defer close(end)
 			asking.Go(func() { s.Fetch(t.Context(), c.ID, 1, apiHost) })
 			<-arrived
 			asking.Go(func() {
@@ -65,7 +69,7 @@ func waits(t *testing.T) {
 	}
 	defer conn.Close(t.Context())
 	for some := false; !some; time.Sleep(time.Millisecond) {
-		err := conn.QueryRow(t.Context(), `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ilike '%credential%')`).Scan(&some)
+		err := conn.QueryRow(t.Context(), `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ~ 'credentials|vaults')`).Scan(&some)
 		if err != nil {
 			t.Fatal(err)
 		}
