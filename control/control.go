@@ -185,7 +185,7 @@ type Event struct {
 	ID         int64     `json:"id"`
 	Time       time.Time `json:"time"`
 	Kind       string    `json:"kind"`  // "request", "grant", or an act such as "credential.rotate"
-	Actor      string    `json:"actor"` // "sandbox:ID", "token:NAME" or "system"
+	Actor      string    `json:"actor"` // "sandbox:ID", "token:NAME", of a team "token:TEAM/NAME", "person:EMAIL/SUBJECT" or "system"
 	Agent      string    `json:"agent,omitempty"`
 	Sandbox    string    `json:"sandbox,omitempty"`
 	RequestID  string    `json:"request_id,omitempty"`

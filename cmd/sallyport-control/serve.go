@@ -22,6 +22,7 @@ import (
 	"sallyport/control/external"
 	"sallyport/control/forward"
 	"sallyport/control/identity"
+	"sallyport/control/places"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
 	"sallyport/control/seal"
@@ -273,7 +274,7 @@ func serveMetrics(ctx context.Context, listener net.Listener, handler http.Handl
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(places.Bound(listener, places.Metrics)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

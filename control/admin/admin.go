@@ -19,6 +19,7 @@ import (
 	"sallyport/control/external"
 	"sallyport/control/identity"
 	"sallyport/control/login"
+	"sallyport/control/places"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
 	"sallyport/control/seal"
@@ -51,6 +52,7 @@ type Config struct {
 	TokenLifetime time.Duration // at most, of a new API token; 0: any
 	Calls         Pace          // with one token or session; usualPace if zero
 	Strangers     Pace          // of one address, without a token that is good; strangerPace if zero
+	Connections   int           // at once; half of them of one address; as many as descriptors allow if zero
 }
 
 // Server answers the admin API.
@@ -77,6 +79,7 @@ func New(c Config) (*Server, error) {
 	if c.Strangers == (Pace{}) {
 		c.Strangers = strangerPace
 	}
+	c.Connections = cmp.Or(c.Connections, places.Admins())
 	c.SessionIdle = cmp.Or(c.SessionIdle, SessionIdle)
 	c.SessionLifetime = cmp.Or(c.SessionLifetime, SessionLifetime)
 	s := &Server{

@@ -50,6 +50,9 @@ func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 
 func (s *Server) admit(ctx huma.Context) error {
 	rec, op := recordOf(ctx.Context()), ctx.Operation()
+	if fromElsewhere(rec.request) {
+		return control.Errorf(control.CodeForbidden, "the admin API is for programs and its own console: a page of another origin asks")
+	}
 	if openToAll[op.OperationID] {
 		return s.strange(rec.request)
 	}
@@ -78,6 +81,14 @@ func (s *Server) admit(ctx huma.Context) error {
 		return control.Errorf(control.CodeForbidden, "%s is for the team %s; this needs the role %s of every team", c.who, c.teams(), least)
 	}
 	return nil
+}
+
+// fromElsewhere reports whether a page of another origin has a browser ask, as the browser
+// says (Fetch Metadata). It can read no answer; but what it asks is not to be counted as
+// tries of who sits at that address, and could keep them from logging in.
+func fromElsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
 }
 
 // bearer is the token of a request, "" if it has none.

@@ -75,22 +75,47 @@ func hasLoneSurrogate(text []byte) bool {
 // errTooLong is that of a body of more than maxBody.
 var errTooLong = newProblem(http.StatusRequestEntityTooLarge, control.CodeInvalid, "the body is longer than %d bytes", maxBody)
 
+// firstRead is how much memory a body has to begin with, in bytes.
+const firstRead = 4 << 10
+
+// readBody reads a body, which the caller overwrites. It has as much memory as has come
+// of it, not as much as may: that would be had by who sends nothing.
+func readBody(body io.Reader) ([]byte, error) {
+	raw := make([]byte, 0, firstRead)
+	for {
+		if len(raw) == cap(raw) {
+			more := make([]byte, len(raw), min(4*cap(raw), maxBody+1))
+			copy(more, raw)
+			clear(raw)
+			raw = more
+		}
+		n, err := body.Read(raw[len(raw):cap(raw)])
+		raw = raw[:len(raw)+n]
+		switch {
+		case len(raw) > maxBody:
+			clear(raw)
+			return nil, errTooLong
+		case errors.Is(err, io.EOF):
+			return raw, nil
+		case err != nil:
+			clear(raw)
+			return nil, control.Errorf(control.CodeInvalid, "the body could not be read to its end")
+		}
+	}
+}
+
 // decode reads a request's body strictly. Its errors never quote the body.
 func decode[B any](ctx context.Context) (*B, error) {
 	r := recordOf(ctx).request
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, newProblem(http.StatusUnsupportedMediaType, control.CodeInvalid, "send the body as application/json")
 	}
-	raw := make([]byte, maxBody+1)
-	n, err := io.ReadFull(r.Body, raw)
-	defer clear(raw[:n])
-	switch {
-	case err == nil:
-		return nil, errTooLong
-	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, control.Errorf(control.CodeInvalid, "the body could not be read to its end")
+	raw, err := readBody(r.Body)
+	if err != nil {
+		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(raw[:n]))
+	defer clear(raw)
+	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	body := new(B)
 	if err := decoder.Decode(body); err != nil {

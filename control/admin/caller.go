@@ -27,9 +27,18 @@ type caller struct {
 
 func callerOf(t control.Token, hash []byte) caller {
 	return caller{
-		who: fmt.Sprintf("the token %q", t.Name), actor: "token:" + t.Name, hash: hash, id: "token " + t.ID, token: t.Name,
+		who: fmt.Sprintf("the token %q", t.Name), actor: tokenActor(t), hash: hash, id: "token " + t.ID, token: t.Name,
 		grants: []control.Grant{{Team: t.Team, Role: t.Role}}, expires: t.ExpiresAt,
 	}
+}
+
+// tokenActor is a token in audit. Each team names its own, and what it did must not pass
+// for an act of the installation's of the same name.
+func tokenActor(t control.Token) string {
+	if t.Team == "" {
+		return "token:" + t.Name
+	}
+	return "token:" + t.Team + "/" + t.Name
 }
 
 // in is the caller's role in a team, or with "" in every team; "" if there is none.

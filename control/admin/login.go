@@ -43,6 +43,11 @@ func (s *Server) loginCredential(ctx context.Context, in *CredentialPath, body *
 		return nil, err
 	}
 	defer known.Wipe()
+	leave, err := s.enterOutward(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	brought, err := s.Exchange.Redeem(ctx, c, known, exchange.Login{Code: body.Code.Secret, Verifier: body.Verifier.Secret, RedirectURI: body.RedirectURI, Console: s.CodesTo})
 	if err != nil {
 		return nil, err

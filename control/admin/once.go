@@ -103,14 +103,9 @@ func newAttempt(ctx huma.Context, key string) (*attempt, error) {
 	}
 	rec := recordOf(ctx.Context())
 	r := rec.request
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case err != nil:
-		clear(body)
-		return nil, control.Errorf(control.CodeInvalid, "the body could not be read to its end")
-	case len(body) > maxBody:
-		clear(body)
-		return nil, errTooLong
+	body, err := readBody(r.Body)
+	if err != nil {
+		return nil, err
 	}
 	r.Body = &wipedBody{Reader: bytes.NewReader(body), raw: body}
 	token := bearer(ctx)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"sallyport/control/places"
 )
 
 // drainTimeout bounds the wait for requests under way when serving ends.
@@ -37,6 +39,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates 
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
+	bounded := places.Bound(listener, s.Connections)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		<-ctx.Done()
@@ -50,9 +53,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, certificates 
 	group.Go(func() error {
 		var err error
 		if certificates == nil {
-			err = server.Serve(listener)
+			err = server.Serve(bounded)
 		} else {
-			err = server.ServeTLS(listener, "", "")
+			err = server.ServeTLS(bounded, "", "")
 		}
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil

@@ -25,6 +25,7 @@ import (
 	"sallyport/control/exchange"
 	"sallyport/control/external"
 	"sallyport/control/identity"
+	"sallyport/control/places"
 	"sallyport/control/registry"
 	"sallyport/control/seal"
 	"sallyport/control/store"
@@ -85,7 +86,7 @@ type Server struct {
 // New makes a Server.
 func New(c Config) *Server {
 	if c.Connections <= 0 {
-		c.Connections = connectionLimit()
+		c.Connections = places.Sidecars()
 	}
 	s := &Server{
 		Config: c, hub: newHub(), waiting: newWaiting(), limits: newLimits(), replica: store.NewID(),
@@ -131,6 +132,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		},
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
+	bounded := connections{places.Bound(listener, s.Connections)}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.Store.Listen(ctx, s.hub.notify, s.waiting.wake) })
 	group.Go(func() error {
@@ -146,7 +148,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	group.Go(func() error {
-		if err := server.ServeTLS(newGate(listener, s.Connections), "", ""); err != http.ErrServerClosed {
+		if err := server.ServeTLS(bounded, "", ""); err != http.ErrServerClosed {
 			return err
 		}
 		return nil

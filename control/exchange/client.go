@@ -23,6 +23,11 @@ const (
 	requestTimeout = 10 * time.Second
 	maxAnswer      = 1 << 20 // bytes of a body
 	maxAnswerHead  = 64 << 10
+	// maxToken is of an answer with a token, in bytes. All of it is read into memory as
+	// JSON, of which brackets alone take forty times as much.
+	maxToken = 256 << 10
+	// maxConns is how many connections one host has at once: more than one team can take.
+	maxConns = 32
 )
 
 // Reach is where exchanges may go beyond public addresses.
@@ -67,7 +72,7 @@ func NewClient(r Reach) *http.Client {
 		TLSHandshakeTimeout:    requestTimeout,
 		ResponseHeaderTimeout:  requestTimeout,
 		MaxResponseHeaderBytes: maxAnswerHead,
-		MaxConnsPerHost:        16,
+		MaxConnsPerHost:        maxConns,
 		IdleConnTimeout:        30 * time.Second,
 	}
 	return &http.Client{
@@ -103,15 +108,40 @@ func (s *strict) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(response.Body, maxAnswer), response.Body}
-	return response, nil
+	return bounded(response, maxAnswer), nil
 }
 
 // CloseIdleConnections is for http.Client.
 func (s *strict) CloseIdleConnections() { s.under.CloseIdleConnections() }
+
+// Bounded is client, with answers that end after so many bytes.
+func Bounded(client *http.Client, bytes int64) *http.Client {
+	less := *client
+	less.Transport = &shorter{client.Transport, bytes}
+	return &less
+}
+
+// shorter is a RoundTripper whose answers end after so many bytes.
+type shorter struct {
+	under http.RoundTripper
+	bytes int64
+}
+
+func (s *shorter) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := s.under.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	return bounded(response, s.bytes), nil
+}
+
+func bounded(response *http.Response, bytes int64) *http.Response {
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(response.Body, bytes), response.Body}
+	return response
+}
 
 // checkURL reports why an exchange can't go to a URL.
 func checkURL(text string) error {

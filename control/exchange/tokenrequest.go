@@ -35,7 +35,7 @@ func (t tokenRequest) send(ctx context.Context, client *http.Client) (Minted, co
 	config := clientcredentials.Config{
 		ClientID: t.clientID, ClientSecret: string(t.clientSecret), TokenURL: t.url, AuthStyle: t.style, EndpointParams: t.params,
 	}
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, Bounded(client, maxToken)))
 	if err != nil {
 		return Minted{}, nil, t.failed(err)
 	}

@@ -22,6 +22,10 @@ import (
 // version since, which every sidecar is told.
 var ErrChanged = control.Errorf(control.CodeUnavailable, "the secret was changed where it lies: the credential has a new version")
 
+// maxAnswer is of a store, in bytes: the longest secret, every character of it escaped, with
+// others beside it. What is made of JSON that is only brackets takes forty times as much.
+const maxAnswer = 256 << 10
+
 // Checker is what knows how the secret of a credential looks (exchange.Exchanger).
 type Checker interface {
 	CheckSecret(c control.Credential, secret control.Secret) error
@@ -43,7 +47,7 @@ type Secrets struct {
 // New makes Secrets that read by client, which is of exchange.NewClient. Close it to
 // wipe what it keeps.
 func New(s *store.Store, sealer *seal.Sealer, checker Checker, client *http.Client, log *slog.Logger) *Secrets {
-	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(client), kept: newKept(), turns: newTurns(), pace: newPace()}
+	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(exchange.Bounded(client, maxAnswer)), kept: newKept(), turns: newTurns(), pace: newPace()}
 }
 
 // Close waits for the readings that are under way, and wipes what is kept.
@@ -101,7 +105,7 @@ func (x *Secrets) Trouble(c control.Credential) error {
 // wipes it.
 func (x *Secrets) Read(ctx context.Context, c control.Credential, from store.SealedSource) (Value, error) {
 	s := from.Source
-	done, err := x.turns.take(ctx, s.ID)
+	done, err := x.turns.take(ctx, from.Identity.Team, s.ID)
 	if err != nil {
 		return Value{}, about(s, err)
 	}

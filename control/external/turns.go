@@ -2,19 +2,26 @@ package external
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"sallyport/control"
 )
 
-// atOnce is how many read of one source at the same time. One that hangs holds up
-// nobody but those who wait for it.
-const atOnce = 4
+const (
+	// atOnce is how many read of one source at the same time. One that hangs holds up
+	// nobody but those who wait for it.
+	atOnce = 4
+	// ofTeam is how many read of all sources of a team, so that no team fills the memory,
+	// or takes every connection to a store that others have too; ofAll of all teams.
+	ofTeam = 12
+	ofAll  = 64
+)
 
-// turns are those of each source.
+// turns are those of each source, of each team, and of all.
 type turns struct {
-	mu       sync.Mutex
-	bySource map[string]*turn // by its id
+	mu   sync.Mutex
+	byID map[string]*turn // of a source or team; "": of all
 }
 
 type turn struct {
@@ -22,15 +29,38 @@ type turn struct {
 	users int
 }
 
-func newTurns() *turns { return &turns{bySource: map[string]*turn{}} }
+func newTurns() *turns { return &turns{byID: map[string]*turn{}} }
 
-// take waits for a turn at a source; done ends it.
-func (t *turns) take(ctx context.Context, source string) (done func(), err error) {
+// take waits for a turn at a source of a team; done ends it. Who waits for a source is in
+// nobody else's way.
+func (t *turns) take(ctx context.Context, team, source string) (done func(), err error) {
+	var had []func()
+	done = func() {
+		for _, end := range slices.Backward(had) {
+			end()
+		}
+	}
+	for _, line := range []struct {
+		id   string
+		most int
+	}{{source, atOnce}, {team, ofTeam}, {"", ofAll}} {
+		end, err := t.wait(ctx, line.id, line.most)
+		if err != nil {
+			done()
+			return nil, err
+		}
+		had = append(had, end)
+	}
+	return done, nil
+}
+
+// wait waits until fewer than most have a turn by that id.
+func (t *turns) wait(ctx context.Context, id string, most int) (end func(), err error) {
 	t.mu.Lock()
-	mine := t.bySource[source]
+	mine := t.byID[id]
 	if mine == nil {
-		mine = &turn{room: make(chan struct{}, atOnce)}
-		t.bySource[source] = mine
+		mine = &turn{room: make(chan struct{}, most)}
+		t.byID[id] = mine
 	}
 	mine.users++
 	t.mu.Unlock()
@@ -38,7 +68,7 @@ func (t *turns) take(ctx context.Context, source string) (done func(), err error
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if mine.users--; mine.users == 0 {
-			delete(t.bySource, source)
+			delete(t.byID, id)
 		}
 	}
 	select {

@@ -243,7 +243,7 @@ func TestVaultKeepsItsToken(t *testing.T) {
 }
 
 func TestSourceSettings(t *testing.T) {
-	x := New(nil, nil, nil, nil, nil)
+	x := New(nil, nil, nil, exchange.NewClient(exchange.Reach{}), nil)
 	defer x.Close()
 	for want, s := range map[string]control.Source{
 		"there are no sources of kind":  source("gpg", nil),

@@ -69,16 +69,19 @@ func (s *Store) remindDue(ctx context.Context, teamID string) (overdue int, err 
 		if err != nil || len(told) == 0 {
 			return err
 		}
-		for _, r := range told {
-			err := appendEvent(ctx, tx, teamID, record{Event: control.Event{
+		// In one piece: leases wait for the head of the chain meanwhile.
+		h, err := lockHead(ctx, tx, teamID)
+		if err != nil {
+			return err
+		}
+		records := make([]record, len(told))
+		for i, r := range told {
+			records[i].Event = control.Event{
 				Kind: "credential.due", Actor: "system", Credential: r.Credential, Version: r.Version,
 				Detail: fmt.Sprintf("to be rotated every %s", r.Every),
-			}})
-			if err != nil {
-				return err
 			}
 		}
-		return nil
+		return h.append(ctx, tx, records)
 	})
 }
 

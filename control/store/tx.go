@@ -60,7 +60,16 @@ func (s *Store) act(ctx context.Context, teamID string, a control.Event, f func(
 // the start, so changes of one team happen one after another, and no reader sees
 // the revision without the change.
 func (s *Store) change(ctx context.Context, teamID string, a control.Event, f func(pgx.Tx) error) (revision int64, err error) {
+	return s.changeAfter(ctx, teamID, a, func(pgx.Tx) error { return nil }, f)
+}
+
+// changeAfter is change after first, which waits for what may take long: it locks
+// nothing that a change of something else would wait for.
+func (s *Store) changeAfter(ctx context.Context, teamID string, a control.Event, first, f func(pgx.Tx) error) (revision int64, err error) {
 	err = s.act(ctx, teamID, a, func(tx pgx.Tx) error {
+		if err := first(tx); err != nil {
+			return err
+		}
 		if revision, err = bump(ctx, tx, teamID); err != nil {
 			return err
 		}
