@@ -104,13 +104,13 @@ func copyFiles(to, from string) error {
 	return nil
 }
 
-func moduleRoot() (string, error) {
+var moduleRoot = sync.OnceValues(func() (string, error) {
 	output, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
 	return filepath.Dir(strings.TrimSpace(string(output))), nil
-}
+})
 
 func root(t testing.TB) string {
 	t.Helper()
