@@ -39,16 +39,17 @@ var build = sync.OnceValues(func() (dir string, err error) {
 	for _, step := range []struct {
 		into     string
 		cgo      string
-		flags    []string
+		flag     string
 		packages []string
 	}{
-		{"race", "1", []string{"-race"}, programs},
-		{"shipped", "0", []string{"-trimpath"}, programs},
-		{"clients", "0", nil, []string{"./e2e/clients/flood", "./e2e/clients/goclient", "./e2e/clients/h3client", "./e2e/clients/oauthclient", "./e2e/clients/wsclient",
+		{"race", "1", "-race", programs},
+		// One way to compile for all the rest, so that what they import is compiled once.
+		{"shipped", "0", "-trimpath", programs},
+		{"clients", "0", "-trimpath", []string{"./e2e/clients/flood", "./e2e/clients/goclient", "./e2e/clients/h3client", "./e2e/clients/oauthclient", "./e2e/clients/wsclient",
 			"./e2e/outside/attacker", "./e2e/outside/loader"}},
-		{"tools", "0", nil, []string{"./e2e/search"}},
+		{"tools", "0", "-trimpath", []string{"./e2e/search"}},
 	} {
-		args := append([]string{"build", "-buildvcs=false", "-o", filepath.Join(dir, step.into) + "/"}, step.flags...)
+		args := []string{"build", step.flag, "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, step.into) + "/"}
 		cmd := exec.Command("go", append(args, step.packages...)...)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED="+step.cgo)
 		if output, err := cmd.CombinedOutput(); err != nil {
@@ -103,13 +104,13 @@ func copyFiles(to, from string) error {
 	return nil
 }
 
-func moduleRoot() (string, error) {
+var moduleRoot = sync.OnceValues(func() (string, error) {
 	output, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
 	return filepath.Dir(strings.TrimSpace(string(output))), nil
-}
+})
 
 func root(t testing.TB) string {
 	t.Helper()

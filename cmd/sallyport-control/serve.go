@@ -77,13 +77,7 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if cmd.KEK == "" {
 		cmd.KEK = dir.file(kekFile)
 	}
-	private := []string{dir.path}
-	for _, name := range append([]string{cmd.KEK}, cmd.KEKOther...) {
-		if path := kek.Path(name); path != "" {
-			private = append(private, path)
-		}
-	}
-	if err := datadir.Remember(env.getenv, private...); err != nil {
+	if err := cmd.remember(env, dir); err != nil {
 		log.Warn("sallyport run on this machine will not hide the data directory from agents that run as this user", "error", err)
 	}
 	reach, err := cmd.exchangeFlags.reach()
@@ -133,6 +127,17 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 		st, sealer, authority,
 		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), reach, targets,
 	})
+}
+
+// remember has sallyport run hide the data directory, and the keys that are files.
+func (cmd *serveCmd) remember(env *environment, dir *dataDir) error {
+	private := []string{dir.path}
+	for _, name := range append([]string{cmd.KEK}, cmd.KEKOther...) {
+		if path := kek.Path(name); path != "" {
+			private = append(private, path)
+		}
+	}
+	return datadir.Remember(env.getenv, private...)
 }
 
 // parts are what both APIs stand on.

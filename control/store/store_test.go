@@ -31,16 +31,36 @@ var databases atomic.Int64
 // newDatabase gives the URL of an empty database.
 func newDatabase(t testing.TB) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), cluster.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
 	name := fmt.Sprintf("test%d", databases.Add(1))
-	if _, err := conn.Exec(t.Context(), "create database "+name); err != nil {
-		t.Fatal(err)
-	}
-	return strings.Replace(cluster.URL(), "/postgres?", "/"+name+"?", 1)
+	createDatabase(t, name)
+	return urlOf(name)
+}
+
+func createDatabase(t testing.TB, sql string) {
+	t.Helper()
+	conn := got(pgx.Connect(t.Context(), cluster.URL()))(t)
+	defer conn.Close(context.Background())
+	got(conn.Exec(t.Context(), "create database "+sql))(t)
+}
+
+func urlOf(database string) string {
+	return strings.Replace(cluster.URL(), "/postgres?", "/"+database+"?", 1)
+}
+
+var migrateOnce sync.Once
+
+// migratedDatabase gives the URL of a database without rows. It is a copy, since the
+// migrations take longer than most tests.
+func migratedDatabase(t testing.TB) string {
+	t.Helper()
+	const migrated = "migrated"
+	migrateOnce.Do(func() {
+		createDatabase(t, migrated)
+		got(Open(t.Context(), urlOf(migrated), slog.New(slog.DiscardHandler)))(t).Close()
+	})
+	name := fmt.Sprintf("test%d", databases.Add(1))
+	createDatabase(t, name+" template "+migrated)
+	return urlOf(name)
 }
 
 func open(t testing.TB, url string) *Store {
@@ -55,7 +75,7 @@ func open(t testing.TB, url string) *Store {
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	return open(t, newDatabase(t))
+	return open(t, migratedDatabase(t))
 }
 
 // fixture is a team to write tests with; its methods fail the test.
@@ -70,7 +90,7 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	url := newDatabase(t)
+	url := migratedDatabase(t)
 	s := open(t, url)
 	return &fixture{Store: s, t: t, Team: got(s.CreateTeam(t.Context(), "default", testAct()))(t), pool: superuser(t, url)}
 }

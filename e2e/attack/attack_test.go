@@ -129,7 +129,7 @@ func TestLeadsTo(t *testing.T) {
 // Sallyport holds against some of the cases; make attack tries all.
 func TestSample(t *testing.T) {
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin+"/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // measure that it can, and what is written can be read.
 func TestQuick(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/bin/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/bin/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -16,122 +14,11 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/control/api"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
-
-// newQueue makes a queue with a journal that nobody used before.
-func newQueue(client Reporter, capacity int, log *slog.Logger) *Queue {
-	return New(Config{Client: client, Capacity: capacity, Journal: make([]byte, JournalSize(capacity)), Log: log})
-}
-
-// fakeControl stores events as the control plane does: a batch in one
-// transaction, a sequence number once.
-type fakeControl struct {
-	mu      sync.Mutex
-	stored  map[uint64]string // request id by sequence
-	largest int
-	calls   int
-	times   int                              // events received, repeated ones included
-	before  func([]*api.Event) error         // nothing is stored if it fails
-	after   func(ack uint64) (uint64, error) // what becomes of the answer
-}
-
-func newFakeControl() *fakeControl { return &fakeControl{stored: map[uint64]string{}} }
-
-func (f *fakeControl) Report(ctx context.Context, r *connect.Request[api.ReportRequest]) (*connect.Response[api.ReportResponse], error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if _, err := proto.Marshal(r.Msg); err != nil {
-		return nil, connect.NewError(connect.CodeInternal, err) // as the real client does
-	}
-	f.calls++
-	f.times += len(r.Msg.Events)
-	f.largest = max(f.largest, len(r.Msg.Events))
-	if f.before != nil {
-		if err := f.before(r.Msg.Events); err != nil {
-			return nil, err
-		}
-	}
-	var acknowledged uint64
-	for _, e := range r.Msg.Events {
-		if strings.ContainsRune(e.Path, 0) {
-			return nil, connect.NewError(connect.CodeInternal, errors.New("invalid byte sequence for encoding UTF8: 0x00"))
-		}
-		if _, known := f.stored[e.Sequence]; !known {
-			f.stored[e.Sequence] = e.RequestId
-		}
-		acknowledged = max(acknowledged, e.Sequence)
-	}
-	if f.after != nil {
-		var err error
-		if acknowledged, err = f.after(acknowledged); err != nil {
-			return nil, err
-		}
-	}
-	return connect.NewResponse(&api.ReportResponse{Acknowledged: acknowledged}), nil
-}
-
-// has checks that exactly the events 0 to n-1 are stored, each once.
-func (f *fakeControl) has(t *testing.T, n int) {
-	t.Helper()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	seen := map[string]bool{}
-	for _, id := range f.stored {
-		if seen[id] {
-			t.Errorf("event %s is stored twice", id)
-		}
-		seen[id] = true
-	}
-	for i := range n {
-		if !seen[fmt.Sprint(i)] {
-			t.Errorf("event %d is not stored", i)
-		}
-	}
-	if len(seen) != n {
-		t.Errorf("%d events stored, want %d", len(seen), n)
-	}
-}
-
-func event(i int) *api.Event { return &api.Event{RequestId: fmt.Sprint(i), Path: "/"} }
-
-// inBubble runs test with a queue whose time is the bubble's. The function it
-// gets ends the queue and gives Run's error.
-func inBubble(t *testing.T, capacity int, test func(t *testing.T, f *fakeControl, q *Queue, end func() error)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeControl()
-		q := newQueue(f, capacity, quiet)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- q.Run(ctx) }()
-		test(t, f, q, func() error { cancel(); return <-done })
-		cancel()
-	})
-}
-
-func fill(t *testing.T, q *Queue, from, to int) {
-	t.Helper()
-	for i := from; i < to; i++ {
-		if !q.Reserve(t.Context()) {
-			t.Fatalf("event %d found no place", i)
-		}
-		q.Record(event(i))
-	}
-}
-
-var away = connect.NewError(connect.CodeUnavailable, errors.New("away"))
 
 func TestBatches(t *testing.T) {
 	inBubble(t, 10_000, func(t *testing.T, f *fakeControl, q *Queue, end func() error) {
@@ -467,64 +354,5 @@ func TestManyAtOnce(t *testing.T) {
 	f.has(t, 8000)
 	if out.Len() > 0 {
 		t.Errorf("log: %s", out.String())
-	}
-}
-
-// BenchmarkQueue is what a request pays for its event.
-func BenchmarkQueue(b *testing.B) {
-	b.Run("reserve", func(b *testing.B) {
-		q := newQueue(nil, 1, quiet)
-		for b.Loop() {
-			q.Reserve(b.Context())
-			q.Cancel()
-		}
-	})
-	b.Run("record", func(b *testing.B) {
-		q := newQueue(nil, mostEvents, quiet)
-		for b.Loop() {
-			q.Record(busy())
-			emptied(q)
-		}
-	})
-	b.Run("intend and complete", func(b *testing.B) {
-		q := newQueue(nil, mostEvents, quiet)
-		for b.Loop() {
-			i, _ := q.Intend(b.Context(), api.AuditMode_AUDIT_MODE_BEST_EFFORT, busy())
-			q.Complete(i)
-			emptied(q)
-		}
-	})
-}
-
-// emptied has a full queue reported.
-func emptied(q *Queue) {
-	if len(q.events) == mostEvents {
-		for _, e := range q.events {
-			q.journal.give(e.slot)
-		}
-		q.events = q.events[:0]
-	}
-}
-
-// BenchmarkMarshal is the encoding of a batch, for each event.
-func BenchmarkMarshal(b *testing.B) {
-	events := make([]*api.Event, batchSize)
-	for i := range events {
-		events[i] = busy()
-	}
-	for b.Loop() {
-		if _, err := proto.Marshal(&api.ReportRequest{Events: events}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batchSize), "ns/event")
-}
-
-func busy() *api.Event {
-	return &api.Event{
-		Time: timestamppb.Now(), RequestId: "J7ZK3Q5R2M6VXW4TYPLBNDCFGH", Host: "api.stripe.com", Port: 443, Method: "GET", Path: "/v1/charges",
-		Protocol: "HTTP/1.1", Decision: "inject", Status: 200, CredentialId: "0199b3c4-7d5e-7a6b-8c9d-0e1f2a3b4c5d", Version: 1,
-		LeaseId: "0199b3c4-7d5e-7a6b-8c9d-0e1f2a3b4c5d", RequestBytes: 120, ResponseBytes: 1024,
-		Duration: durationpb.New(180 * time.Microsecond), Upstream: durationpb.New(70 * time.Microsecond),
 	}
 }

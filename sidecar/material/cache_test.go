@@ -3,13 +3,9 @@ package material
 import (
 	"bytes"
 	"context"
-	"crypto/hpke"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,119 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
-
-// fakeControl leases the token "CREDENTIAL-VERSION", fresh for ten minutes and
-// valid for an hour.
-type fakeControl struct {
-	key     hpke.PrivateKey
-	fetches atomic.Int64
-
-	mu   sync.Mutex
-	fail error                    // instead of an answer
-	gate chan struct{}            // an answer waits for it
-	edit func(*api.FetchResponse) // the answer before it is sent
-	skew time.Duration            // how far its clock is ahead
-}
-
-func newFakeControl() *fakeControl { return &fakeControl{key: must(api.GenerateSealKey())} }
-
-func (f *fakeControl) set(change func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change()
-}
-
-func (f *fakeControl) Fetch(ctx context.Context, r *connect.Request[api.FetchRequest]) (*connect.Response[api.FetchResponse], error) {
-	f.fetches.Add(1)
-	f.mu.Lock()
-	fail, gate, edit, now := f.fail, f.gate, f.edit, time.Now().Add(f.skew)
-	f.mu.Unlock()
-	if gate != nil {
-		select {
-		case <-gate:
-		case <-ctx.Done():
-			return nil, connect.NewError(connect.CodeDeadlineExceeded, ctx.Err())
-		}
-	}
-	if fail != nil {
-		return nil, fail
-	}
-	m := &api.FetchResponse{
-		Version:    r.Msg.Version,
-		Sealed:     f.sealed(r.Msg.CredentialId, r.Msg.Version),
-		FreshUntil: timestamppb.New(now.Add(10 * time.Minute)),
-		HardExpiry: timestamppb.New(now.Add(time.Hour)),
-		LeaseId:    fmt.Sprintf("lease-%d", f.fetches.Load()),
-	}
-	if edit != nil {
-		edit(m)
-	}
-	response := connect.NewResponse(m)
-	response.Header().Set("Date", now.UTC().Format(http.TimeFormat))
-	return response, nil
-}
-
-func (f *fakeControl) sealed(id string, version uint64) []byte {
-	return must(api.SealMaterial(f.key.PublicKey().Bytes(), id, version, api.Material{Token: token(id, version)}))
-}
-
-func token(id string, version uint64) []byte { return fmt.Appendf(nil, "%s-%d", id, version) }
-
-// inBubble runs test with a cache whose time is the bubble's.
-func inBubble(t *testing.T, test func(t *testing.T, f *fakeControl, c *Cache)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeControl()
-		c := NewCache(f, f.key, quiet)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- c.Run(ctx) }()
-		test(t, f, c)
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func get(t *testing.T, c *Cache, id string, version uint64) *Lease {
-	t.Helper()
-	l, err := c.Get(t.Context(), id, version, "api.test")
-	if err != nil {
-		t.Fatalf("Get %s version %d: %v", id, version, err)
-	}
-	if got := l.Material().Token; !bytes.Equal(got, token(id, version)) {
-		t.Fatalf("Get %s version %d gives another material", id, version)
-	}
-	return l
-}
-
-func refuses(t *testing.T, c *Cache, id string, version uint64, want error) {
-	t.Helper()
-	l, err := c.Get(t.Context(), id, version, "api.test")
-	if !errors.Is(err, want) {
-		t.Errorf("Get %s version %d: error %v, want %v", id, version, err, want)
-	}
-	if l != nil {
-		t.Errorf("Get %s version %d: a lease beside the error", id, version)
-	}
-}
-
-func (f *fakeControl) fetched(t *testing.T, want int64) {
-	t.Helper()
-	if got := f.fetches.Load(); got != want {
-		t.Errorf("%d fetches, want %d", got, want)
-	}
-}
 
 var (
 	outageError  = connect.NewError(connect.CodeUnavailable, errors.New("connection refused"))
@@ -296,100 +179,6 @@ func TestRefreshAheadServesTheCurrentLease(t *testing.T) {
 		}
 		f.fetched(t, 2)
 	})
-}
-
-func TestOutage(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
-		c.Keep(map[string]uint64{"a": 1, "b": 1})
-		get(t, c, "a", 1).Release()
-		f.set(func() { f.fail = outageError })
-		for begin := time.Now(); time.Since(begin) < 58*time.Minute; time.Sleep(time.Second) {
-			get(t, c, "a", 1).Release()
-		}
-		if n := f.fetches.Load(); n > 58*60 {
-			t.Errorf("%d fetches in an outage of 58 minutes", n)
-		}
-		refuses(t, c, "b", 1, ErrUnavailable) // never had
-		time.Sleep(2 * time.Minute)
-		refuses(t, c, "a", 1, ErrUnavailable) // beyond hard expiry
-		f.set(func() { f.fail = nil })
-		time.Sleep(10 * time.Second)
-		get(t, c, "a", 1).Release()
-		get(t, c, "b", 1).Release()
-	})
-}
-
-// A control plane that swallows requests costs one of ours a bounded wait, no more.
-func TestHangingControlPlane(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
-		c.Keep(map[string]uint64{"a": 1})
-		get(t, c, "a", 1).Release()
-		time.Sleep(11 * time.Minute)
-		f.set(func() { f.gate = make(chan struct{}) })
-		begin := time.Now()
-		for range 20 {
-			get(t, c, "a", 1).Release()
-		}
-		if waited := time.Since(begin); waited > fetchTimeout {
-			t.Errorf("20 requests waited for %v", waited)
-		}
-	})
-}
-
-func TestRefusal(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
-		c.Keep(map[string]uint64{"a": 1})
-		l := get(t, c, "a", 1)
-		secret := l.Material().Token
-		l.Release()
-		f.set(func() { f.fail = refusalError })
-		time.Sleep(11 * time.Minute)
-		refuses(t, c, "a", 1, ErrRefused)
-		if !bytes.Equal(secret, make([]byte, len(secret))) {
-			t.Error("a refused lease is not wiped")
-		}
-		before := f.fetches.Load()
-		for range 100 {
-			refuses(t, c, "a", 1, ErrRefused)
-		}
-		f.fetched(t, before)
-		f.set(func() { f.fail = outageError }) // an outage makes no refused lease valid again
-		time.Sleep(5 * time.Second)
-		refuses(t, c, "a", 1, ErrUnavailable)
-		f.set(func() { f.fail = nil })
-		time.Sleep(10 * time.Second)
-		get(t, c, "a", 1).Release()
-	})
-}
-
-func TestMalformedAnswers(t *testing.T) {
-	stranger := must(api.GenerateSealKey()).PublicKey().Bytes()
-	for name, edit := range map[string]func(*api.FetchResponse){
-		"nothing":               func(m *api.FetchResponse) { *m = api.FetchResponse{} },
-		"another version":       func(m *api.FetchResponse) { m.Version = 2 },
-		"sealed to another key": func(m *api.FetchResponse) { m.Sealed = must(api.SealMaterial(stranger, "a", 1, api.Material{})) },
-		"another version's material": func(m *api.FetchResponse) {
-			m.Sealed = slices.Concat(m.Sealed[:len(m.Sealed)-1], []byte{m.Sealed[len(m.Sealed)-1] ^ 1})
-		},
-		"cut short":          func(m *api.FetchResponse) { m.Sealed = m.Sealed[:10] },
-		"expired":            func(m *api.FetchResponse) { m.HardExpiry = timestamppb.New(time.Now().Add(-time.Second)) },
-		"without an expiry":  func(m *api.FetchResponse) { m.HardExpiry = nil },
-		"expired long since": func(m *api.FetchResponse) { m.HardExpiry, m.FreshUntil = &timestamppb.Timestamp{}, nil },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
-				c.Keep(map[string]uint64{"a": 1})
-				f.set(func() { f.edit = edit })
-				refuses(t, c, "a", 1, ErrUnavailable)
-				f.set(func() { f.edit = nil })
-				time.Sleep(time.Second)
-				get(t, c, "a", 1).Release()
-				f.set(func() { f.edit = edit })
-				time.Sleep(11 * time.Minute)
-				refuses(t, c, "a", 1, ErrUnavailable) // the control plane is there, so nothing stale
-			})
-		})
-	}
 }
 
 func TestExpiriesAreTheControlPlanesTime(t *testing.T) {
