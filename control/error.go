@@ -42,3 +42,10 @@ func CodeOf(err error) Code {
 	}
 	return ""
 }
+
+// Behind reports whether something is unavailable for a reason that err holds and its
+// caller is not told, so that it belongs into the log.
+func Behind(err error) bool {
+	var known *Error
+	return errors.As(err, &known) && known.Code == CodeUnavailable && err.Error() != known.Message
+}

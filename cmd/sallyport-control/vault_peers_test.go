@@ -67,7 +67,7 @@ func TestPeerMoveToTransitAndBack(t *testing.T) {
 		t.Helper()
 		stored++
 		name := strings.Repeat("x", stored)
-		status, body := p.call(t, "POST", "/v1/teams/default/vaults/v/credentials", `{"name":"`+name+`","service":"stripe","secret":"sk_live_1"}`)
+		status, body := p.call(t, "POST", "/v1/teams/default/vaults/v/credentials", `{"name":"`+name+`","hosts":["`+name+`.example.com"],"secret":"sk_live_1_and_some_more"}`)
 		if status != want {
 			t.Fatalf("store: %d %s", status, body)
 		}

@@ -69,7 +69,8 @@ func statusOf(code control.Code) int {
 }
 
 // problem is the one place where an error becomes an answer. An error that is
-// not meant for the caller is logged, and the answer names only the request.
+// not meant for the caller is logged, and the answer names only the request. So is
+// what lies behind something being unavailable, which is the operator's to mend.
 func (s *Server) problem(ctx context.Context, err error) *problem {
 	var ready *problem
 	if errors.As(err, &ready) {
@@ -77,6 +78,9 @@ func (s *Server) problem(ctx context.Context, err error) *problem {
 	}
 	var known *control.Error
 	if errors.As(err, &known) {
+		if control.Behind(err) {
+			s.Log.Warn("request failed", "request_id", recordOf(ctx).id, "error", err)
+		}
 		return newProblem(statusOf(known.Code), known.Code, "%s", known.Message)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -60,7 +60,8 @@ func (b *border) cross(ctx context.Context, procedure string, header http.Header
 var errInternal = errors.New("internal error")
 
 // translate gives a control.Error its Connect code. Any other error is ours
-// alone: it is logged, and the sidecar learns nothing of it.
+// alone: it is logged, and the sidecar learns nothing of it. So is what lies behind
+// something being unavailable.
 func (b *border) translate(ctx context.Context, procedure string, err error) error {
 	var wire *connect.Error
 	var known *control.Error
@@ -68,6 +69,9 @@ func (b *border) translate(ctx context.Context, procedure string, err error) err
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
+		if control.Behind(err) {
+			b.server.Log.Warn("sidecar call failed", "procedure", procedure, "error", err)
+		}
 		return connect.NewError(connectCode(known.Code), errors.New(known.Message))
 	case errors.As(err, &wire): // of the protocol, or of a limit
 		return wire
