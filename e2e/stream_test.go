@@ -29,7 +29,7 @@ func TestServerSentEvents(t *testing.T) {
 		for i := range 5 {
 			<-next
 			sent <- time.Now()
-			fmt.Fprintf(rw, "data: %d %s\n", i, r.Header.Get("Authorization"))
+			fmt.Fprintf(rw, "data: %d %s\n\n", i, r.Header.Get("Authorization"))
 			if err := http.NewResponseController(rw).Flush(); err != nil {
 				return
 			}
@@ -52,6 +52,9 @@ func TestServerSentEvents(t *testing.T) {
 		}
 		for i := range 5 {
 			receive(fmt.Sprintf("data: %d ", i))
+			if end := p.Line(); end != "" {
+				t.Errorf("an event ends with %q", end)
+			}
 		}
 		receive("polled ")
 		t.Logf("the slowest took %s", slowest.Round(100*time.Microsecond))

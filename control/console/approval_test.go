@@ -46,7 +46,7 @@ func approval(t *testing.T, b *tab, url string) {
 	all, _, err := plane.Store.Approvals(t.Context(), team.ID, false, store.Page{})
 	for _, a := range all {
 		decided[a.Path] = a.State
-		if !strings.HasPrefix(a.DecidedBy, "token:console-") {
+		if !strings.HasPrefix(a.DecidedBy, "token:"+team.Name+"/console-") {
 			t.Errorf("%s was decided by %q", a.Path, a.DecidedBy)
 		}
 	}

@@ -230,7 +230,7 @@ func TestRolesInTheBrowser(t *testing.T) {
 		}
 	}
 	events := two.Events(t)
-	if events[0].Kind != "vault.create" || events[0].Actor != "token:owner" {
+	if events[0].Kind != "vault.create" || events[0].Actor != "token:"+two.Name+"/owner" {
 		t.Errorf("the newest event is %+v", events[0])
 	}
 }

@@ -61,7 +61,7 @@ func (b *blind) hold(buf []byte) int {
 // one that may stand within it, where the line begins with something else: a word of a
 // text is shorter, mostly, and a stream of lines is not to wait. Who writes a secret in
 // shorter lines shows no more than this of it: the lines that follow have nothing else.
-const lineOf = 8
+const lineOf = 16
 
 // gap gives where the spaces and line breaks begin that end at i, if they may stand
 // within base64 or hexadecimal by what precedes them, and otherwise i. What was masked

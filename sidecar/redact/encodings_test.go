@@ -111,9 +111,9 @@ func TestLinesOfAnyLength(t *testing.T) {
 			base64.StdEncoding.EncodeToString([]byte(before + token + "and more")), base64.RawURLEncoding.EncodeToString([]byte(before + token)),
 			hex.EncodeToString([]byte(before + token)), strings.ReplaceAll(fmt.Sprintf("% x", before+token), " ", ":"),
 		} {
-			most := len(text) - len(token)*4/3 + 9
+			most := len(text) - len(token)*4/3 + 16
 			if text[2] == ':' || len(text) == 2*len(before+token) {
-				most = 3*len(before) + 9
+				most = 3*len(before) + 16
 			}
 			for _, width := range []int{1, 9, 20, 33} {
 				if text[2] == ':' && width%3 != 0 {
