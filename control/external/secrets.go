@@ -40,14 +40,14 @@ type Secrets struct {
 	log       *slog.Logger
 	providers map[string]Provider
 	kept      *kept
-	turns     *turns
+	lines     *lines
 	pace      *pace
 }
 
 // New makes Secrets that read by client, which is of exchange.NewClient. Close it to
 // wipe what it keeps.
 func New(s *store.Store, sealer *seal.Sealer, checker Checker, client *http.Client, log *slog.Logger) *Secrets {
-	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(exchange.Bounded(client, maxAnswer)), kept: newKept(), turns: newTurns(), pace: newPace()}
+	return &Secrets{store: s, sealer: sealer, checker: checker, log: log, providers: providers(exchange.Bounded(client, maxAnswer)), kept: newKept(), lines: newLines(), pace: newPace()}
 }
 
 // Close waits for the readings that are under way, and wipes what is kept.
@@ -105,7 +105,7 @@ func (x *Secrets) Trouble(c control.Credential) error {
 // wipes it.
 func (x *Secrets) Read(ctx context.Context, c control.Credential, from store.SealedSource) (Value, error) {
 	s := from.Source
-	done, err := x.turns.take(ctx, from.Identity.Team, s.ID)
+	done, err := x.lines.take(ctx, from.Identity.Team, s.ID)
 	if err != nil {
 		return Value{}, about(s, err)
 	}
