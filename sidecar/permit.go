@@ -119,14 +119,21 @@ func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credent
 		if now.refusal != nil || err != nil || !now.table.SameConnects(then.table, asked.Host, asked.Port) {
 			return false
 		}
-		for _, captured := range permitted.Captured() {
-			if captured.GetCredentialId() == credential {
-				return mayGoOn(permitted, captured)
-			}
-		}
-		binding, err := permitted.Binding()
-		return err == nil && binding.GetCredentialId() == credential && (credential == "" || mayGoOn(permitted, binding))
+		b, same := serving(permitted, credential)
+		return same && (b == nil || mayGoOn(permitted, b))
 	}
+}
+
+// serving gives the binding of a credential that serves a request, nil of "", which is
+// none. same is false if another does, or none.
+func serving(permitted bind.Permitted, credential string) (b *api.Binding, same bool) {
+	for _, captured := range permitted.Captured() {
+		if captured.GetCredentialId() == credential {
+			return captured, true
+		}
+	}
+	b, err := permitted.Binding()
+	return b, err == nil && b.GetCredentialId() == credential
 }
 
 // mayGoOn reports whether a WebSocket may go on with a credential.

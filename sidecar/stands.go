@@ -30,26 +30,13 @@ func (w *worker) stands(then *served, lease *material.Lease, x *proxy.Exchange, 
 		if err != nil {
 			return err
 		}
-		b := serving(permitted, id)
-		if b == nil || b.GetVersion() != version && !overlaps(b, version) {
+		b, same := serving(permitted, id)
+		if !same || b.GetVersion() != version && !overlaps(b, version) {
 			return unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
 		}
 		_, err = permitted.Use(b, time.Now())
 		return err
 	}
-}
-
-// serving gives the binding of a credential that serves a request; nil for none.
-func serving(permitted bind.Permitted, id string) *api.Binding {
-	for _, captured := range permitted.Captured() {
-		if captured.GetCredentialId() == id {
-			return captured
-		}
-	}
-	if b, err := permitted.Binding(); err == nil && b.GetCredentialId() == id {
-		return b
-	}
-	return nil
 }
 
 // overlaps reports whether a version is the one before that of a binding, and good.

@@ -37,7 +37,7 @@ type Plan struct {
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error
 	// Stands is asked last before a request with a credential goes out, when Request and
-	// Config.Intend have taken their time. Its error refuses it; nil for nobody.
+	// Config.Intend have taken their time. Its error refuses it. nil: nothing is asked.
 	Stands func() error
 	// Response edits the upstream's answer, before any of it reaches the client.
 	Response func(*http.Response) error
