@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -20,24 +21,22 @@ import (
 	"sallyport/sidecar/strict"
 )
 
-// auditFull refuses what there is no place to record for. exhausted is what the control
-// plane says of the team's quota, if it takes no events for that.
-func auditFull(exhausted error) *proxy.Error {
+// auditFull refuses what there is no place to record for: so says what does not happen,
+// exhausted what the control plane says of it, if it takes no events though it is there.
+func auditFull(so string, exhausted error) *proxy.Error {
 	if exhausted != nil {
-		return later("audit_full", exhausted)
+		return unavailable("audit_full", so+": "+exhausted.Error())
 	}
-	return unavailable("audit_full", "too many events wait for the control plane, so no credential is used; try again when it is back")
+	return unavailable("audit_full", "too many events wait for the control plane, so "+so+"; try again when it is back")
 }
 
 // later refuses what can't be recorded now as the team's audit wants it.
 func later(code string, err error) *proxy.Error {
-	var quota *audit.QuotaError
-	refusal := proxy.Errorf(http.StatusServiceUnavailable, code, "no credential is used: %v; try again", err)
-	if errors.As(err, &quota) { // which says what to do
-		refusal.Message = quota.Said
+	var exhausted *audit.ExhaustedError
+	if errors.As(err, &exhausted) { // which says what to do
+		return unavailable(code, "no credential is used: "+exhausted.Said)
 	}
-	refusal.RetryAfter = 5 * time.Second
-	return refusal
+	return unavailable(code, fmt.Sprintf("no credential is used: %v; try again", err))
 }
 
 // explain gives the answer for an error of one of the parts.

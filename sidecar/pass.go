@@ -64,7 +64,8 @@ const passThrough = "passthrough"
 // nobody reads is at least recorded.
 func (w *worker) passing(ctx context.Context) *gate.Refusal {
 	if !w.events.Reserve(ctx) {
-		return &gate.Refusal{Code: "audit_full", Hint: "too many events wait for the control plane, so nothing is passed through; try again when it is back"}
+		full := auditFull("nothing is passed through", w.events.Exhausted())
+		return &gate.Refusal{Code: full.Code, Hint: full.Message}
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 			return nil, err
 		}
 		if !w.events.Reserve(ctx) {
-			return nil, auditFull(w.events.Exhausted())
+			return nil, auditFull("no credential is used", w.events.Exhausted())
 		}
 		if w.served.Load() != now { // it waited for a place
 			w.events.Cancel()

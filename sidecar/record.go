@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -109,15 +108,12 @@ func (w *worker) finish(x *proxy.Exchange, err error) {
 	w.record(x)
 }
 
-// errUnrecorded refuses what would go on unrecorded for hours.
-var errUnrecorded = &proxy.Error{Status: http.StatusServiceUnavailable, Code: "audit_full", RetryAfter: 5 * time.Second,
-	Message: "too many events wait for the control plane, so no connection changes its protocol; try again when it is back"}
-
 // opened records that a connection changes its protocol: its own event, with the
-// same request id, comes when it ends, which may be in hours.
+// same request id, comes when it ends, which may be in hours. What could not be recorded
+// so long is refused.
 func (w *worker) opened(x *proxy.Exchange) error {
 	if !w.events.Reserve(context.Background()) {
-		return errUnrecorded
+		return auditFull("no connection changes its protocol", w.events.Exhausted())
 	}
 	begun := *x
 	begun.Reason, begun.Duration = "opened", time.Since(x.Start)

@@ -39,7 +39,7 @@ func (h head) room(records []record) error {
 	switch {
 	case events > 0 && h.events+events > h.mayEvents:
 		midnight := h.Now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
-		return control.Errorf(control.CodeQuota, "the team has %d audit events today and may have %d: no credential is used until %s, or an owner of every team allows more (sallyport quota set --events N)",
+		return control.Errorf(control.CodeQuota, "the team has %d audit events today and may have %d: there is room again at %s, or when an owner of every team allows more (sallyport quota set --events N)",
 			h.events, h.mayEvents, midnight.Format(time.RFC3339))
 	case fetches > 0 && h.fetches+fetches > h.mayFetches:
 		return control.Errorf(control.CodeQuota, "the team has fetched %d secrets in this minute and may fetch %d: try again in the next, or ask an owner of every team for more (sallyport quota set --fetches N)", h.fetches, h.mayFetches)

@@ -48,7 +48,7 @@ func TestEventQuota(t *testing.T) {
 			stored++
 			continue
 		}
-		wantCode(t, err, control.CodeQuota, "no credential is used until")
+		wantCode(t, err, control.CodeQuota, "there is room again at")
 		full = &boxes[i]
 	}
 	if q := got(f.Quota(ctx, id))(t); stored != room/5 || full == nil || q.Used.Events != may || q.Limits.Events != may {
@@ -192,7 +192,7 @@ func TestFetchQuotaTogether(t *testing.T) {
 	many, events := int64(1000), got(f.Quota(ctx, id))(t).Used.Events+1+4 // and that of the change
 	got(f.SetQuota(ctx, id, control.QuotaChange{Fetches: &many, Events: &events}, nil, testAct()))(t)
 	done, err = together(6)
-	if wantCode(t, err, control.CodeQuota, "no credential is used until"); done != 4 {
+	if wantCode(t, err, control.CodeQuota, "there is room again at"); done != 4 {
 		t.Errorf("%d fetches succeeded with room for 4 events", done)
 	}
 	if err := f.VerifyChain(ctx, id); err != nil {

@@ -371,31 +371,6 @@ func (q *Queue) report(ctx context.Context) error {
 	return nil
 }
 
-// QuotaError is what the control plane says of how much a team may have recorded.
-type QuotaError struct{ Said string }
-
-func (e *QuotaError) Error() string { return e.Said }
-
-// Exhausted is a *QuotaError if the last report was refused for that; nil otherwise.
-func (q *Queue) Exhausted() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.refused
-}
-
-// exhausted notes what became of a report.
-func (q *Queue) exhausted(err error) {
-	var said *connect.Error
-	if errors.As(err, &said) && said.Code() == connect.CodeResourceExhausted {
-		err = &QuotaError{said.Message()}
-	} else {
-		err = nil
-	}
-	q.mu.Lock()
-	q.refused = err
-	q.mu.Unlock()
-}
-
 // forget drops the first n events, of which err, if any, is what became.
 func (q *Queue) forget(n int, err error, count func(*Stats)) {
 	q.mu.Lock()
