@@ -241,7 +241,7 @@ func (s *Store) SetMints(ctx context.Context, teamID, vault, name string, mints 
 // those that were captured with it.
 func (s *Store) DeleteCredential(ctx context.Context, teamID, vault, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("credential %q in vault %q", name, vault)
-	return s.changeAfter(ctx, teamID, act, awaitExchanges(ctx, teamID, vault, name), func(tx pgx.Tx) error {
+	return s.changeAlone(ctx, teamID, vault, name, act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			delete from credentials c using vaults v
 			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3`, teamID, vault, name)

@@ -65,16 +65,22 @@ func lockVersion(ctx context.Context, tx pgx.Tx, wait, teamID, credentialID stri
 	return must(tag, err, "have the secret to oneself", unbound)
 }
 
-// awaitExchanges waits until nobody is using up the secrets of a vault's credentials, or
-// with a name of one of them, and lets nobody begin until the transaction ends.
-func awaitExchanges(ctx context.Context, teamID, vault, name string) func(pgx.Tx) error {
-	return func(tx pgx.Tx) error {
+// changeAlone is change when nobody is using up the secrets of a vault's credentials, or
+// with a name of one of them, and nobody begins until it is over. Who waits for that holds
+// a connection, so few wait at once.
+func (s *Store) changeAlone(ctx context.Context, teamID, vault, name string, act control.Event, f func(pgx.Tx) error) (revision int64, err error) {
+	end, ok := s.removing.Take(ctx, teamID)
+	if !ok {
+		return 0, control.Errorf(control.CodeUnavailable, "others are being removed, and wait for exchanges of their secrets: try again")
+	}
+	defer end()
+	return s.changeAfter(ctx, teamID, act, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			select from credential_versions x join credentials c on c.id = x.credential_id join vaults v on v.id = c.vault_id
 			where c.team_id = $1 and v.name = $2 and ($3 = '' or c.name = $3) and c.auth = $4 and c.origin_id is null
 			order by x.credential_id, x.version for update of x`, teamID, vault, name, control.AuthOAuthRefresh)
 		return interpret(err, "wait for exchanges", unbound)
-	}
+	}, f)
 }
 
 // unchanged refuses to go on with a secret that was read before, if an exchange has

@@ -33,6 +33,7 @@ type Store struct {
 	reports  chan struct{}   // holds one for each batch of events being stored
 	owner    *pgx.ConnConfig // of connections as the tables' owner
 	alone    *turns.Turns    // of Alone
+	removing *turns.Turns    // of changeAlone, which waits for those
 	recorder *recorder
 	reading  chan struct{} // holds one for each Verify, and Follow that seeks
 }
@@ -80,7 +81,9 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	alone := turns.New(int(max(1, config.MaxConns/4)), aloneOfTeam)
 	// And of those who read a chain, a hundred thousand events at a time.
 	reading := make(chan struct{}, max(1, config.MaxConns/4))
-	s := &Store{pool: pool, log: log, reports: reports, alone: alone, reading: reading, owner: owner, recorder: newRecorder()}
+	// Those who wait for exchanges have fewer still.
+	removing := turns.New(int(max(1, config.MaxConns/10)), 1)
+	s := &Store{pool: pool, log: log, reports: reports, alone: alone, removing: removing, reading: reading, owner: owner, recorder: newRecorder()}
 	if err := s.keepMonths(ctx); err != nil {
 		pool.Close()
 		return nil, err

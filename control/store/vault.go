@@ -47,7 +47,7 @@ func (s *Store) Vaults(ctx context.Context, teamID string, page Page) (vaults []
 // without which no copy of its secrets opens.
 func (s *Store) DeleteVault(ctx context.Context, teamID, name string, act control.Event) (revision int64, err error) {
 	what := fmt.Sprintf("vault %q", name)
-	return s.changeAfter(ctx, teamID, act, awaitExchanges(ctx, teamID, name, ""), func(tx pgx.Tx) error {
+	return s.changeAlone(ctx, teamID, name, "", act, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `delete from vaults where team_id = $1 and name = $2`, teamID, name)
 		return must(tag, err, "delete "+what, what)
 	})
