@@ -176,6 +176,20 @@ func TestHangingReceiver(t *testing.T) {
 	<-read
 }
 
+// beside records more events, of another team, and waits until they arrived.
+func (c *collecting) beside(t *testing.T, p *plane, more int) {
+	t.Helper()
+	other := must(p.CreateTeam(t.Context(), "other", control.Event{Kind: "team.create", Actor: "test"}))(t)
+	for i := range more {
+		must(p.CreateAgent(t.Context(), other.ID, fmt.Sprint("a", i), control.Event{Kind: "act", Actor: "token:x"}))(t)
+	}
+	eventually(t, "another team's arrive", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.got[fmt.Sprintf("other/%d", more+1)] != ""
+	})
+}
+
 // TestRefusedEventsHoldUpNoOther: events that a receiver does not take, because of their size or
 // what they are, keep those of other teams no longer; those before them arrive.
 func TestRefusedEventsHoldUpNoOther(t *testing.T) {
@@ -198,16 +212,7 @@ func TestRefusedEventsHoldUpNoOther(t *testing.T) {
 	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x", Detail: poison})
 	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL)
 	eventually(t, "those before it arrive", func() bool { return c.has(before) })
-	other := must(p.CreateTeam(t.Context(), "other", control.Event{Kind: "team.create", Actor: "test"}))(t)
-	const more = 60
-	for i := range more {
-		must(p.CreateAgent(t.Context(), other.ID, fmt.Sprint("a", i), control.Event{Kind: "act", Actor: "token:x"}))(t)
-	}
-	eventually(t, "another team's arrive", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.got[fmt.Sprintf("other/%d", more+1)] != ""
-	})
+	c.beside(t, p, 60)
 	eventually(t, "it is skipped", func() bool { return metric("forward_lost_total") == 1 })
 	if c.has(before+1) || metric("forward_errors_total") == 0 {
 		t.Errorf("taken %t, %v errors", c.has(before+1), metric("forward_errors_total"))
