@@ -26,7 +26,7 @@ const (
 	answerFor = time.Second
 )
 
-// connections is a listener of those that can be made to end.
+// connections is a listener whose connections can be made to end.
 type connections struct{ net.Listener }
 
 // Accept implements net.Listener.

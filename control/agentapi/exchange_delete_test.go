@@ -68,7 +68,7 @@ func TestRemovalsHoldUpNobody(t *testing.T) {
 		<-sent
 	}
 	waits(t)
-	for range 100 {
+	for range 50 {
 		other.Must(t, "GET", "vaults", nil, nil)
 	}
 	select {

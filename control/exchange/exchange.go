@@ -21,10 +21,10 @@ type Stored interface {
 	Team() string
 	// Open gives the secret, which the caller wipes.
 	Open(context.Context) (control.Secret, error)
-	// Alone waits for its turn and calls use while nobody else, in any replica, is at the secret, with the
-	// secret and what was minted of it last. What use gives is stored before Alone
-	// returns it: the new secret, if there is one, in the place of the old. Alone wipes
-	// what it passes to use.
+	// Alone waits for its turn and calls use while nobody else, in any replica, is at the
+	// secret, with the secret and what was minted of it last. What use gives is stored
+	// before Alone returns it: the new secret, if there is one, in the place of the old.
+	// Alone wipes what it passes to use.
 	Alone(ctx context.Context, use func(ctx context.Context, secret control.Secret, last Minted) (Minted, error)) (Minted, error)
 }
 

@@ -38,8 +38,8 @@ type held struct {
 	batch    int
 	pause    time.Duration
 	until    time.Time
-	refusals int   // of the first event by itself, since each of which another was taken
-	reach    int64 // from that event, of the one that was tried last in its place
+	refusals int   // of the first event by itself, after each of which another was taken
+	reach    int64 // how far from that event the one is that was tried last in its place
 }
 
 // progress is what came of an attempt to send a chain's next batch.
