@@ -28,7 +28,7 @@ const lockPatience = "5s"
 func (s *Store) Alone(ctx context.Context, teamID, credentialID string, version int64, use func(context.Context, Kept) (Kept, error)) error {
 	end, ok := s.alone.Take(ctx, teamID)
 	if !ok {
-		return control.Errorf(control.CodeUnavailable, "too many exchanges of secrets that are used up are under way: try again")
+		return control.Errorf(control.CodeExchange, "too many exchanges of secrets that are used up are under way: try again")
 	}
 	defer end()
 	return s.inTx(ctx, "begin; set local lock_timeout = '"+lockPatience+"'", teamID, func(tx pgx.Tx) error {
