@@ -31,12 +31,25 @@ func (w *worker) stands(then *served, lease *material.Lease, x *proxy.Exchange, 
 			return err
 		}
 		b, same := serving(permitted, id)
-		if !same || b.GetVersion() != version && !overlaps(b, version) {
+		if !same || b.GetVersion() != version && !overlaps(b, version) || wantsMore(b.GetLimits(), then.limits(asked, id)) {
 			return unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
 		}
 		_, err = permitted.Use(b, time.Now())
 		return err
 	}
+}
+
+// limits are those of a credential that serves a request.
+func (s *served) limits(asked bind.Request, credential string) *api.Limits {
+	permitted, _ := s.table.Permit(asked) // which permits nothing if it fails
+	b, _ := serving(permitted, credential)
+	return b.GetLimits()
+}
+
+// wantsMore reports whether limits want a person, or a count, of a request that was
+// admitted by others which did not.
+func wantsMore(l, admitted *api.Limits) bool {
+	return l.GetApproval() > admitted.GetApproval() || l.GetRate() && !admitted.GetRate() || l.GetBudget() && !admitted.GetBudget()
 }
 
 // overlaps reports whether a version is the one before that of a binding, and good.
