@@ -18,7 +18,7 @@ build: ## build the three programs into bin/
 
 demo: ## an agent calls Stripe's API with a key that is nowhere in its sandbox
 	@scripts/setup demo
-	@GOFLAGS="$$GOFLAGS -pgo=off" $(MAKE) --no-print-directory build # by the profile it takes minutes
+	@GOFLAGS="$${GOFLAGS:-} -pgo=off" $(MAKE) --no-print-directory build # by the profile it takes minutes
 	@scripts/demo
 
 test: ## every test, unit to end to end, with the race detector
