@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ func TestDemo(t *testing.T) {
 	e2e.LeavesNothing(t)
 	demo := exec.Command("make", "--no-print-directory", "demo")
 	demo.Dir = ".."
+	demo.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GOFLAGS=") }) // nobody has any
 	demo.WaitDelay = time.Second
 	output, err := demo.CombinedOutput()
 	if err != nil {
