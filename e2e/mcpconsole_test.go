@@ -9,23 +9,14 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-
-	"sallyport/e2e"
 )
 
 // TestMCPLoginInTheConsole: an admin connects an MCP server in a browser, by its URL and
 // nothing else, and logs in for it there. Both servers are the official SDK's, and no token
 // of theirs comes to the browser.
 func TestMCPLoginInTheConsole(t *testing.T) {
-	const mcp, login = "tools.sallyport.test", "login.sallyport.test"
-	w := e2e.NewWorld(t, e2e.Shipped)
-	w.InstallNode()
-	server, address := w.StartMCPLogin(mcp, login)
-	w.StopControl()
-	w.StartControlKnowing(address, mcp, login)
-	w.CLI("vault", "create", "tools")
-	w.CLI("agent", "create", "agent")
-	w.CLI("agent", "pin", "agent", "tools")
+	const mcp, login = mcpServer, mcpLogin
+	w, server, address := newMCPWorld(t)
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium-headless-shell"), chromedp.NoSandbox, chromedp.IgnoreCertErrors,
 		chromedp.Flag("host-resolver-rules", "MAP "+login+" "+address))

@@ -14,19 +14,30 @@ import (
 	"sallyport/e2e"
 )
 
+// The hosts of the MCP server, and of the server that its clients log in at.
+const mcpServer, mcpLogin = "tools.sallyport.test", "login.sallyport.test"
+
+// newMCPWorld has both servers at an address that the control plane knows, and an agent
+// with the vault "tools".
+func newMCPWorld(t *testing.T) (w *e2e.World, server *e2e.Program, address string) {
+	t.Helper()
+	w = e2e.NewWorld(t, e2e.Shipped)
+	w.InstallNode()
+	server, address = w.StartMCPLogin(mcpServer, mcpLogin)
+	w.StopControl()
+	w.StartControlKnowing(address, mcpServer, mcpLogin)
+	w.CLI("vault", "create", "tools")
+	w.CLI("agent", "create", "agent")
+	w.CLI("agent", "pin", "agent", "tools")
+	return w, server, address
+}
+
 // TestMCPLogin: a person logs in for an MCP server that nobody has told of before, and
 // the official SDK's client uses it in a sandbox without a token. Both servers are the
 // SDK's: the client registers itself, and a refresh token is good once.
 func TestMCPLogin(t *testing.T) {
-	const mcp, login = "tools.sallyport.test", "login.sallyport.test"
-	w := e2e.NewWorld(t, e2e.Shipped)
-	w.InstallNode()
-	server, address := w.StartMCPLogin(mcp, login)
-	w.StopControl()
-	w.StartControlKnowing(address, mcp, login)
-	w.CLI("vault", "create", "tools")
-	w.CLI("agent", "create", "agent")
-	w.CLI("agent", "pin", "agent", "tools")
+	const mcp, login = mcpServer, mcpLogin
+	w, server, address := newMCPWorld(t)
 
 	begun := w.StartCLI("credential", "login", "--no-browser", "--mcp", "https://"+mcp+"/mcp", "tools/it")
 	var page string

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -10,10 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"sallyport/control/controltest/server"
 )
 
 // patience bounds a wait for something that must happen.
@@ -36,30 +36,12 @@ type program struct {
 	admin          string // URL
 	sidecar        string // URL
 	metrics        string // URL
-	stdout, stderr *output
+	stdout, stderr *server.Output
 	exited         chan struct{}
 }
 
-// output is what a program wrote.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 // command is the program with arguments; it is killed when the test ends.
-func command(t *testing.T, args ...string) (*exec.Cmd, *output, *output) {
+func command(t *testing.T, args ...string) (*exec.Cmd, *server.Output, *server.Output) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -67,7 +49,7 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *output, *output) {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
-	stdout, stderr := &output{}, &output{}
+	stdout, stderr := &server.Output{}, &server.Output{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
 }

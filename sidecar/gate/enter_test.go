@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -11,18 +12,26 @@ import (
 	"sallyport/sidecar/gate"
 )
 
-// TestEnter: what comes out of a connection that was handed over is looked at as
-// if it had come in by itself.
-func TestEnter(t *testing.T) {
-	w := newWorld(t, 443)
-	w.set(func() { w.upstream = upstreamOf(t, echo) })
-	outer := w.dial(t)
+// handedOver gives the client's end of a connection and the gate's, from which its first
+// bytes were read.
+func (w *world) handedOver(t *testing.T) (outer, held net.Conn) {
+	t.Helper()
+	outer = w.dial(t)
 	io.WriteString(outer, "x")
 	held, err := w.gate.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	io.ReadFull(held, make([]byte, 1))
+	return outer, held
+}
+
+// TestEnter: what comes out of a connection that was handed over is looked at as
+// if it had come in by itself.
+func TestEnter(t *testing.T) {
+	w := newWorld(t, 443)
+	w.set(func() { w.upstream = upstreamOf(t, echo) })
+	outer, held := w.handedOver(t)
 	flows := w.accept(t)
 	entered := make(chan struct{})
 	go func() {
@@ -42,13 +51,7 @@ func TestEnter(t *testing.T) {
 func TestEnterPassesThrough(t *testing.T) {
 	w := newWorld(t, 443)
 	w.set(func() { w.upstream = upstreamOf(t, echo) })
-	outer := w.dial(t)
-	io.WriteString(outer, "x")
-	held, err := w.gate.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.ReadFull(held, make([]byte, 1))
+	outer, held := w.handedOver(t)
 	w.set(func() { w.decide = through })
 	entered := make(chan struct{})
 	go func() {

@@ -3,13 +3,11 @@ package issuer
 
 import (
 	"encoding/json"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"sallyport/control/controltest/server"
 )
 
 // Start starts the example server of zitadel/oidc, a certified OpenID provider that
@@ -34,32 +32,5 @@ func Start(t *testing.T, redirect string) (url string) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(free.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
-	cmd := exec.Command("../../.cache/bin/oidc-example-server")
-	cmd.Env = append(os.Environ(), "PORT="+port, "USERS_FILE="+file, "REDIRECT_URI="+redirect)
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("the issuer (scripts/setup test builds it): %v", err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // killed
-	})
-	url = "http://localhost:" + port + "/"
-	for range 500 {
-		if r, err := http.Get(url + ".well-known/openid-configuration"); err == nil {
-			r.Body.Close()
-			return url
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("the issuer does not answer")
-	return ""
+	return server.Start(t, "../../.cache/bin/oidc-example-server", "USERS_FILE="+file, "REDIRECT_URI="+redirect) + "/"
 }

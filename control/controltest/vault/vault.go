@@ -5,7 +5,6 @@
 package vault
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -20,12 +19,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
+
+	"sallyport/control/controltest/server"
 )
 
 // patience bounds the wait for the program to do something.
@@ -42,7 +42,7 @@ type Server struct {
 	unseal string
 	client *api.Client // as root
 	cmd    *exec.Cmd
-	log    *output
+	log    *server.Output
 	exited chan struct{}
 }
 
@@ -103,7 +103,7 @@ func (s *Server) Run(t *testing.T) {
 	if err != nil {
 		t.Fatal("there is no vault on the PATH; scripts/peers builds it: ", err)
 	}
-	s.cmd, s.log, s.exited = exec.Command(program, "server", "-config="+filepath.Join(s.dir, "vault.hcl")), &output{}, make(chan struct{})
+	s.cmd, s.log, s.exited = exec.Command(program, "server", "-config="+filepath.Join(s.dir, "vault.hcl")), &server.Output{}, make(chan struct{})
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -271,22 +271,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// output is what a program wrote.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }

@@ -3,17 +3,13 @@ package kek
 import (
 	"bytes"
 	"errors"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"sallyport/control/controltest/server"
 	"sallyport/control/seal"
 )
 
@@ -21,25 +17,7 @@ import (
 // wrote, and points AWS's SDK to it.
 func localKMS(t *testing.T) *kms.Client {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(free.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
-	cmd := exec.Command("../../../.cache/bin/local-kms")
-	cmd.Env = append(os.Environ(), "PORT="+port, "KMS_REGION=eu-central-1", "KMS_DATA_PATH="+t.TempDir(), "KMS_SEED_PATH="+t.TempDir()+"/none")
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("local-kms (scripts/setup test builds it): %v", err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // killed
-	})
-	url := "http://127.0.0.1:" + port
+	url := server.Start(t, "../../../.cache/bin/local-kms", "KMS_REGION=eu-central-1", "KMS_DATA_PATH="+t.TempDir(), "KMS_SEED_PATH="+t.TempDir()+"/none")
 	t.Setenv("AWS_ENDPOINT_URL_KMS", url)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -49,15 +27,7 @@ func localKMS(t *testing.T) *kms.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 500 {
-		if r, err := http.Get(url); err == nil {
-			r.Body.Close()
-			return kms.NewFromConfig(c)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("local-kms does not answer")
-	return nil
+	return kms.NewFromConfig(c)
 }
 
 // TestLocalKMS wraps by a key of a KMS server, with a second key beside it.
