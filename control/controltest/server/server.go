@@ -4,7 +4,6 @@ package server
 import (
 	"bytes"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"sync"
@@ -13,7 +12,7 @@ import (
 )
 
 // Start starts a tool of scripts/versions that serves HTTP at the port of the variable
-// PORT, with more of an environment, and gives its URL once it answers. It ends with the
+// PORT, with more of an environment, and gives its URL once it listens. It ends with the
 // test.
 func Start(t *testing.T, path string, environment ...string) (url string) {
 	t.Helper()
@@ -35,15 +34,14 @@ func Start(t *testing.T, path string, environment ...string) (url string) {
 		cmd.Process.Kill()
 		cmd.Wait() // killed
 	})
-	url = "http://localhost:" + port
 	for range 500 {
-		if r, err := http.Get(url); err == nil {
-			r.Body.Close()
-			return url
+		if conn, err := net.Dial("tcp", free.Addr().String()); err == nil {
+			conn.Close()
+			return "http://localhost:" + port
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("%s does not answer", path)
+	t.Fatalf("%s does not listen", path)
 	return ""
 }
 
