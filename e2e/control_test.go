@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -48,6 +49,33 @@ func TestRotation(t *testing.T) {
 	}
 	if got := w.Nginx.Seen("/after")[0].Authorization; got != "Bearer "+newKey {
 		t.Errorf("after, upstream got %q", got)
+	}
+}
+
+// TestRotationUnderLoad: no rotation has a request refused for good, not even one whose
+// fetch asks for the version that is just being replaced.
+func TestRotationUnderLoad(t *testing.T) {
+	w := e2e.NewWorld(t, e2e.Race)
+	w.Pinned("agent", oldKey, "--host", e2e.EchoHost, "--inject", "bearer")
+	going := w.Client("going")
+	if err := os.WriteFile(going, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	agent := w.Start("agent", "bash", "-c", `
+		for n in 1 2 3 4; do
+			while [ -e '`+going+`' ]; do curl -sS -o /dev/null -w '%{http_code} %header{sallyport-error}\n' 'https://`+e2e.EchoHost+`/[1-50]' || echo failed; done &
+		done | sort | uniq -c`)
+	w.Nginx.Seen("/50")
+	for n := range 30 {
+		w.CLIReading(fmt.Sprintf("%s-%d", newKey, n), "credential", "rotate", "--vault", "agent", "agent", "--secret-file", "-")
+	}
+	if err := os.Remove(going); err != nil {
+		t.Fatal(err)
+	}
+	for line := agent.Line(); line != ""; line, _ = agent.NextLine() {
+		if status := strings.Fields(line)[1]; status != "200" && status != "503" {
+			t.Errorf("requests beside rotations got %s", line)
+		}
 	}
 }
 

@@ -29,8 +29,6 @@ const (
 	captureTimeout = 10 * time.Second
 	captureTries   = 4
 	capturePause   = 250 * time.Millisecond
-	// bindTimeout bounds the wait until what was stored is bound.
-	bindTimeout = 5 * time.Second
 )
 
 // choose gives the binding whose credential a request gets: a captured one that it
@@ -48,7 +46,7 @@ func choose(now *served, permitted bind.Permitted, x *proxy.Exchange, r *http.Re
 }
 
 // gone refuses a request that names a captured secret which is not there any more.
-func gone(x *proxy.Exchange) error {
+func gone(x *proxy.Exchange) *proxy.Error {
 	return proxy.Errorf(http.StatusForbidden, "mint_expired", "the request to %s names a captured secret that has expired or was removed, or is another sandbox's; have a new one made", x.Host)
 }
 
@@ -328,30 +326,9 @@ func (h *handOut) release() (count int) {
 
 // awaitRevision waits until a revision is served, for a while.
 func (w *worker) awaitRevision(ctx context.Context, revision uint64) {
-	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
-	defer cancel()
-	for {
-		w.changing.Lock()
-		changed := w.changed
-		w.changing.Unlock()
-		if w.served.Load().revision >= revision {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			w.log.Warn("a captured secret is stored, and not bound yet", "revision", revision)
-			return
-		}
+	if !w.await(ctx, func(now *served) bool { return now.revision >= revision }) {
+		w.log.Warn("a captured secret is stored, and not bound yet", "revision", revision)
 	}
-}
-
-// announce wakes those who wait for a revision.
-func (w *worker) announce() {
-	w.changing.Lock()
-	defer w.changing.Unlock()
-	close(w.changed)
-	w.changed = make(chan struct{})
 }
 
 // describeRule is how a rule is to be written so that it captures what it refuses.

@@ -90,10 +90,10 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 			"%s has a private, local or metadata address; an operator allows a private service with --connect-to", x.Host)
 	case errors.Is(err, resolve.ErrNoSuchHost):
 		return proxy.Errorf(http.StatusBadGateway, "no_such_host", "the name %s does not resolve", x.Host)
+	case errors.Is(err, material.ErrSuperseded), errors.Is(err, material.ErrUnbound):
+		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
 	case errors.Is(err, material.ErrRefused):
 		return proxy.Errorf(http.StatusForbidden, "credential_refused", "the control plane does not give this sandbox the credential for %s", x.Host)
-	case errors.Is(err, material.ErrSuperseded):
-		return unavailable("credential_changing", "the credential for "+x.Host+" is being changed; try again")
 	case errors.Is(err, material.ErrExchange):
 		return proxy.Errorf(http.StatusBadGateway, "exchange_failed",
 			"the control plane could not exchange the credential for %s for what is injected: %s; nothing was sent", x.Host, material.Reason(err))

@@ -100,8 +100,8 @@ func (w *worker) serve(versions, before map[string]uint64, next *served) {
 	w.hear.Do(func() { close(w.heard) })
 }
 
-// patience is how long a request waits for the bindings of a worker that has
-// just taken over.
+// patience is how long a request waits for bindings: those of a worker that has just
+// taken over, and those that the control plane is about to send.
 const patience = 5 * time.Second
 
 // current is what a request is decided by.
@@ -115,6 +115,33 @@ func (w *worker) current(ctx context.Context) *served {
 	case <-time.After(patience):
 	}
 	return w.served.Load()
+}
+
+// await waits until what is served is as wanted, for a while, and reports whether it is.
+func (w *worker) await(ctx context.Context, wanted func(*served) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		w.changing.Lock()
+		changed := w.changed
+		w.changing.Unlock()
+		if wanted(w.served.Load()) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// announce wakes those who wait for a change of what is served.
+func (w *worker) announce() {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 func (w *worker) serveNothing(refusal *proxy.Error) {

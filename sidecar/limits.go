@@ -11,6 +11,7 @@ import (
 	"sallyport/sidecar/allot"
 	"sallyport/sidecar/approve"
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
 )
 
@@ -68,10 +69,11 @@ func question(b *api.Binding, x *proxy.Exchange, r *http.Request) approve.Questi
 	return approve.Question{Host: x.Host, Port: x.Port, Method: r.Method, Path: x.Path, Request: fmt.Sprintf("%s.%d", x.ID, b.GetVersion())}
 }
 
-// superseded reports whether a request has to be decided anew, if there is another
-// revision.
+// superseded reports whether a request has to be decided anew, by another revision than
+// that which err comes from.
 func superseded(err error) bool {
-	return errors.Is(err, allot.ErrSuperseded) || errors.Is(err, approve.ErrSuperseded)
+	return errors.Is(err, material.ErrSuperseded) || errors.Is(err, material.ErrUnbound) ||
+		errors.Is(err, allot.ErrSuperseded) || errors.Is(err, approve.ErrSuperseded)
 }
 
 // explainLimit gives the answer to a request that a credential's limits leave no

@@ -32,65 +32,69 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 	var limited passed
 	for {
 		now := w.current(ctx)
-		if now.refusal != nil {
-			return nil, now.refusal
+		plan, err := w.decideBy(ctx, now, &limited, x, r)
+		// What the control plane has changed already, the next revision says.
+		if !superseded(err) || !w.await(ctx, func(served *served) bool { return served != now }) {
+			return plan, err
 		}
-		permitted, err := permit(now, x, r)
-		if err != nil {
-			return nil, err
-		}
-		binding, err := choose(now, permitted, x, r)
-		if err != nil {
-			return nil, err
-		}
-		if binding == nil {
-			return w.inspect(now, x, r), nil
-		}
-		use, err := within(permitted, binding, x, r)
-		if err != nil {
-			return nil, err
-		}
-		newSecrets, err := mintRule(permitted, binding, x, r)
-		if err != nil {
-			return nil, err
-		}
-		if err := w.admitUse(ctx, &limited, binding, x, r); err != nil {
-			if superseded(err) && w.served.Load() != now {
-				continue
-			}
-			return nil, err
-		}
-		if !w.events.Reserve(ctx) {
-			return nil, auditFull("no credential is used", w.events.Exhausted())
-		}
-		if w.served.Load() != now { // it waited for a place
-			w.events.Cancel()
-			continue
-		}
-		plan, err := w.lease(ctx, now, use, x, r)
-		switch {
-		case err != nil:
-			w.events.Cancel()
-		case newSecrets != nil: // which may be made once
-			w.maskBefore(ctx, use, plan, x)
-			w.withhold(ctx, plan, &handOut{worker: w, binding: binding, rule: newSecrets, exchange: x})
-		default:
-			w.overlap(ctx, now, use, plan, x, r)
-		}
-		if errors.Is(err, material.ErrSuperseded) && w.served.Load() != now {
-			continue // a rotation came between: decide by the new revision
-		}
-		return plan, err
 	}
+}
+
+// decideBy is plan by one revision.
+func (w *worker) decideBy(ctx context.Context, now *served, limited *passed, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	if now.refusal != nil {
+		return nil, now.refusal
+	}
+	permitted, err := permit(now, x, r)
+	if err != nil {
+		return nil, err
+	}
+	binding, err := choose(now, permitted, x, r)
+	if err != nil {
+		return nil, err
+	}
+	if binding == nil {
+		return w.inspect(now, x, r), nil
+	}
+	use, err := within(permitted, binding, x, r)
+	if err != nil {
+		return nil, err
+	}
+	newSecrets, err := mintRule(permitted, binding, x, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.admitUse(ctx, limited, binding, x, r); err != nil {
+		return nil, err
+	}
+	if !w.events.Reserve(ctx) {
+		return nil, auditFull("no credential is used", w.events.Exhausted())
+	}
+	plan, err := w.lease(ctx, now, use, x, r)
+	switch {
+	case err != nil:
+		w.events.Cancel()
+	case newSecrets != nil: // which may be made once
+		w.maskBefore(ctx, use, plan, x)
+		w.withhold(ctx, plan, &handOut{worker: w, binding: binding, rule: newSecrets, exchange: x})
+	default:
+		w.overlap(ctx, now, use, plan, x, r)
+	}
+	return plan, err
 }
 
 // lease is the plan for a destination with a credential, once a place for the
 // request's event is reserved.
 func (w *worker) lease(ctx context.Context, now *served, use bind.Use, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+	if w.served.Load() != now { // it waited for a person, a count or the place
+		return nil, material.ErrSuperseded
+	}
 	binding := use.Binding()
 	lease, err := w.leases.Get(ctx, binding.GetCredentialId(), binding.GetVersion(), x.Host)
 	if binding.GetCaptured() && errors.Is(err, material.ErrRefused) {
-		return nil, gone(x)
+		answer := gone(x)
+		answer.Cause = err
+		return nil, answer
 	}
 	if err != nil {
 		return nil, err

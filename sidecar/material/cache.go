@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/hpke"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -28,6 +29,10 @@ var (
 	ErrSuperseded = errors.New("the credential was rotated or unpinned meanwhile")
 	// ErrRefused is the control plane refusing the material.
 	ErrRefused = errors.New("the control plane refused the credential")
+	// ErrUnbound is the ErrRefused of a version that the control plane does not know, or
+	// no longer, for this sandbox. Where it was rotated or unpinned a moment ago, other
+	// bindings are on their way.
+	ErrUnbound = fmt.Errorf("%w: it is not bound at this version", ErrRefused)
 	// ErrUnavailable is the control plane being away, or answering nonsense, with
 	// no lease left that may be used.
 	ErrUnavailable = errors.New("no valid lease of the credential, and none to be had from the control plane")

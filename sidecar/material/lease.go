@@ -198,6 +198,8 @@ func fetchError(err error) error {
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeInternal,
 		connect.CodeUnknown, connect.CodeResourceExhausted, connect.CodeUnauthenticated:
 		return awayError{ErrUnavailable, err}
+	case connect.CodeNotFound:
+		return fmt.Errorf("%w: %w", ErrUnbound, err)
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }

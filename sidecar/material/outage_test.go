@@ -2,10 +2,12 @@ package material
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/control/api"
@@ -72,6 +74,21 @@ func TestRefusal(t *testing.T) {
 		f.set(func() { f.fail = nil })
 		time.Sleep(10 * time.Second)
 		get(t, c, "a", 1).Release()
+	})
+}
+
+// A version that the control plane does not know is told apart: it may have been rotated.
+func TestUnboundVersion(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		f.set(func() { f.fail = connect.NewError(connect.CodeNotFound, errors.New("no such version")) })
+		refuses(t, c, "a", 1, ErrUnbound)
+		refuses(t, c, "a", 1, ErrRefused)
+		f.set(func() { f.fail = refusalError })
+		time.Sleep(2 * time.Second)
+		if _, err := c.Get(t.Context(), "a", 1, "api.test"); errors.Is(err, ErrUnbound) {
+			t.Errorf("another refusal is %v", err)
+		}
 	})
 }
 
