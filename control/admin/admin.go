@@ -110,6 +110,7 @@ func (s *Server) routes(api huma.API) {
 	s.teamRoutes(api)
 	s.vaultRoutes(api)
 	s.credentialRoutes(api)
+	s.dueRoutes(api)
 	s.trialRoutes(api)
 	s.overlapRoutes(api)
 	s.sourceRoutes(api)

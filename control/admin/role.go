@@ -22,6 +22,7 @@ var leastRoles = map[string]control.Role{
 	"delete-vault": control.RoleAdmin,
 
 	"list-credentials":    control.RoleViewer,
+	"team-credentials":    control.RoleViewer,
 	"create-credential":   control.RoleAdmin,
 	"get-credential":      control.RoleViewer,
 	"update-credential":   control.RoleAdmin,

@@ -44,6 +44,7 @@ var meetings = map[string]meeting{
 	"delete-vault": {nil, 404},
 
 	"list-credentials":    {nil, 404},
+	"team-credentials":    {nil, 200},
 	"create-credential":   {map[string]any{"name": canary + "credential", "service": "stripe", "secret": "mine"}, 404},
 	"get-credential":      {nil, 404},
 	"update-credential":   {map[string]any{"mints": []string{"allow /**"}}, 404},

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,6 +36,17 @@ func (s *Store) SetRotateEvery(ctx context.Context, teamID, vault, name string, 
 		return err
 	})
 	return set, err
+}
+
+// TeamCredentials lists those of every vault of the team, by vault and name, or of them
+// those that are to be rotated.
+func (s *Store) TeamCredentials(ctx context.Context, teamID string, onlyDue bool, page Page) (credentials []control.Credential, next string, err error) {
+	vault, name, _ := strings.Cut(page.After, "/")
+	credentials, err = all(ctx, s.in(teamID), "credentials", scanCredential,
+		credentialRows+`where c.team_id = $1 and (v.name, c.name) > ($2, $3) and (not $4 or `+due+`) order by v.name, c.name limit $5`,
+		teamID, vault, name, onlyDue, page.limit())
+	credentials, next = cut(page, credentials, func(c control.Credential) string { return c.Vault + "/" + c.Name })
+	return credentials, next, err
 }
 
 // RemindDue leaves an event for each credential that is due to be rotated, once for a

@@ -52,7 +52,21 @@ func TestRemindDue(t *testing.T) {
 	if set := every(90); set.RotateEvery != 90 || !set.RotateDue.Equal(set.RotatedAt.AddDate(0, 0, 90)) || count() != 0 {
 		t.Errorf("a new one is %+v", set)
 	}
+	toRotate := func() []control.Credential {
+		t.Helper()
+		credentials, _, err := f.TeamCredentials(t.Context(), f.Team.ID, true, Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return credentials
+	}
+	if due := toRotate(); len(due) != 0 {
+		t.Errorf("a new one is due: %v", due)
+	}
 	age()
+	if due := toRotate(); len(due) != 1 || due[0].ID != c.ID {
+		t.Errorf("due are %v, not %s", due, c.ID)
+	}
 	var looking sync.WaitGroup
 	for range 8 {
 		looking.Go(func() {
