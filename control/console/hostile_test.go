@@ -68,5 +68,5 @@ func hostileText(t *testing.T, b *tab, url string) {
 	}
 	// What would be markup, by the names in the address.
 	b.do(chromedp.Navigate(url + "/console/#/t/" + "%3Cimg%20src=x%20onerror=alert(1)%3E/overview"))
-	b.see("That did not work")
+	b.see("Not found")
 }

@@ -19,7 +19,7 @@ import (
 func TestBrowser(t *testing.T) {
 	browser := chromium(t)
 	for name, test := range map[string]func(*testing.T, *tab, string){
-		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible, "rotation": rotation, "sources": sources, "allowing": allowing, "not allowed": notAllowed, "exported": exported, "ended": ended,
+		"journey": journey, "secrets": secrets, "hostile text": hostileText, "approval": approval, "roles": roles, "people": people, "access": accessible, "rotation": rotation, "sources": sources, "allowing": allowing, "not allowed": notAllowed, "exported": exported, "ended": ended, "forms": forms, "found again": foundAgain, "long lists": longLists, "errors": errorPages,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := served(t) // ends after the tab, which may be waiting for an answer
@@ -280,22 +280,24 @@ func roles(t *testing.T, b *tab, url string) {
 	}
 }
 
-// accessible: every field and button has a name, dialogs take the focus and give it back,
-// and no page is wider than a phone.
+// accessible: every field and button has a name, all can be read in light and in dark,
+// dialogs take the focus and give it back, and no page is wider than a phone.
 func accessible(t *testing.T, b *tab, url string) {
-	team := plane.NewTeam(t)
-	team.Setup(t, "sk_live_0123456789")
-	addSource(t, team)
+	team := populated(t)
+	b.do(chromedp.Navigate(url + "/console/"))
+	b.see("API token")
+	b.legible("the way in")
 	b.signIn(url, plane.Owner)
 	const nameless = `[...document.querySelectorAll("input, select, textarea, button, a")].filter((e) =>
 		e.type !== "file" && !(e.labels?.length || e.getAttribute("aria-label") || e.innerText?.trim())).map((e) => e.outerHTML).join()`
-	for _, page := range []string{"overview", "approvals", "vaults", "vaults/v", "vaults/v/stripe", "agents", "agents/a", "sandboxes", "audit", "tokens", "settings", "../../teams", "../../sessions", "../../system"} {
+	for _, page := range []string{"overview", "approvals", "vaults", "vaults/v", "vaults/v/stripe", "vaults/none", "credentials", "agents", "agents/a", "sandboxes", "audit", "tokens", "settings", "../../teams", "../../sessions", "../../system"} {
 		place := "#/t/" + team.Name + "/" + page
 		if rest, found := strings.CutPrefix(page, "../../"); found {
 			place = "#/" + rest
 		}
 		b.do(chromedp.Navigate(url + "/console/" + place))
-		b.until("the page "+page, `document.querySelectorAll("h1").length === 1 && document.activeElement?.tagName === "H1" && location.hash === `+quoted(place))
+		b.until("the page "+page, `document.querySelectorAll("h1").length === 1 && document.activeElement?.tagName === "H1" && !document.querySelector("[aria-busy]") && location.hash === `+quoted(place))
+		b.legible(page)
 		if found := b.eval(nameless); found != "" {
 			t.Errorf("%s: without a name: %s", page, found)
 		}
@@ -311,6 +313,13 @@ func accessible(t *testing.T, b *tab, url string) {
 	b.until("the focus in the dialog", `document.querySelector("dialog").contains(document.activeElement)`)
 	if found := b.eval(nameless); found != "" {
 		t.Errorf("in the dialog, without a name: %s", found)
+	}
+	b.press("How it is sent")
+	b.legible("a form")
+	// The measure itself: text that is nearly its background is found.
+	b.eval(`document.querySelector("dialog h2").style.color = "color-mix(in srgb, currentcolor 15%, var(--front))"`)
+	if b.eval(contrast) == "" {
+		t.Error("illegible text is not found")
 	}
 	b.do(chromedp.KeyEvent("\x1b"))
 	b.until("the focus back", `document.activeElement.innerText === "Store a credential"`)

@@ -98,7 +98,7 @@ func rotation(t *testing.T, b *tab, url string) {
 	page := url + "/console/#/t/" + team.Name + "/vaults/v"
 	b.do(chromedp.Navigate(page + "/key"))
 	b.see("nobody is reminded")
-	b.press("Reminder")
+	b.press("Set a reminder")
 	b.enter("To be rotated every", "90 days")
 	b.press("Save")
 	b.see("is no number of days")
@@ -127,7 +127,7 @@ func rotation(t *testing.T, b *tab, url string) {
 	b.enter("Overlap", "10m")
 	b.press("Rotate")
 	b.see("Version 1 stays good; that ends in ")
-	b.see("version 1, until in ")
+	b.see("version 1; that ends in ")
 	b.see("every 90d, next: in ")
 	b.closed()
 	b.nowhere("rotated", second)

@@ -73,5 +73,6 @@ func ended(t *testing.T, b *tab, url string) {
 	b.press("End")
 	b.see("That is this browser.")
 	b.press("End it")
+	b.see("Your session is over.")
 	b.see("API token")
 }

@@ -2,7 +2,7 @@
 
 import { all, call, path } from "./api.js";
 import { badge, code, h, time } from "./dom.js";
-import { button, confirm, filtered, form, head, once, say, table } from "./ui.js";
+import { button, confirm, filtered, form, head, named, once, say, table } from "./ui.js";
 
 export function tokens({ team, signal, reload }) {
   return page(`API tokens of ${team}`, path`/teams/${team}/tokens`, signal, reload);
@@ -17,7 +17,7 @@ async function page(title, where, signal, reload) {
   const add = () => form({
     title: "New API token", verb: "Make it",
     fields: [
-      { name: "name", label: "Name", needed: true },
+      named("Who or what has it, as in ci."),
       { name: "role", label: "Role", kind: "choice", value: "viewer", options: [["viewer", "viewer: read"], ["member", "member: also sandboxes and approvals"], ["admin", "admin: all but tokens"], ["owner", "owner: everything"]] },
       { name: "days", label: "Days until it ends", kind: "number", value: "90", hint: "Empty: never, unless the installation has a longest time." },
     ],
@@ -50,7 +50,7 @@ async function page(title, where, signal, reload) {
     ["Ends", (t) => (t.expires_at ? time(t.expires_at) : "never")], ["Used", (t) => time(t.last_used_at)], ["Rotated", (t) => [time(t.rotated_at), t.previous_until && badge("two values", "warn")]],
     ["", (t) => [button("Rotate", () => rotate(t), "small"), button("Remove", () => remove(t), "small danger")], "acts"],
   ];
-  return [head(title, button("New token", add, "main")), filtered(table(title, columns, items, "There is no token."), "tokens")];
+  return [head(title, button("New token", add, "main")), filtered(table(title, columns, items, "There is no token yet. Programs such as CI use the API with one."), "tokens")];
 }
 
 export async function sessions({ signal, reload, who }) {

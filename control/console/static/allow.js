@@ -4,7 +4,7 @@
 
 import { call, digest, hasSession, ofSession, path, random } from "./api.js";
 import { code, h } from "./dom.js";
-import { facts, form, result, say } from "./ui.js";
+import { facts, form, named, result, say } from "./ui.js";
 import { link } from "./place.js";
 
 const begunName = "sallyport.allow";
@@ -100,7 +100,7 @@ export function connect({ team, vault, who, reload }) {
     title: "Connect an MCP server", verb: "Find out who is asked",
     text: "The server says by itself where people log in for it. The control plane registers a client there, and stores a credential for it that nobody has logged in for yet.",
     fields: [
-      { name: "name", label: "Name", needed: true, hint: "Its placeholder is vault:NAME." },
+      named("Its placeholder is vault:NAME."),
       { name: "url", label: "URL of the server", needed: true, placeholder: "https://mcp.example.com/mcp" },
       { more: "More", fields: [
         { name: "scope", label: "Scope", hint: "In the place of what the server asks for." },

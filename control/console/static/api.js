@@ -34,6 +34,8 @@ async function send(method, url, { body, match, headers = {}, signal } = {}) {
   const answer = await fetch(url, {
     method, headers: asked, signal, body: body === undefined ? undefined : JSON.stringify(body),
     mode: "same-origin", credentials: "same-origin", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer",
+  }).catch((error) => {
+    throw error instanceof TypeError ? new TypeError("the control plane does not answer: try again when it runs and can be reached") : error;
   });
   const text = await answer.text();
   let data = null;
@@ -53,7 +55,7 @@ export async function call(method, where, options = {}) {
   try {
     return await send(method, url, { ...options, headers });
   } catch (error) {
-    if (error instanceof Problem && error.status === 401) forget();
+    if (error instanceof Problem && error.status === 401) forget("Your session is over. Sign in again, and you are back on this page.");
     if (!(error instanceof TypeError) || method !== "POST" || options.signal?.aborted) throw error;
     return send(method, url, { ...options, headers });
   }
@@ -63,16 +65,17 @@ export async function get(where, signal) {
   return (await call("GET", where, { signal })).data;
 }
 
-// all are the items of a list, up to a thousand of them and a note that there are more.
-export async function all(where, signal) {
-  const page = await get(where + (where.includes("?") ? "&" : "?") + "limit=1000", signal);
-  page.items.more = Boolean(page.next);
+// all are the items of a list, up to a thousand of them; more asks for those that follow.
+export async function all(where, signal, after = "") {
+  const asked = new URLSearchParams(after ? { limit: 1000, after } : { limit: 1000 });
+  const page = await get(`${where}${where.includes("?") ? "&" : "?"}${asked}`, signal);
+  page.items.more = page.next && (() => all(where, signal, page.next));
   return page.items;
 }
 
-function forget() {
+function forget(why = "") {
   localStorage.removeItem(halfName);
-  signedOut.dispatchEvent(new Event("over"));
+  signedOut.dispatchEvent(new CustomEvent("over", { detail: why }));
 }
 
 async function begin(options) {

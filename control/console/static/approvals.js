@@ -3,7 +3,8 @@
 
 import { all, call, path } from "./api.js";
 import { badge, clock, h, plain, replace, time } from "./dom.js";
-import { button, card, facts, head, say, table } from "./ui.js";
+import { button, card, complain, facts, head, say, table } from "./ui.js";
+import { link } from "./place.js";
 
 const pause = 2000; // milliseconds between two looks
 
@@ -12,6 +13,7 @@ const tones = { approved: "good", denied: "bad", expired: "dim", withdrawn: "dim
 export async function approvals({ team, signal, may }) {
   const where = path`/teams/${team}/approvals`;
   const waiting = h("div", { class: "waiting", "aria-live": "polite" });
+  const about = h("p", { class: "dim", hidden: true }, "Host, path and method are the agent's choice; what is not plain ASCII is escaped. The query and the body are not shown.");
   const past = h("div");
   const shown = new Map(); // what is on the page, by id
 
@@ -21,22 +23,21 @@ export async function approvals({ team, signal, may }) {
       const { data } = await call("POST", path`/teams/${team}/approvals/${one.id}/` + verb, { match: etag });
       say(`${one.method} ${one.host}: ${data.state}.`);
     } catch (error) {
-      say(error.message);
+      complain(error.message);
     }
     await look();
+    document.querySelector("main h1")?.focus();
   };
 
   const question = ({ data: one, etag }) => h("article", { class: "card question", "data-id": one.id },
     h("h2", {}, plain(one.method), " ", plain(one.host + (one.port === 443 ? "" : ":" + one.port)), plain(one.path)),
     facts([
-      ["Credential", plain(one.credential), `, version ${one.version}`],
-      ["Agent", plain(one.agent)],
-      ["Sandbox", plain(one.sandbox)],
-      ["Good for", one.scope === "first" ? "this sandbox and version, a day" : "this request alone"],
+      ["Agent", h("a", { href: link(team, "agents", one.agent) }, plain(one.agent)), " in sandbox ", h("span", { title: one.sandbox }, "…", plain(one.sandbox.slice(-6)))],
+      ["Credential", h("a", { href: link(team, "vaults", ...one.credential.split("/")) }, plain(one.credential)), `, version ${one.version}`],
+      ["An approval is", one.scope === "first" ? "for this sandbox and version, for a day" : "for this request alone"],
       ["Asked", time(one.created_at)],
-      ["Waits until", clock(one.expires_at)],
+      ["Waits until", clock(one.expires_at), " (", time(one.expires_at), ")"],
     ]),
-    h("p", { class: "dim" }, "Its query and body are not shown. Host, path and method are the agent's choice; what is not plain ASCII is escaped."),
     may("member") && h("div", { class: "actions" }, button("Deny", decide(one, etag, "deny"), "danger"), button("Approve", decide(one, etag, "approve"), "main")));
 
   const columns = [
@@ -66,7 +67,8 @@ export async function approvals({ team, signal, may }) {
       waiting.append(node);
     }
     waiting.querySelector(".empty")?.remove();
-    if (shown.size === 0) replace(waiting, h("p", { class: "empty" }, "Nothing waits."));
+    if (shown.size === 0) replace(waiting, h("p", { class: "empty" }, "Nothing waits. A request comes here when the limits of its credential say that a person approves it."));
+    about.hidden = shown.size === 0;
     replace(past, table("Decided in the last day", columns, items.filter((a) => a.state !== "pending"), "Nothing yet."));
   }
 
@@ -77,5 +79,5 @@ export async function approvals({ team, signal, may }) {
   };
   await look();
   setTimeout(again, pause);
-  return [head("Approvals"), waiting, card("Of the last day", past)];
+  return [head("Approvals"), about, waiting, card("Of the last day", past)];
 }

@@ -2,33 +2,54 @@
 
 import { download, get, path } from "./api.js";
 import { badge, clock, code, dash, h, replace } from "./dom.js";
+import { asked as askedFor, link } from "./place.js";
+import { credentialLink } from "./credentials.js";
 import { button, card, doing, facts, head, say, tableRow } from "./ui.js";
 
 const most = 1000; // rows on the page
 const tones = { inject: "good", inspect: "info", passthrough: "warn", refuse: "bad" };
 
 // eventColumns show an event; all but kind, decision and numbers may be an agent's choice.
-export const eventColumns = [
+export const eventColumns = (team) => [
   ["Time", (e) => clock(e.time), "nowrap"],
-  ["Kind", (e) => [e.decision ? badge(e.decision, tones[e.decision] || "info") : badge(e.kind, "dim"), e.reason && [" ", code(e.reason)]]],
-  ["Who", (e) => [code(e.actor), e.agent && h("div", { class: "dim" }, e.agent)], "wide"],
-  ["What", (e) => (e.host ? [e.method && [code(e.method), " "], code(e.host + (e.port && e.port !== 443 ? ":" + e.port : "")), e.path && code(e.path)] : code(e.detail)), "wide"],
-  ["Credential", (e) => (e.credential ? [code(e.credential), e.version && h("span", { class: "dim" }, ` v${e.version}`)] : dash())],
+  ["Kind", (e) => (e.decision ? [badge(e.decision, tones[e.decision] || "info"), e.reason && code(e.reason)] : badge(e.kind, "dim"))],
+  ["Who", (e) => who(team, e), "some"],
+  ["What", (e) => (e.host ? [e.method && [code(e.method), " "], code(e.host + (e.port && e.port !== 443 ? ":" + e.port : "") + (e.path || ""))] : code(e.detail)), "wide"],
+  ["Credential", (e) => (e.credential ? [credentialLink(team, e.credential), e.version && h("span", { class: "dim" }, ` v${e.version}`)] : dash()), "some"],
   ["Status", (e) => e.status || dash(), "number"],
-  ["Took", (e) => (e.duration_us ? `${(e.duration_us / 1000).toFixed(e.duration_us < 100000 ? 1 : 0)} ms` : dash()), "number nowrap"],
+  ["Took", (e) => took(e.duration_us), "number nowrap"],
 ];
 
+function took(us) {
+  if (!us) return dash();
+  return us < 1e7 ? `${(us / 1e3).toFixed(us < 1e5 ? 1 : 0)} ms` : `${Math.round(us / 1e6)} s`;
+}
+
+// who is an agent with the end of its sandbox's id, the whole to hover over, or whoever
+// else did it.
+function who(team, e) {
+  const agent = e.agent && h("a", { href: link(team, "agents", e.agent) }, e.agent);
+  const [kind, id] = (e.actor || "").split(":");
+  if (agent && kind === "sandbox") return [agent, " ", h("span", { class: "dim line", title: e.actor }, code("…" + id.slice(-6)))];
+  return [code(e.actor), agent && [" ", agent]];
+}
+
+const spans = [["", "any time"], ["3600", "last hour"], ["86400", "last day"], ["604800", "last week"], ["2592000", "last 30 days"]];
+
+// narrowing is the form that narrows the page, with what the address asks for.
 function narrowing(onchange) {
-  const entry = (name, label, placeholder) => h("input", { name, "aria-label": label, placeholder, autocomplete: "off", spellcheck: "false" });
-  const since = h("select", { name: "since", "aria-label": "Since" },
-    [["3600", "last hour"], ["86400", "last day"], ["604800", "last week"], ["2592000", "last 30 days"]].map(([value, text]) => h("option", { value, selected: value === "86400" }, text)));
-  const decision = h("select", { name: "decision", "aria-label": "Decision" }, ["", "inject", "inspect", "passthrough", "refuse"].map((value) => h("option", { value }, value || "any decision")));
+  const wanted = askedFor();
+  const entry = (name, label, placeholder) => h("input", { name, "aria-label": label, placeholder, value: wanted.get(name) || "", autocomplete: "off", spellcheck: "false" });
+  const since = h("select", { name: "since", "aria-label": "Since" }, spans.map(([value, text]) => h("option", { value, selected: value === wanted.get("since") }, text)));
+  const decision = h("select", { name: "decision", "aria-label": "Decision" },
+    ["", "inject", "inspect", "passthrough", "refuse"].map((value) => h("option", { value, selected: value === wanted.get("decision") }, value || "any decision")));
   return h("form", { class: "narrow", onsubmit: (event) => { event.preventDefault(); onchange(); } },
     entry("agent", "Agent", "agent"), entry("host", "Host", "host"), decision, since, h("button", { type: "submit" }, "Show"));
 }
 
 export async function audit({ team, signal }) {
   const where = path`/teams/${team}/audit`;
+  const columns = eventColumns(team);
   const rows = h("tbody", { id: "events" });
   const more = h("div", { class: "actions" });
   const live = h("input", { type: "checkbox", id: "live", onchange: () => follow() });
@@ -37,24 +58,31 @@ export async function audit({ team, signal }) {
   let turn = 0; // counts what was begun, so that what was begun before ends
 
   const filter = narrowing(() => (live.checked ? follow() : load()).catch((error) => { if (!signal.aborted) replace(status, error.message); }));
-  const query = () => {
-    const asked = new URLSearchParams();
-    for (const name of ["agent", "host", "decision"]) {
-      const value = filter.elements[name].value.trim();
-      if (value) asked.set(name, value);
-    }
+  const { elements } = filter;
+  const query = () => new URLSearchParams(["agent", "host", "decision"].map((name) => [name, elements[name].value.trim()]).filter(([, value]) => value));
+  // narrowed is what the page shows; what is narrowed by more than time is of a day, if nobody says otherwise.
+  const narrowed = () => {
+    const asked = query();
+    if (asked.size > 0 && !elements.since.value) elements.since.value = "86400";
+    if (elements.since.value) asked.set("since", new Date(Date.now() - Number(elements.since.value) * 1000).toISOString());
     return asked;
   };
+  // keep has the address lead to what is shown.
+  const keep = () => {
+    const asked = query();
+    if (elements.since.value) asked.set("since", elements.since.value);
+    history.replaceState(null, "", link(team, "audit") + (asked.size > 0 ? `?${asked}` : ""));
+  };
   const put = (events) => {
-    for (const e of events) rows.prepend(tableRow(eventColumns, e));
+    for (const e of events) rows.prepend(tableRow(columns, e));
     while (rows.children.length > most) rows.lastChild.remove();
   };
 
   // newest shows the last events as they are, page by page.
   async function newest(cursor) {
     const page = await get(`${where}?limit=100${cursor ? "&after=" + encodeURIComponent(cursor) : ""}`, signal);
-    for (const e of page.items) rows.append(tableRow(eventColumns, e));
-    replace(more, page.next && button("Older", doing(() => newest(page.next))));
+    for (const e of page.items) rows.append(tableRow(columns, e));
+    replace(more, page.next && button("Show older", doing(() => newest(page.next))));
   }
 
   // load shows what fits the filter, from its beginning on.
@@ -62,12 +90,14 @@ export async function audit({ team, signal }) {
     const mine = ++turn;
     replace(rows);
     replace(more);
-    const asked = query();
-    if (asked.size === 0 && !filter.elements.since.dataset.used) {
+    replace(status);
+    const asked = narrowed();
+    keep();
+    if (asked.size === 0) {
       await newest();
       return;
     }
-    asked.set("since", new Date(Date.now() - Number(filter.elements.since.value) * 1000).toISOString());
+    replace(status, "reading…");
     let next = 0;
     for (;;) {
       asked.set("after", next);
@@ -77,12 +107,14 @@ export async function audit({ team, signal }) {
       if (page.items.length === 0 || page.next === next) break;
       next = page.next;
     }
-    replace(status, `${rows.children.length}${rows.children.length === most ? " newest" : ""} events`);
+    const found = rows.children.length;
+    replace(status, found === 0 ? "No event fits. Look further back, or for less." : `${found === most ? `the newest ${most}` : found} ${found === 1 ? "event" : "events"}`);
   }
 
   // follow shows what comes, as long as it is asked for.
   async function follow() {
     const mine = ++turn;
+    keep();
     if (!live.checked) {
       replace(status);
       return;
@@ -107,14 +139,6 @@ export async function audit({ team, signal }) {
     }
   }
 
-  // narrowed is what the page shows: since when, too, unless it is the newest as they are.
-  const narrowed = () => {
-    const asked = query();
-    if (asked.size > 0 || filter.elements.since.dataset.used) {
-      asked.set("since", new Date(Date.now() - Number(filter.elements.since.value) * 1000).toISOString());
-    }
-    return asked;
-  };
   const save = doing(async () => {
     const asked = narrowed();
     const until = new Date().toISOString();
@@ -127,14 +151,13 @@ export async function audit({ team, signal }) {
     say("The browser saves it: events with their hashes, a line of JSON each, the oldest first.");
   });
 
-  filter.elements.since.addEventListener("change", () => { filter.elements.since.dataset.used = "true"; });
-  await newest();
+  await load();
   return [
     head("Audit", button("Export", save), h("label", { class: "switch", for: "live" }, live, "Live")),
     filter, status,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Events" }, h("table", {},
       h("caption", { class: "hidden" }, "Events, newest first"),
-      h("thead", {}, h("tr", {}, eventColumns.map(([title, , name]) => h("th", { scope: "col", class: name }, title)))), rows)),
+      h("thead", {}, h("tr", {}, columns.map(([title, , name]) => h("th", { scope: "col", class: name }, title)))), rows)),
     more,
     card("Is it as it was written?", verification(where, signal)),
   ];

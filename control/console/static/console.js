@@ -1,12 +1,13 @@
 // The console's page: who is signed in, where in it we are, and what is shown there.
 
 import { all, comeBack, get, hasSession, path, signedOut, signOut } from "./api.js";
-import { h, replace } from "./dom.js";
-import { dialog, say } from "./ui.js";
+import { h, replace, retime } from "./dom.js";
+import { button, complain, result } from "./ui.js";
 import { link, place } from "./place.js";
 import { signInPage } from "./signin.js";
 import { overview } from "./overview.js";
 import { vaults, vault } from "./vaults.js";
+import { credentials } from "./credentials.js";
 import { credential } from "./credential.js";
 import { agents, agent } from "./agents.js";
 import { sandboxes } from "./sandboxes.js";
@@ -23,6 +24,7 @@ const ofTeam = [
   ["vaults", vaults, "v", "Vaults"],
   ["vaults/:vault", vault],
   ["vaults/:vault/:credential", credential],
+  ["credentials", credentials, "c", "Credentials"],
   ["agents", agents, "a", "Agents"],
   ["agents/:agent", agent],
   ["sandboxes", sandboxes, "s", "Sandboxes"],
@@ -83,17 +85,30 @@ async function show() {
   if (team) localStorage.setItem("sallyport.team", team);
   mark(team, rest);
   const context = { team, ...found.names, who, signal, may: (least) => may(team, least), reload: show };
+  main.setAttribute("aria-busy", "true");
   try {
     const content = await found.make(context);
     if (signal.aborted) return;
     replace(main, content);
   } catch (error) {
     if (signal.aborted) return;
-    replace(main, h("h1", { tabindex: "-1" }, "That did not work"), h("p", { class: "wrong", role: "alert" }, error.message));
+    replace(main, failed(error, team, rest));
   }
+  main.removeAttribute("aria-busy");
   const title = main.querySelector("h1");
-  document.title = `${title?.textContent || "Console"} · Sallyport`;
+  document.title = [...new Set([title?.textContent || "Console", team, "Sallyport"])].filter(Boolean).join(" · ");
   if (!document.querySelector("dialog[open]")) title?.focus({ preventScroll: true });
+}
+
+// failed is in the place of a page that could not be made, with where to go on.
+function failed(error, team, rest) {
+  const [, , , name] = (team ? ofTeam : ofAll).find(([pattern]) => pattern === rest[0]);
+  return [
+    rest.length > 1 && h("p", { class: "crumbs" }, h("a", { href: link(team, rest[0]) }, name)),
+    h("h1", { tabindex: "-1" }, error.status === 404 ? "Not found" : "That did not work"),
+    h("p", { class: "wrong", role: "alert" }, error.message),
+    h("div", { class: "actions" }, button("Try again", show)),
+  ];
 }
 
 function mark(team, rest) {
@@ -124,8 +139,9 @@ function frame() {
       menu(ofAll, ""),
       h("div", { class: "who" },
         h("p", {}, name), h("p", { class: "dim" }, role(team) || who.role, team ? ` of ${team}` : ""),
-        h("button", { type: "button", class: "small", onclick: () => signOut().catch((error) => say(error.message)) }, "Sign out"),
-        h("button", { type: "button", class: "small quiet", onclick: keys, title: "?" }, "Keys"))),
+        h("div", { class: "actions" },
+          h("button", { type: "button", class: "small", onclick: () => signOut().catch((error) => complain(error.message)) }, "Sign out"),
+          h("button", { type: "button", class: "small quiet", onclick: keys, title: "?" }, "Keyboard")))),
     main);
 }
 
@@ -134,6 +150,7 @@ const page = () => document.getElementById("page");
 function build() {
   replace(page(), frame());
   show();
+  watch();
 }
 
 // start shows the console to whoever is signed in, and the way in to all others.
@@ -143,7 +160,8 @@ async function start(wrong) {
     who = await get("/info");
     known = (await all("/teams")).map((t) => t.name);
   } catch (error) {
-    return out(error.status === 401 ? "" : error.message);
+    if (error.status === 401) return;
+    return out(error.message);
   }
   build();
 }
@@ -180,7 +198,7 @@ async function watch() {
 function keys() {
   const list = [["g, then a letter", "go to a page:"], ...[...ofTeam, ...ofAll].filter((p) => p[2]).map(([, , key, name]) => [`g ${key}`, name]),
     ["/", "filter the list"], ["n", "the page's first button"], ["Escape", "close"], ["?", "this"]];
-  dialog("Keys", h("dl", { class: "keys" }, list.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])));
+  result("Keyboard", h("dl", { class: "keys" }, list.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])));
 }
 
 let leading = false;
@@ -217,8 +235,9 @@ addEventListener("hashchange", () => {
 });
 addEventListener("keydown", pressed);
 for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => { touched = Date.now(); }, { capture: true, passive: true });
-signedOut.addEventListener("over", () => out(""));
+signedOut.addEventListener("over", (event) => out(event.detail));
 setInterval(watch, 5000);
+setInterval(retime, 15000);
 
 const back = brought();
-comeBack().then(() => start(), (error) => start(error.message)).then(() => back && finish(back, show)).then(watch);
+comeBack().then(() => start(), (error) => start(error.message)).then(() => back && finish(back, show));

@@ -7,7 +7,8 @@ import { link } from "./place.js";
 import { refresh, retire, rotate } from "./rotation.js";
 import { tryOut } from "./trial.js";
 import { allowable, ask } from "./allow.js";
-import { due, limitFields, limitsOf, reminderField } from "./vaults.js";
+import { limitFields, limitsOf, reminderField } from "./vaults.js";
+import { due } from "./credentials.js";
 
 export async function credential({ team, vault, credential: name, signal, may, reload, who }) {
   const where = path`/teams/${team}/vaults/${vault}/credentials/${name}`;
@@ -25,17 +26,7 @@ export async function credential({ team, vault, credential: name, signal, may, r
   const buttons = [
     can && blocked === null && button("Log in", () => ask(team, c), "main"),
     can && (c.from ? button("Read it anew", () => refresh(where, c, reload), "main") : button("Rotate", () => rotate(where, c, reload), "main")),
-    can && c.overlap && button("Retire the version before", () => retire(where, c, reload)),
     can && button("Test", () => tryOut(where, c)),
-    can && button("Limits", () => change(`Limits of ${name}`, limitFields(c.limits), (values) => ({ limits: limitsOf(values) }))),
-    can && c.settings && button("Settings", () => change(`Settings of ${name}`, [
-      { name: "settings", label: "Settings", kind: "lines", rows: 6, value: pairs(c.settings).join("\n"), hint: "NAME=VALUE, one to a line. Others are a new version of the same secret." },
-    ], (values) => ({ settings: settingsOf(values.settings) }))),
-    can && button("New secrets", () => change(`New secrets that the service hands out to ${name}`, [
-      { name: "mints", label: "Rules", kind: "lines", rows: 6, value: (c.mints || []).join("\n"), hint: "One to a line; the service's come after them." },
-    ], (values) => ({ mints: lines(values.mints) }))),
-    can && button("Reminder", () => change(`Reminder to rotate ${name}`, [reminderField(c)],
-      (values) => ({ rotate_every: values.rotate_every.trim() }), `The reminder of ${name} is changed.`)),
     may("admin") && button("Remove", () => confirm({
       title: `Remove ${name}?`, name, verb: "Remove it", text: "Every version of its secret goes, and what was captured with it. Running sandboxes stop using it at once.",
       run: async () => {
@@ -44,6 +35,16 @@ export async function credential({ team, vault, credential: name, signal, may, r
       },
     }), "danger"),
   ];
+  const changeSettings = () => change(`Settings of ${name}`, [
+    { name: "settings", label: "Settings", kind: "lines", rows: 6, value: pairs(c.settings).join("\n"), hint: "NAME=VALUE, one to a line. Others are a new version of the same secret." },
+  ], (values) => ({ settings: settingsOf(values.settings) }));
+  const changeMints = () => change(`New secrets that the service hands out to ${name}`, [
+    { name: "mints", label: "Rules", kind: "lines", rows: 6, value: (c.mints || []).join("\n"), hint: "One to a line; the service's come after them." },
+  ], (values) => ({ mints: lines(values.mints) }));
+  const changeLimits = () => change(`Limits of ${name}`, limitFields(c.limits), (values) => ({ limits: limitsOf(values) }));
+  const remind = () => change(`Reminder to rotate ${name}`, [reminderField(c)],
+    (values) => ({ rotate_every: values.rotate_every.trim() }), `The reminder of ${name} is changed.`);
+  const acts = (...buttons) => can && h("div", { class: "actions" }, buttons);
   return [
     h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults"), " / ", h("a", { href: link(team, "vaults", vault) }, vault)),
     head(name, buttons),
@@ -59,15 +60,16 @@ export async function credential({ team, vault, credential: name, signal, may, r
         ["Without TLS", c.allow_http ? badge("allowed", "warn") : "no"],
         ["WebSockets", c.allow_websocket ? "allowed" : "no"],
         c.mints?.length > 0 && ["New secrets", c.mints.map((rule) => h("div", {}, code(rule)))],
-        c.captured && ["Captured", "with ", code(c.captured.origin), " by ", code(c.captured.sandbox), ", until ", time(c.captured.expires_at)],
-      ])),
+        c.captured && ["Captured", "with ", code(c.captured.origin), " by ", code(c.captured.sandbox), ", which ends ", time(c.captured.expires_at)],
+      ]), acts(c.settings && button("Change the settings", changeSettings), button("Rules for new secrets", changeMints))),
       card("Its secret", facts([
         ["Version", c.version], ["Stored", time(c.created_at)], ["Rotated", time(c.rotated_at)],
         c.from && ["Lies in", code(c.from), c.from_version && [", there version ", code(c.from_version)]],
         blocked !== undefined && ["A person allows it", blocked === null ? [code(new URL(c.settings.auth_url).host), can && ", by the button Log in"] : blocked],
-        c.overlap && ["Also good", `version ${c.overlap.version}, until `, time(c.overlap.until)],
+        c.overlap && ["Also good", `version ${c.overlap.version}; that ends `, time(c.overlap.until)],
         ["To be rotated", c.rotate_every ? [`every ${c.rotate_every}, next: `, due(c)] : "nobody is reminded"],
-      ]), h("p", { class: "dim" }, "The secret itself is shown to nobody.")),
+      ]), h("p", { class: "dim" }, "The secret itself is shown to nobody."),
+      acts(c.overlap && button("Retire the version before", () => retire(where, c, reload)), button(c.rotate_every ? "Change the reminder" : "Set a reminder", remind))),
       card("Limits", facts([
         ["Methods", (c.limits.methods || ["any"]).join(", ")],
         ["Paths", c.limits.paths ? c.limits.paths.map((p) => h("div", {}, code(p))) : "any"],
@@ -75,6 +77,6 @@ export async function credential({ team, vault, credential: name, signal, may, r
         ["Rate", c.limits.rate || "any"],
         ["Budget", c.limits.budget ? `${c.limits.budget}; ${c.spent || 0} spent` : "any"],
         ["A person approves", c.limits.approve ? `${c.limits.approve}, within ${c.limits.approve_timeout}` : "nothing"],
-      ]))),
+      ]), acts(button("Change the limits", changeLimits)))),
   ];
 }

@@ -84,7 +84,12 @@ export function dash() {
 // time is an instant, how long ago it was, and its exact text to hover over.
 export function time(stamp) {
   if (!stamp || stamp.startsWith("0001-")) return dash();
-  return h("time", { datetime: stamp, title: stamp }, relative(new Date(stamp)));
+  return h("time", { class: "ago", datetime: stamp, title: stamp }, relative(new Date(stamp)));
+}
+
+// retime keeps what is said of instants true as time goes by.
+export function retime() {
+  for (const node of document.querySelectorAll("time.ago")) node.textContent = relative(new Date(node.dateTime));
 }
 
 // clock is an instant to the second, as this machine has it.
@@ -95,15 +100,14 @@ export function clock(stamp) {
   return h("time", { datetime: stamp, title: stamp }, `${day}${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`);
 }
 
-const units = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
+const units = [[31557600, "year"], [86400, "day"], [3600, "hour"], [60, "minute"]];
 const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
+// relative is in the largest unit of which there are two.
 function relative(at) {
-  const seconds = Math.round((at - Date.now()) / 1000);
-  for (const [size, unit] of units) {
-    if (Math.abs(seconds) >= size || size === 1) return words.format(Math.trunc(seconds / size), unit);
-  }
-  return "";
+  const seconds = (at - Date.now()) / 1000;
+  const [size, unit] = units.find(([size]) => Math.abs(seconds) >= 2 * size) || [1, "second"];
+  return words.format(Math.round(seconds / size), unit);
 }
 
 // badge is a state in a colour that goes with it.

@@ -5,11 +5,16 @@ export function link(team, ...parts) {
   return "#/" + (team ? ["t", team, ...parts] : parts).map(encodeURIComponent).join("/");
 }
 
+// asked is what a page was asked to show, which follows its address.
+export function asked() {
+  return new URLSearchParams(location.hash.split("?")[1]);
+}
+
 // place reads the address.
 export function place() {
   let parts;
   try {
-    parts = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+    parts = location.hash.split("?")[0].replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
   } catch {
     parts = []; // it is no address of ours
   }

@@ -2,8 +2,11 @@
 
 import { all, call, get, path } from "./api.js";
 import { badge, code, h, time } from "./dom.js";
-import { button, card, facts, filtered, form, head, say, table } from "./ui.js";
+import { button, card, facts, filtered, form, head, named, say, table } from "./ui.js";
 import { link } from "./place.js";
+
+const kindNames = { events: "audit events, today", fetches: "fetches of secrets, this minute" };
+const intents = { best_effort: "in memory that outlives the worker", durable: "on the sidecar's disk", strict: "with the control plane" };
 
 export async function settings({ team, signal, may, who, reload }) {
   const where = path`/teams/${team}`;
@@ -11,8 +14,7 @@ export async function settings({ team, signal, may, who, reload }) {
   const kinds = Object.keys(quota.data.limits);
   const mode = () => form({
     title: "Where the intent to use a credential is recorded", verb: "Save",
-    fields: [{ name: "audit", label: "Before a request goes out", kind: "choice", value: about.data.audit, options: [
-      ["best_effort", "best_effort: in memory that outlives the worker"], ["durable", "durable: on the sidecar's disk"], ["strict", "strict: with the control plane"]] }],
+    fields: [{ name: "audit", label: "Before a request goes out", kind: "choice", value: about.data.audit, options: Object.entries(intents).map(([value, text]) => [value, `${value}: ${text}`]) }],
     run: async ({ audit }) => {
       await call("PATCH", where, { body: { audit }, match: about.etag });
       say("It is changed, in running sandboxes too.");
@@ -20,7 +22,7 @@ export async function settings({ team, signal, may, who, reload }) {
     },
   });
   const limits = () => form({
-    title: `Quota of ${team}`, verb: "Save", fields: kinds.map((kind) => ({ name: kind, label: kind, kind: "number", value: quota.data.limits[kind], hint: "-1: as usual" })),
+    title: `Quota of ${team}`, verb: "Save", fields: kinds.map((kind) => ({ name: kind, label: kindNames[kind] || kind, kind: "number", value: quota.data.limits[kind], hint: "-1: as usual" })),
     run: async (values) => {
       const body = Object.fromEntries(kinds.filter((kind) => values[kind] !== "").map((kind) => [kind, Number(values[kind])]));
       await call("PATCH", where + "/quota", { body, match: quota.etag });
@@ -28,11 +30,12 @@ export async function settings({ team, signal, may, who, reload }) {
     },
   });
   const everyOwner = who.grants.some((g) => !g.team && g.role === "owner");
-  const columns = [["Kind", (k) => k], ["Has", (k) => quota.data.used[k], "number"], ["May have", (k) => quota.data.limits[k], "number"]];
+  const count = (n) => n.toLocaleString("en");
+  const columns = [["Kind", (k) => kindNames[k] || k], ["Has", (k) => count(quota.data.used[k]), "number"], ["May have", (k) => count(quota.data.limits[k]), "number"]];
   return [
     head(`Settings of ${team}`),
     h("div", { class: "cards" },
-      card("Audit", facts([["Intents", about.data.audit], ["Made", time(about.data.created_at)]]), may("admin") && h("div", { class: "actions" }, button("Change", mode))),
+      card("Audit", facts([["Intents", about.data.audit, h("div", { class: "dim" }, `before a request goes out, its use is recorded ${intents[about.data.audit]}`)], ["Team made", time(about.data.created_at)]]), may("admin") && h("div", { class: "actions" }, button("Change", mode))),
       card("Quota", table("Quota", columns, kinds, ""), everyOwner && h("div", { class: "actions" }, button("Change", limits)))),
   ];
 }
@@ -40,7 +43,7 @@ export async function settings({ team, signal, may, who, reload }) {
 export async function teams({ signal, who }) {
   const items = await all("/teams", signal);
   const add = () => form({
-    title: "New team", verb: "Make it", fields: [{ name: "name", label: "Name", needed: true }],
+    title: "New team", verb: "Make it", text: "It has vaults, agents and an audit log of its own.", fields: [named("As in payments or platform.")],
     run: async ({ name }) => {
       await call("POST", "/teams", { body: { name } });
       location.hash = link(name, "overview");
@@ -102,7 +105,7 @@ function keyFacts(keys, reload) {
 function caFacts(ca) {
   return [
     facts([
-      ["Active", code(ca.active.fingerprint.slice(0, 16) + "…"), ", until ", time(ca.active.expires_at)],
+      ["Active", code(ca.active.fingerprint.slice(0, 16) + "…"), ", ends ", time(ca.active.expires_at)],
       ca.next && ["Next", code(ca.next.fingerprint.slice(0, 16) + "…")],
       ca.previous && ["Previous", code(ca.previous.fingerprint.slice(0, 16) + "…")],
       ["Next step", ca.step, ca.due_at && [", due ", time(ca.due_at)]],

@@ -2,7 +2,7 @@
 
 import { call, path } from "./api.js";
 import { code, h, time } from "./dom.js";
-import { button, confirm, form, pairs, say, settingsOf, table, typed } from "./ui.js";
+import { button, confirm, form, named, pairs, say, settingsOf, table, typed } from "./ui.js";
 
 const kinds = [["vault", "HashiCorp Vault or OpenBao"], ["aws", "AWS Secrets Manager"], ["onepassword", "1Password Connect"]];
 
@@ -27,7 +27,7 @@ export function newSource({ team, vault, reload }) {
   form({
     title: "Add a source", verb: "Add it", text: "A store of secrets that your team has already. Credentials of this vault may have theirs in it.",
     fields: [
-      { name: "name", label: "Name", needed: true },
+      named("Credentials say where their secret lies by it: NAME:PATH."),
       { name: "kind", label: "Kind", kind: "choice", value: "vault", options: kinds },
       { name: "settings", label: "Settings", kind: "lines", placeholder: "address=https://vault.example.com:8200\nprefix=kv/data/agents/", hint: "NAME=VALUE, one to a line; they are not secret, and stay as they are." },
       opener("What opens it"),

@@ -9,6 +9,13 @@ export function say(text) {
   setTimeout(() => message.remove(), 6000);
 }
 
+// complain tells there what went wrong, for longer.
+export function complain(text) {
+  const message = h("p", { class: "toast bad", role: "alert" }, text, " ", h("button", { type: "button", class: "quiet small", "aria-label": "Close", onclick: () => message.remove() }, "×"));
+  document.getElementById("said").append(message);
+  setTimeout(() => message.remove(), 60000);
+}
+
 export function button(text, onclick, tone = "") {
   return h("button", { type: "button", class: tone, onclick }, text);
 }
@@ -21,7 +28,7 @@ export function doing(act) {
     try {
       await act();
     } catch (error) {
-      if (error.name !== "AbortError") say(error.message); // that one is of who has gone on to another page
+      if (error.name !== "AbortError") complain(error.message); // that one is of who has gone on to another page
     } finally {
       pressed.disabled = false;
     }
@@ -34,14 +41,21 @@ export function head(title, ...buttons) {
 }
 
 // table shows rows; a column is [title, cell of a row, class].
-export function table(caption, columns, rows, empty) {
-  if (rows.length === 0) return h("p", { class: "empty" }, empty);
+export function table(caption, columns, rows, ...empty) {
+  if (rows.length === 0) return h("div", { class: "empty" }, empty);
+  const body = h("tbody", {}, rows.map((row) => tableRow(columns, row)));
+  const rest = rows.more && h("p", { class: "rest" }, button("Show more", doing(async () => {
+    rows = await rows.more();
+    body.append(...rows.map((row) => tableRow(columns, row)));
+    if (!rows.more) rest.remove();
+    body.dispatchEvent(new Event("more", { bubbles: true }));
+  })));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
       h("caption", { class: "hidden" }, caption),
       h("thead", {}, h("tr", {}, columns.map(([title, , name]) => h("th", { scope: "col", class: name }, title || h("span", { class: "hidden" }, "Actions"))))),
-      h("tbody", {}, rows.map((row) => tableRow(columns, row)))),
-    rows.more && h("p", { class: "dim" }, "There are more than these thousand; the command line lists all."));
+      body),
+    rest);
 }
 
 export function tableRow(columns, row) {
@@ -49,19 +63,24 @@ export function tableRow(columns, row) {
 }
 
 // filtered is a table with a box that narrows it by what its rows say, and with a mark
-// {label, selector} another for the rows that have such an element.
+// {label, selector, on} another for the rows that have such an element.
 export function filtered(content, what, mark) {
+  const rows = () => [...content.querySelectorAll("tbody tr")];
   const narrow = () => {
     const wanted = box.value.toLowerCase();
-    for (const row of content.querySelectorAll("tbody tr")) {
-      row.hidden = !row.textContent.toLowerCase().includes(wanted) || (only.checked && !row.querySelector(mark.selector));
-    }
+    for (const row of rows()) row.hidden = !row.textContent.toLowerCase().includes(wanted) || (only.checked && !row.querySelector(mark.selector));
+    const shown = rows().filter((row) => !row.hidden).length;
+    replace(count, wanted || only.checked ? `${shown} of ${rows().length}` : "");
   };
   const box = h("input", {
     type: "search", class: "filter", placeholder: `Filter ${what}`, "aria-label": `Filter ${what}`, autocomplete: "off", spellcheck: "false", oninput: narrow,
   });
-  const only = h("input", { type: "checkbox", onchange: narrow });
-  return [content.querySelector("tbody tr") && box, mark && content.querySelector(mark.selector) && h("label", { class: "switch only" }, only, mark.label), content];
+  const only = h("input", { type: "checkbox", onchange: narrow, checked: mark?.on });
+  const count = h("span", { class: "dim", role: "status" });
+  content.addEventListener("more", narrow);
+  if (mark?.on) narrow();
+  return [rows().length > 0 && h("div", { class: "narrow" }, box,
+    mark && (mark.on || content.querySelector(mark.selector)) && h("label", { class: "switch" }, only, mark.label), count), content];
 }
 
 // facts are names and what each is.
@@ -75,8 +94,9 @@ export function card(title, ...content) {
 
 let ids = 0;
 
-// A field is {name, label, kind, value, hint, needed, options}; kind is text, lines,
-// secret, choice, check or number. control makes what it is entered in.
+// A field is {name, label, kind, value, hint, needed, options, pattern, like}; kind is text,
+// lines, secret, choice, check or number; like says what fits the pattern. control makes
+// what it is entered in.
 function control(field, id) {
   const usual = {
     id, name: field.name, required: field.needed, autocomplete: "off", autocapitalize: "off", autocorrect: "off", spellcheck: "false",
@@ -94,7 +114,7 @@ function control(field, id) {
       // No input of type password: browsers offer to keep those. The style hides it.
       return h("textarea", { ...usual, rows: 2, class: "secret" });
   }
-  return h("input", { ...usual, type: field.kind || "text", value: field.value ?? "", placeholder: field.placeholder, list: field.list });
+  return h("input", { ...usual, type: field.kind || "text", value: field.value ?? "", placeholder: field.placeholder, pattern: field.pattern, title: field.like });
 }
 
 function fromFile(into) {
@@ -114,6 +134,11 @@ function labelled(field) {
   const hint = field.hint && h("p", { class: "hint", id: `${id}-hint` }, field.hint);
   if (field.kind === "check") return h("div", { class: "field check" }, entry, label, hint);
   return h("div", { class: "field" }, label, entry, field.kind === "secret" && h("div", {}, fromFile(entry)), hint);
+}
+
+// named is the field for a name of a team, vault, credential, agent or token.
+export function named(hint) {
+  return { name: "name", label: "Name", needed: true, pattern: "[a-z0-9]([a-z0-9._\\-]*[a-z0-9])?", like: "Lower-case letters, digits, - _ and ., with a letter or digit first and last.", hint };
 }
 
 // lines are what is entered one to a line.
@@ -185,8 +210,10 @@ export function form({ title, text, about, fields = [], verb, tone = "main", run
       submit.disabled = false;
     }
   } },
-  text && h("p", {}, text), about, fields.map(labelled), wrong,
-  h("div", { class: "actions" }, button("Cancel", () => box.close()), submit));
+  text && h("p", {}, text), about, fields.map(labelled),
+  h("footer", {}, wrong, h("div", { class: "actions" }, button("Cancel", () => box.close()), submit)));
+  // What can't be right is told at its field, which must be in sight for that.
+  entered.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), { capture: true });
   const box = dialog(title, entered);
   return entered;
 }

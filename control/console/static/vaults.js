@@ -1,16 +1,17 @@
 // Vaults, and the credentials of one.
 
 import { all, call, path } from "./api.js";
-import { badge, code, dash, h, time } from "./dom.js";
-import { button, commas, confirm, filtered, form, head, lines, say, settingsOf, table, typed } from "./ui.js";
+import { h, time } from "./dom.js";
+import { button, commas, confirm, filtered, form, head, lines, named, say, settingsOf, table, typed } from "./ui.js";
 import { link } from "./place.js";
+import { credentialColumns, dueMark } from "./credentials.js";
 import { connect } from "./allow.js";
 import { newSource, sources } from "./sources.js";
 
 export async function vaults({ team, signal, may, reload }) {
-  const items = await all(path`/teams/${team}/vaults`, signal);
+  const [items, agents] = await Promise.all([all(path`/teams/${team}/vaults`, signal), all(path`/teams/${team}/agents`, signal)]);
   const add = () => form({
-    title: "New vault", verb: "Make it", fields: [{ name: "name", label: "Name", needed: true, hint: "Lower-case letters, digits, -, _ and ." }],
+    title: "New vault", verb: "Make it", text: "It holds credentials. What is pinned to an agent is a vault.", fields: [named("As in payments or github.")],
     run: async ({ name }) => {
       await call("POST", path`/teams/${team}/vaults`, { body: { name } });
       location.hash = link(team, "vaults", name);
@@ -18,13 +19,18 @@ export async function vaults({ team, signal, may, reload }) {
   });
   const columns = [
     ["Name", (v) => h("a", { href: link(team, "vaults", v.name) }, v.name)],
+    ["Pinned to", (v) => pinnedTo(team, agents, v.name)],
     ["Made", (v) => time(v.created_at)],
     ["", (v) => may("admin") && button("Remove", () => remove(team, v.name, reload), "small danger"), "acts"],
   ];
   return [
     head("Vaults", may("admin") && button("New vault", add, "main")),
-    filtered(table("Vaults", columns, items, "There is no vault yet."), "vaults"),
+    filtered(table("Vaults", columns, items, "There is no vault yet. ", may("admin") ? "Make one for what belongs together: an agent gets a whole vault." : "Who is an admin may make one."), "vaults"),
   ];
+}
+
+function pinnedTo(team, agents, vault) {
+  return agents.filter((a) => a.vaults?.includes(vault)).map((a) => h("a", { class: "item", href: link(team, "agents", a.name) }, a.name));
 }
 
 function remove(team, name, then) {
@@ -45,44 +51,18 @@ export async function vault(context) {
     all(path`/teams/${team}/vaults/${name}/credentials`, signal), all("/services", signal), all(path`/teams/${team}/agents`, signal),
     all(path`/teams/${team}/vaults/${name}/sources`, signal),
   ]);
-  const pinned = agents.filter((a) => a.vaults?.includes(name));
-  const columns = [
-    ["Name", (c) => h("a", { href: link(team, "vaults", name, c.name) }, c.name)],
-    ["Service", (c) => c.service || dash()],
-    ["Hosts", (c) => c.hosts.map((host) => h("span", { class: "item" }, code(host)))],
-    ["Auth", (c) => c.auth],
-    ["Limits", (c) => limited(c)],
-    ["Version", (c) => c.version, "number"],
-    ["Rotated", (c) => time(c.rotated_at)],
-    ["Due", (c) => due(c)],
-  ];
+  const pinned = pinnedTo(team, agents, name);
   return [
     h("p", { class: "crumbs" }, h("a", { href: link(team, "vaults") }, "Vaults")),
     head(name, may("admin") && button("Store a credential", () => store(context, services, stores), "main"),
       may("admin") && button("Connect an MCP server", () => connect(context)),
       may("admin") && button("Add a source", () => newSource(context)),
       may("admin") && button("Remove the vault", () => remove(team, name, () => { location.hash = link(team, "vaults"); }), "danger")),
-    h("p", {}, pinned.length > 0 ? ["Pinned to ", pinned.map((a, i) => [i > 0 && ", ", h("a", { href: link(team, "agents", a.name) }, a.name)])] : "Pinned to no agent yet."),
-    filtered(table(`Credentials of ${name}`, columns, items, "There is no credential in it yet."), "credentials", { label: "Due to be rotated", selector: ".badge.due" }),
+    h("p", {}, pinned.length > 0 ? ["Pinned to ", pinned] : ["Pinned to no agent yet. ", h("a", { href: link(team, "agents") }, "Pin it to one"), ", and it may use what is in it."]),
+    filtered(table(`Credentials of ${name}`, credentialColumns(team), items, "There is no credential in it yet. ",
+      may("admin") ? "Store one: agents that the vault is pinned to use it, and never see it." : "Who is an admin may store one."), "credentials", dueMark),
     sources(context, stores),
   ];
-}
-
-// due is when a credential is to be rotated again.
-export function due(c) {
-  if (c.rotate_due && new Date(c.rotate_due) <= new Date()) return badge("due", "bad due");
-  return time(c.rotate_due);
-}
-
-export function limited(c) {
-  const marks = [];
-  if (c.captured) marks.push(badge("captured", "info"));
-  if (c.limits.approve) marks.push(badge("approval", "warn"));
-  if (c.limits.expires_at) marks.push(badge(new Date(c.limits.expires_at) < new Date() ? "expired" : "expires", new Date(c.limits.expires_at) < new Date() ? "bad" : "warn"));
-  if (c.limits.rate) marks.push(badge(c.limits.rate, "info"));
-  if (c.limits.budget) marks.push(badge(c.limits.budget, "info"));
-  if (c.limits.methods || c.limits.paths) marks.push(badge("narrowed", "info"));
-  return marks.length > 0 ? marks : dash();
 }
 
 // limitFields are those of a credential's limits, as they are now.
@@ -90,9 +70,9 @@ export function limitFields(limits = {}) {
   return [
     { name: "methods", label: "Methods", value: (limits.methods || []).join(", "), placeholder: "GET, POST", hint: "Any, when empty." },
     { name: "paths", label: "Paths", kind: "lines", value: (limits.paths || []).join("\n"), placeholder: "/v1/charges", hint: "One to a line; each with all below it. Any, when empty." },
-    { name: "expires_at", label: "Ends at", value: limits.expires_at || "", placeholder: "2027-01-31T12:00:00Z" },
-    { name: "rate", label: "Rate", value: limits.rate || "", placeholder: "60/min", hint: "By all sandboxes together." },
-    { name: "budget", label: "Budget", value: limits.budget || "", placeholder: "1000/day", hint: "Requests: N, N/day or N/month." },
+    { name: "expires_at", label: "Ends at", value: limits.expires_at || "", placeholder: "2027-01-31T12:00:00Z", hint: "In UTC. Never, when empty." },
+    { name: "rate", label: "Rate", value: limits.rate || "", placeholder: "60/min", pattern: "\\d+/min", like: "As in 60/min.", hint: "By all sandboxes together." },
+    { name: "budget", label: "Budget", value: limits.budget || "", placeholder: "1000/day", pattern: "\\d+(/(day|month))?", like: "As in 1000, 1000/day or 1000/month.", hint: "Requests: N, N/day or N/month." },
     { name: "approve", label: "A person approves", kind: "choice", value: limits.approve || "", options: [["", "nothing"], ["first", "a sandbox's first request"], ["each", "each request"]] },
     { name: "approve_timeout", label: "Waits for the person", value: limits.approve_timeout || "", placeholder: "5m" },
   ];
@@ -117,7 +97,7 @@ function store({ team, vault: name, reload }, services, stores) {
   form({
     title: "Store a credential", verb: "Store it",
     fields: [
-      { name: "name", label: "Name", needed: true, hint: "Its placeholder is vault:NAME." },
+      named("Its placeholder is vault:NAME."),
       { name: "service", label: "Service", kind: "choice", value: "", options: [["", "another: I name its hosts"], ...services.map((s) => [s.name, s.title])], hint: "Gives hosts, rules and how the secret is sent." },
       { name: "hosts", label: "Hosts", placeholder: "api.example.com", hint: "NAME, *.NAME or NAME:PORT, with commas. Empty: the service's." },
       { name: "secret", label: "Secret", kind: "secret", needed: stores.length === 0, hint: "Nobody sees it again, here or anywhere." },
