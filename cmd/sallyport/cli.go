@@ -23,26 +23,32 @@ type grammar struct {
 	Output    string   `group:"Global flags:" short:"o" enum:"table,json" default:"table" help:"How to print: table or json."`
 	Help      helpFlag `group:"Global flags:" short:"h" help:"Say how a command is used."`
 
-	Teams      teamCmd       `cmd:"" name:"team" help:"Teams, which own everything else."`
-	Vault      vaultCmd      `cmd:"" help:"Vaults, which hold a team's credentials."`
-	Credential credentialCmd `cmd:"" help:"Credentials: one service's secret, where it may go, how it is injected."`
-	Source     sourceCmd     `cmd:"" help:"Stores outside that credentials may have their secrets in."`
-	Approval   approvalCmd   `cmd:"" help:"Requests that wait until a person decides."`
-	Agent      agentCmd      `cmd:"" help:"Agents, and the vaults pinned to them."`
-	Explain    explainCmd    `cmd:"" help:"Say what would be injected into a request of an agent, by which rule, or why not."`
-	Sandbox    sandboxCmd    `cmd:"" help:"Sandboxes: running instances of agents."`
-	Run        runCmd        `cmd:"" help:"Run a command in a sealed sandbox of an agent."`
-	Audit      auditCmd      `cmd:"" help:"What was done, by whom, with which credential."`
-	Service    serviceCmd    `cmd:"" help:"Services whose hosts and inject rules are known."`
-	Key        keyCmd        `cmd:"" help:"The keys that everything at rest is sealed with."`
-	CA         caCmd         `cmd:"" name:"ca" help:"The control plane's own certificate authority."`
-	Token      tokenCmd      `cmd:"" help:"API tokens of people and machines."`
-	Session    sessionCmd    `cmd:"" help:"Logins of people."`
-	Quota      quotaCmd      `cmd:"" help:"How much a team may have."`
-	Login      loginCmd      `cmd:"" help:"Keep a server and token for the commands to come."`
-	Logout     logoutCmd     `cmd:"" help:"Forget them."`
-	Status     statusCmd     `cmd:"" help:"Ask the control plane who it is and who you are."`
-	Version    versionCmd    `cmd:"" help:"Print this program's version."`
+	Login  loginCmd  `cmd:"" group:"To begin:" help:"Keep a server and token for the commands to come."`
+	Status statusCmd `cmd:"" group:"To begin:" help:"Ask the control plane who it is and who you are."`
+	Run    runCmd    `cmd:"" group:"To begin:" help:"Run a command in a sealed sandbox of an agent."`
+
+	Vault      vaultCmd      `cmd:"" group:"Secrets, and who may use them:" help:"Vaults, which hold a team's credentials."`
+	Credential credentialCmd `cmd:"" group:"Secrets, and who may use them:" help:"Credentials: one service's secret, where it may go, how it is injected."`
+	Service    serviceCmd    `cmd:"" group:"Secrets, and who may use them:" help:"Services whose hosts and inject rules are known."`
+	Source     sourceCmd     `cmd:"" group:"Secrets, and who may use them:" help:"Stores outside that credentials may have their secrets in."`
+	Agent      agentCmd      `cmd:"" group:"Secrets, and who may use them:" help:"Agents, the vaults pinned to them, and what else they may reach."`
+	Sandbox    sandboxCmd    `cmd:"" group:"Secrets, and who may use them:" help:"Sandboxes: running instances of agents."`
+
+	Explain  explainCmd  `cmd:"" group:"What happens, and what would:" help:"Say what would be injected into a request of an agent, by which rule, or why not."`
+	Approval approvalCmd `cmd:"" group:"What happens, and what would:" help:"Requests that wait until a person decides."`
+	Audit    auditCmd    `cmd:"" group:"What happens, and what would:" help:"What was done, by whom, with which credential."`
+
+	Teams   teamCmd    `cmd:"" group:"Teams, and who may administer them:" name:"team" help:"Teams, which own everything else."`
+	Quota   quotaCmd   `cmd:"" group:"Teams, and who may administer them:" help:"How much a team may have."`
+	Token   tokenCmd   `cmd:"" group:"Teams, and who may administer them:" help:"API tokens of people and machines."`
+	Session sessionCmd `cmd:"" group:"Teams, and who may administer them:" help:"Logins of people."`
+
+	Key keyCmd `cmd:"" group:"The control plane:" help:"The keys that everything at rest is sealed with."`
+	CA  caCmd  `cmd:"" group:"The control plane:" name:"ca" help:"The control plane's own certificate authority."`
+
+	Completion completionCmd `cmd:"" group:"This program:" help:"Print what has your shell complete commands."`
+	Logout     logoutCmd     `cmd:"" group:"This program:" help:"Forget the server and token of 'login'."`
+	Version    versionCmd    `cmd:"" group:"This program:" help:"Print this program's version."`
 }
 
 // cli is what a verb works with.
@@ -73,11 +79,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	c := &cli{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, flags: &flags, interrupted: ctx.Done()}
 	parser, err := kong.New(&flags,
 		kong.Name("sallyport"),
-		kong.Description("Agents use secrets that nobody in their loop can see."),
+		kong.Description("Agents use secrets that nobody in their loop can see. 'sallyport COMMAND --help' says more of each command."),
 		kong.Writers(stdout, stderr),
 		kong.NoDefaultHelp(),
 		variables(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.Help(printHelp),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(c),
 	)
@@ -85,6 +92,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return c.fail(fmt.Errorf("read the command line's grammar: %w", err))
 	}
 	c.model = parser.Model
+	if len(args) > 0 && args[0] == completing {
+		if err := complete(parser.Model, args[1:], stdout); err != nil {
+			return statusFailure
+		}
+		return 0
+	}
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
@@ -113,6 +126,16 @@ func (helpFlag) BeforeReset(parsed *kong.Context) error {
 		return err
 	}
 	return errHelp
+}
+
+// printHelp lists nouns and no verbs where nobody has named a noun: all at once are
+// more than a screen.
+func printHelp(options kong.HelpOptions, parsed *kong.Context) error {
+	options.NoExpandSubcommands = parsed.Selected() == nil
+	for node := parsed.Selected(); node != nil; node = node.Parent {
+		node.Group = nil // the groups are of nouns
+	}
+	return kong.DefaultHelpPrinter(options, parsed)
 }
 
 // IgnoreDefault tells kong that the flag has no default to apply.
