@@ -339,14 +339,10 @@ func (cmd *credentialListCmd) Run(ctx context.Context, c *cli) error {
 	if now := time.Now(); cmd.Due {
 		all = slices.DeleteFunc(all, func(c control.Credential) bool { return !isDue(c, now) })
 	}
-	return printList(c, all, "VAULT NAME HOSTS INJECT STRAY VERSION ROTATED DUE", func(credential control.Credential) []string {
-		rules := make([]string, len(credential.Inject))
-		for i, rule := range credential.Inject {
-			rules[i] = rule.String()
-		}
+	return printList(c, all, "VAULT NAME HOSTS AUTH VERSION ROTATED DUE", func(credential control.Credential) []string {
 		return []string{
-			credential.Vault, credential.Name, strings.Join(credential.Hosts, ","), strings.Join(rules, "; "),
-			string(credential.Stray), strconv.FormatInt(credential.Version, 10), stamp(credential.RotatedAt), stampOf(credential.RotateDue),
+			credential.Vault, credential.Name, strings.Join(credential.Hosts, ","), string(credential.Auth),
+			strconv.FormatInt(credential.Version, 10), stamp(credential.RotatedAt), stampOf(credential.RotateDue),
 		}
 	})
 }

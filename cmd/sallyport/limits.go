@@ -146,7 +146,8 @@ func shown(c control.Credential) [][2]string {
 		rules[i] = rule.String()
 	}
 	rows := [][2]string{
-		{"name", c.Name}, {"vault", c.Vault}, {"placeholder", "vault:" + c.Name}, {"hosts", strings.Join(c.Hosts, ", ")}, {"inject", strings.Join(rules, "; ")},
+		{"name", c.Name}, {"vault", c.Vault}, {"placeholder", "vault:" + c.Name}, {"service", c.Service}, {"hosts", strings.Join(c.Hosts, ", ")},
+		{"auth", string(c.Auth)}, {"username", c.Username}, {"settings", settingsLine(c.Settings)}, {"inject", strings.Join(rules, "; ")}, {"stray", string(c.Stray)},
 		{"from", lies(c)},
 		{"version", strconv.FormatInt(c.Version, 10)}, {"rotated", stamp(c.RotatedAt)}, {"overlap", shownOverlap(c.Overlap)}, {"due", stampOf(c.RotateDue)},
 		{"methods", orAny(c.Limits.Methods)}, {"paths", orAny(c.Limits.Paths)}, {"expires", stampOf(c.Limits.ExpiresAt)}, {"rate", c.Limits.Rate.String()},

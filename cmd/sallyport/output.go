@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // emit prints v as JSON, or what table prints, as the user wants.
@@ -44,20 +48,78 @@ type removed struct {
 	Removed string `json:"removed"`
 }
 
-// printList prints items as a JSON array or as a table of one row each.
+// printList prints items as a JSON array or as a table of one row each. A terminal gets
+// it no wider than it is.
 func printList[T any](c *cli, items []T, header string, row func(T) []string) error {
 	return c.emit(items, func() error {
-		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+		rows := [][]string{strings.Fields(header)}
 		for _, item := range items {
 			cells := row(item)
 			for i, cell := range cells {
 				cells[i] = orDash(visible(cell))
 			}
+			rows = append(rows, cells)
+		}
+		fit(rows, c.columns())
+		w := tabwriter.NewWriter(c.stdout, 0, 0, gap, ' ', 0)
+		for _, cells := range rows {
 			fmt.Fprintln(w, strings.Join(cells, "\t"))
 		}
 		return w.Flush()
 	})
+}
+
+const (
+	gap      = 2  // columns between two cells
+	narrowed = 20 // columns that a cell is never cut to fewer than
+)
+
+// columns is how wide the terminal is that is written to, 0 if it is none.
+func (c *cli) columns() int {
+	f, ok := c.stdout.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// fit cuts the widest columns until the rows are no wider than width, if that is known.
+// The first one is what a row is called, and stays.
+func fit(rows [][]string, width int) {
+	if width <= 0 {
+		return
+	}
+	widths := make([]int, len(rows[0]))
+	total := -gap
+	for i := range widths {
+		for _, cells := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cells[i]))
+		}
+		total += widths[i] + gap
+	}
+	for ; total > width; total-- {
+		widest := 1
+		for i := 2; i < len(widths); i++ {
+			if widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		if widest >= len(widths) || widths[widest] <= narrowed {
+			break
+		}
+		widths[widest]--
+	}
+	for _, cells := range rows {
+		for i, cell := range cells {
+			if runes := []rune(cell); len(runes) > widths[i] {
+				cells[i] = string(runes[:widths[i]-1]) + "…"
+			}
+		}
+	}
 }
 
 func orDash(s string) string {
