@@ -39,9 +39,18 @@ func (cmd *auditListCmd) Run(ctx context.Context, c *cli) error {
 
 func eventRow(e control.Event) []string {
 	return []string{
-		stamp(e.Time), e.Kind, cmp.Or(e.Agent, e.Actor), eventWhat(e),
+		stamp(e.Time), e.Kind, eventWho(e), eventWhat(e),
 		strings.Trim(e.Decision+": "+e.Reason, ": "), numberOf(int64(e.Status)), eventCredential(e), eventTime(e),
 	}
+}
+
+// eventWho is the agent whose sandbox did it, or who did it otherwise: of what an admin
+// did to a sandbox, or about a request, it is the admin.
+func eventWho(e control.Event) string {
+	if strings.HasPrefix(e.Actor, "sandbox:") {
+		return cmp.Or(e.Agent, e.Actor)
+	}
+	return cmp.Or(e.Actor, e.Agent)
 }
 
 // eventWhat is the request, without the ports that go without saying, or what
@@ -68,6 +77,9 @@ func eventCredential(e control.Event) string {
 func eventTime(e control.Event) string {
 	if e.DurationUS == 0 {
 		return ""
+	}
+	if e.DurationUS >= 10e6 {
+		return fmt.Sprintf("%.1fs", float64(e.DurationUS)/1e6)
 	}
 	return fmt.Sprintf("%.1fms", float64(e.DurationUS)/1000)
 }

@@ -24,3 +24,15 @@ func TestEventWhat(t *testing.T) {
 		}
 	}
 }
+
+// Of what an admin did about an agent, the admin is who did it.
+func TestEventWho(t *testing.T) {
+	for actor, want := range map[string]string{"sandbox:01a2": "billing", "token:admin": "token:admin", "person:a@example.com/1": "person:a@example.com/1", "": "billing"} {
+		if got := eventWho(control.Event{Kind: "approval.approve", Actor: actor, Agent: "billing"}); got != want {
+			t.Errorf("%s: %q, want %q", actor, got, want)
+		}
+	}
+	if got := eventWho(control.Event{Actor: "sandbox:01a2"}); got != "sandbox:01a2" {
+		t.Errorf("without an agent: %q", got)
+	}
+}
