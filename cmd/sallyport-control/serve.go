@@ -266,6 +266,9 @@ func (cmd *serveCmd) announce(w io.Writer, dir *dataDir, l *listeners, sidecarUR
 		keep = "keep a copy elsewhere: " + keep
 	}
 	fmt.Fprintf(w, "  key          %s (%s)\n", cmd.KEK, keep)
+	if adminToken != "" && !adminTLS {
+		fmt.Fprintf(w, "log in with: sallyport login --server http://%s --token-file %s\n", l.admin.Addr(), adminToken)
+	}
 }
 
 func serveMetrics(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
