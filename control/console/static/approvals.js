@@ -69,7 +69,7 @@ export async function approvals({ team, signal, may }) {
     waiting.querySelector(".empty")?.remove();
     if (shown.size === 0) replace(waiting, h("p", { class: "empty" }, "Nothing waits. A request comes here when the limits of its credential say that a person approves it."));
     about.hidden = shown.size === 0;
-    replace(past, table("Decided in the last day", columns, items.filter((a) => a.state !== "pending"), "Nothing yet."));
+    replace(past, table("Decided in the last day", columns, items.filter((a) => a.state !== "pending").reverse(), "Nothing yet."));
   }
 
   const again = async () => {
