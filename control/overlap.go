@@ -9,6 +9,11 @@ type Overlap struct {
 	Until   time.Time `json:"until"`
 }
 
+// Retired is the version whose overlap was ended.
+type Retired struct {
+	Version int64 `json:"version"`
+}
+
 // MaxOverlap bounds how long a version stays good beside the next.
 const MaxOverlap = 24 * time.Hour
 

@@ -17,10 +17,11 @@ func (cmd *credentialRetireCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if err := api.EndOverlap(ctx, team, cmd.Vault, cmd.Name); err != nil {
+	retired, err := api.EndOverlap(ctx, team, cmd.Vault, cmd.Name)
+	if err != nil {
 		return err
 	}
-	return c.say(removed{cmd.Name}, "credential %s: the version before the current one is not used any more", cmd.Name)
+	return c.say(retired, "credential %s: version %d is not used any more", cmd.Name, retired.Version)
 }
 
 func shownOverlap(o *control.Overlap) string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/alecthomas/kong"
+
 	"sallyport/control"
 )
 
@@ -27,19 +29,39 @@ func (cmd *quotaShowCmd) Run(ctx context.Context, c *cli) error {
 }
 
 type quotaSetCmd struct {
-	Vaults      *int64 `placeholder:"N" help:"How many vaults the team may have; -1 is as many as usual."`
-	Credentials *int64 `placeholder:"N" help:"Credentials, beside captured ones."`
-	Agents      *int64 `placeholder:"N" help:"Agents."`
-	Sandboxes   *int64 `placeholder:"N" help:"Sandboxes in use."`
-	Tokens      *int64 `placeholder:"N" help:"API tokens."`
-	Events      *int64 `placeholder:"N" help:"Audit events a day of UTC. Beyond them no credential is used."`
-	Fetches     *int64 `placeholder:"N" help:"Fetches of secrets by sandboxes, a minute."`
+	Vaults      *amountFlag `placeholder:"N" help:"How many vaults the team may have; usual is as many as a team that was given no quota."`
+	Credentials *amountFlag `placeholder:"N" help:"Credentials, beside captured ones."`
+	Agents      *amountFlag `placeholder:"N" help:"Agents."`
+	Sandboxes   *amountFlag `placeholder:"N" help:"Sandboxes in use."`
+	Tokens      *amountFlag `placeholder:"N" help:"API tokens."`
+	Events      *amountFlag `placeholder:"N" help:"Audit events a day of UTC. Beyond them no credential is used."`
+	Fetches     *amountFlag `placeholder:"N" help:"Fetches of secrets by sandboxes, a minute."`
+}
+
+// amountFlag is a number, or usual, which the API knows as -1.
+type amountFlag int64
+
+// Decode reads the value, also one that kong would take for a flag: -1 is as good as usual.
+func (n *amountFlag) Decode(parsed *kong.DecodeContext) error {
+	text := parsed.Scan.Pop().String()
+	if text == "usual" {
+		text = "-1"
+	}
+	number, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || number < -1 {
+		return usagef("takes a number, or usual")
+	}
+	*n = amountFlag(number)
+	return nil
 }
 
 func (cmd *quotaSetCmd) Run(ctx context.Context, c *cli) error {
-	change := control.QuotaChange{Vaults: cmd.Vaults, Credentials: cmd.Credentials, Agents: cmd.Agents, Sandboxes: cmd.Sandboxes, Tokens: cmd.Tokens, Events: cmd.Events, Fetches: cmd.Fetches}
+	change := control.QuotaChange{
+		Vaults: (*int64)(cmd.Vaults), Credentials: (*int64)(cmd.Credentials), Agents: (*int64)(cmd.Agents), Sandboxes: (*int64)(cmd.Sandboxes),
+		Tokens: (*int64)(cmd.Tokens), Events: (*int64)(cmd.Events), Fetches: (*int64)(cmd.Fetches),
+	}
 	if change == (control.QuotaChange{}) {
-		return usagef("say what to change, as in --sandboxes=500")
+		return usagef("say what to change, as in --sandboxes 500")
 	}
 	api, team, err := c.connectTeam()
 	if err != nil {

@@ -44,8 +44,8 @@ func (cmd *sandboxListCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return printList(c, sandboxes, "ID AGENT STATE CONNECTED CREATED SEEN", func(s control.Sandbox) []string {
-		return []string{s.ID, s.Agent, string(s.State), strconv.FormatBool(s.Connected), stamp(s.CreatedAt), stampOf(s.LastSeenAt)}
+	return printList(c, sandboxes, "ID AGENT STATE CONNECTED VERSION CREATED SEEN", func(s control.Sandbox) []string {
+		return []string{s.ID, s.Agent, string(s.State), strconv.FormatBool(s.Connected), s.Version, stamp(s.CreatedAt), stampOf(s.LastSeenAt)}
 	})
 }
 

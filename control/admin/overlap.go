@@ -14,9 +14,9 @@ func (s *Server) overlapRoutes(api huma.API) {
 	route(s, api, huma.Operation{
 		OperationID: "end-overlap", Method: http.MethodDelete, Path: "/v1/teams/{team}/vaults/{vault}/credentials/{credential}/overlap",
 		Summary: "End the use of the version before the current one, in running sandboxes too",
-	}, func(ctx context.Context, in *CredentialPath) (*struct{}, error) {
-		_, err := s.Store.EndOverlap(ctx, teamOf(ctx).ID, in.Vault, in.Credential, act(ctx, "credential.overlap_end", in.Vault+"/"+in.Credential))
-		return nil, err
+	}, func(ctx context.Context, in *CredentialPath) (*answer[control.Retired], error) {
+		version, err := s.Store.EndOverlap(ctx, teamOf(ctx).ID, in.Vault, in.Credential, act(ctx, "credential.overlap_end", in.Vault+"/"+in.Credential))
+		return one(control.Retired{Version: version}, err)
 	})
 }
 

@@ -49,14 +49,22 @@ func (s *Store) RotateOverlapping(ctx context.Context, teamID, credentialID stri
 	})
 }
 
-// EndOverlap ends the use of the version before the current one. It is CodeNotFound
-// if that has ended.
-func (s *Store) EndOverlap(ctx context.Context, teamID, vault, name string, act control.Event) (revision int64, err error) {
+// EndOverlap ends the use of the version before the current one, which it gives, and the
+// act tells. It is CodeNotFound if that has ended.
+func (s *Store) EndOverlap(ctx context.Context, teamID, vault, name string, act control.Event) (version int64, err error) {
 	what := fmt.Sprintf("overlap of versions of credential %q in vault %q now", name, vault)
-	return s.change(ctx, teamID, act, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `
+	err = s.inTx(ctx, "begin", teamID, func(tx pgx.Tx) error {
+		if _, err := bump(ctx, tx, teamID); err != nil {
+			return err
+		}
+		version, err = one(ctx, tx, what, pgx.RowTo[int64], `
 			update credentials c set overlap_version = null, overlap_until = null from vaults v
-			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3 and `+overlapping, teamID, vault, name)
-		return must(tag, err, "end the overlap", what)
+			where v.id = c.vault_id and c.team_id = $1 and v.name = $2 and c.name = $3 and `+overlapping+` returning c.version - 1`, teamID, vault, name)
+		if err != nil {
+			return err
+		}
+		act.Credential, act.Version = vault+"/"+name, version
+		return appendEvent(ctx, tx, teamID, record{Event: act})
 	})
+	return version, err
 }
