@@ -115,6 +115,9 @@ func decode[B any](ctx context.Context) (*B, error) {
 		return nil, err
 	}
 	defer clear(raw)
+	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) { // null would be an object without fields
+		return nil, errNoObject
+	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	body := new(B)
@@ -153,5 +156,7 @@ func decodeError(err error) error {
 	case isUnknown:
 		return control.Errorf(control.CodeInvalid, "the body has a field that is not known here")
 	}
-	return control.Errorf(control.CodeInvalid, "the body is not the JSON object that is expected")
+	return errNoObject
 }
+
+var errNoObject = control.Errorf(control.CodeInvalid, "the body is not the JSON object that is expected")
