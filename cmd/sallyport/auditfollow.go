@@ -41,13 +41,18 @@ func (cmd *auditTailCmd) Run(ctx context.Context, c *cli) error {
 	}
 	f := cmd.filter()
 	f.Since = cmd.Since.Time
+	answered, away := false, false
 	for {
 		got, err := api.FollowAudit(ctx, team, f)
-		var away *client.UnreachableError
+		var unreachable *client.UnreachableError
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case cmd.Follow && (errors.As(err, &away) || control.CodeOf(err) == control.CodeUnavailable):
+		case cmd.Follow && answered && (errors.As(err, &unreachable) || control.CodeOf(err) == control.CodeUnavailable):
+			if !away {
+				away = true
+				c.warn("%v; trying again", err)
+			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -57,6 +62,7 @@ func (cmd *auditTailCmd) Run(ctx context.Context, c *cli) error {
 		case err != nil:
 			return err
 		}
+		answered, away = true, false
 		for _, item := range got.Items {
 			if err := c.printEvent(item); err != nil {
 				return err
@@ -97,6 +103,9 @@ type auditExportCmd struct {
 }
 
 func (cmd *auditExportCmd) Run(ctx context.Context, c *cli) error {
+	if !cmd.Until.IsZero() && !cmd.Until.After(cmd.Since.Time) {
+		return usagef("--until is not after --since")
+	}
 	api, team, err := c.connectTeam()
 	if err != nil {
 		return err

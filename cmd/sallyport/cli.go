@@ -16,10 +16,10 @@ import (
 
 // grammar is the command line: global flags and a noun a field.
 type grammar struct {
-	Server    string   `group:"Global flags:" placeholder:"URL" help:"The control plane, https:// or on this machine http:// (default: $$SALLYPORT_SERVER, the server of 'login', http://127.0.0.1:8200)."`
-	TokenFile string   `group:"Global flags:" placeholder:"FILE" help:"File with the API token, - for standard input (default: $$SALLYPORT_TOKEN, the token of 'login')."`
-	CAFile    string   `group:"Global flags:" name:"ca-file" placeholder:"FILE" help:"PEM certificates to trust for the control plane's TLS, beside the system's (default: those of 'login')."`
-	Team      string   `group:"Global flags:" placeholder:"TEAM" help:"The team to work in (default: $$SALLYPORT_TEAM, the team of 'login', default)."`
+	Server    given    `group:"Global flags:" placeholder:"URL" help:"The control plane, https:// or on this machine http:// (default: $$SALLYPORT_SERVER, the server of 'login', http://127.0.0.1:8200)."`
+	TokenFile given    `group:"Global flags:" placeholder:"FILE" help:"File with the API token, - for standard input (default: $$SALLYPORT_TOKEN, the token of 'login')."`
+	CAFile    given    `group:"Global flags:" name:"ca-file" placeholder:"FILE" help:"PEM certificates to trust for the control plane's TLS, beside the system's (default: those of 'login')."`
+	Team      given    `group:"Global flags:" placeholder:"TEAM" help:"The team to work in (default: $$SALLYPORT_TEAM, the team of 'login', default)."`
 	Output    string   `group:"Global flags:" short:"o" enum:"table,json" default:"table" help:"How to print: table or json."`
 	Help      helpFlag `group:"Global flags:" short:"h" help:"Say how a command is used."`
 
@@ -49,6 +49,19 @@ type grammar struct {
 	Completion completionCmd `cmd:"" group:"This program:" help:"Print what has your shell complete commands."`
 	Logout     logoutCmd     `cmd:"" group:"This program:" help:"Forget the server and token of 'login'."`
 	Version    versionCmd    `cmd:"" group:"This program:" help:"Print this program's version."`
+}
+
+// given is a text that may be left out, and not be empty: that would be a variable that
+// was not set, and another server or team than was meant.
+type given string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (g *given) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("is given, and empty: leave it out, or say which")
+	}
+	*g = given(text)
+	return nil
 }
 
 // cli is what a verb works with.

@@ -39,7 +39,7 @@ func (c *cli) settings() (settings, error) {
 
 func (c *cli) settingsOver(kept config) (settings, error) {
 	s := settings{
-		Server: first(c.flags.Server, c.getenv("SALLYPORT_SERVER"), kept.Server, defaultServer),
+		Server: first(string(c.flags.Server), c.getenv("SALLYPORT_SERVER"), kept.Server, defaultServer),
 		Token:  control.Secret(c.getenv("SALLYPORT_TOKEN")),
 	}
 	url, err := client.ParseServer(s.Server)
@@ -51,17 +51,17 @@ func (c *cli) settingsOver(kept config) (settings, error) {
 	if same {
 		s.CA, s.Team = kept.CA, kept.Team
 	}
-	s.Team = first(c.flags.Team, c.getenv("SALLYPORT_TEAM"), s.Team, defaultTeam)
+	s.Team = first(string(c.flags.Team), c.getenv("SALLYPORT_TEAM"), s.Team, defaultTeam)
 	switch {
 	case c.flags.TokenFile != "":
-		if s.Token, err = c.readToken(c.flags.TokenFile); err != nil {
+		if s.Token, err = c.readToken(string(c.flags.TokenFile)); err != nil {
 			return settings{}, err
 		}
 	case len(s.Token) == 0 && same:
 		s.Token = control.Secret(kept.Token)
 	}
 	if c.flags.CAFile != "" {
-		pem, err := os.ReadFile(c.flags.CAFile)
+		pem, err := os.ReadFile(string(c.flags.CAFile))
 		if err != nil {
 			return settings{}, fmt.Errorf("read --ca-file: %w", err)
 		}

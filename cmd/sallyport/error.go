@@ -63,6 +63,9 @@ func (c *cli) warn(format string, args ...any) {
 	fmt.Fprintf(c.stderr, "warning: %s\n", visible(fmt.Sprintf(format, args...)))
 }
 
+// notAdmin is the hint where something else answers.
+const notAdmin = "is this the admin API? It is at http://127.0.0.1:8200 unless it was told otherwise; 8201 is for sidecars, 9200 for metrics"
+
 func hintOf(err error) string {
 	var (
 		own     *hinted
@@ -82,6 +85,8 @@ func hintOf(err error) string {
 		return "trust its CA with --ca-file FILE (login keeps it); the control plane writes it as ca.pem in its data directory"
 	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		return "the server does not speak TLS; an http:// address is accepted for this machine alone"
+	case strings.Contains(err.Error(), "tls: certificate required"):
+		return notAdmin
 	case errors.As(err, &answer):
 		return answerHint(answer)
 	}
@@ -97,7 +102,7 @@ func answerHint(e *client.Error) string {
 	case e.Code == control.CodeNotFound:
 		return "look it up: sallyport team list, vault list, agent list, …; --team says in which team, sallyport status of which your token is"
 	case e.Code == "":
-		return "is this the admin API? It is at http://127.0.0.1:8200 unless it was told otherwise; 8201 is for sidecars, 9200 for metrics"
+		return notAdmin
 	case e.Code == control.CodeUnavailable:
 		return "try again in a moment"
 	}

@@ -48,8 +48,8 @@ func (cmd *loginCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	next := config{Server: s.Server, Token: string(s.Token), CA: s.CA, Team: first(info.Team, c.flags.Team)}
-	if file := c.flags.TokenFile; file != "" && file != "-" {
+	next := config{Server: s.Server, Token: string(s.Token), CA: s.CA, Team: first(info.Team, string(c.flags.Team))}
+	if file := string(c.flags.TokenFile); file != "" && file != "-" {
 		if next.TokenFile, err = filepath.Abs(file); err != nil {
 			return fmt.Errorf("find the token file: %w", err)
 		}

@@ -135,7 +135,7 @@ func (c *cli) secretPlaces() []string {
 		add(dir)
 	}
 	kept, _ := c.loadConfig()
-	for _, file := range []string{c.flags.TokenFile, kept.TokenFile} {
+	for _, file := range []string{string(c.flags.TokenFile), kept.TokenFile} {
 		if file == "" || file == "-" {
 			continue
 		}

@@ -191,7 +191,7 @@ func TestRunHidesDataDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &grammar{}
-	g.TokenFile = token
+	g.TokenFile = given(token)
 	c := &cli{getenv: getenv, flags: g}
 	for _, want := range []string{elsewhere, linked} {
 		if got := c.secretPlaces(); !slices.Contains(got, want) {

@@ -17,17 +17,17 @@ type tokenCmd struct {
 }
 
 type tokenCreateCmd struct {
-	Name     string        `arg:"" help:"What to call it."`
-	Role     string        `required:"" enum:"owner,admin,member,viewer" placeholder:"ROLE" help:"owner: everything, tokens too; admin: everything of the team but tokens; member: start and stop sandboxes; viewer: read."`
-	Expires  time.Duration `placeholder:"DURATION" help:"How long it is good, as in 720h (default: until it is removed)."`
-	AllTeams bool          `help:"For every team instead of one."`
+	Name     string         `arg:"" help:"What to call it."`
+	Role     string         `required:"" enum:"owner,admin,member,viewer" placeholder:"ROLE" help:"owner: everything, tokens too; admin: everything of the team but tokens; member: start and stop sandboxes; viewer: read."`
+	Expires  *time.Duration `placeholder:"DURATION" help:"How long it is good, as in 720h (default: until it is removed)."`
+	AllTeams bool           `help:"For every team instead of one."`
 }
 
 func (cmd *tokenCreateCmd) Run(ctx context.Context, c *cli) error {
 	if err := checkName("token", cmd.Name); err != nil {
 		return err
 	}
-	if cmd.Expires < 0 {
+	if cmd.Expires != nil && *cmd.Expires <= 0 {
 		return usagef("--expires is a time above 0, as in --expires=720h")
 	}
 	api, team, err := c.connectTeam()
@@ -35,8 +35,8 @@ func (cmd *tokenCreateCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	wanted := client.NewToken{Name: cmd.Name, Role: control.Role(cmd.Role)}
-	if cmd.Expires > 0 {
-		end := time.Now().Add(cmd.Expires).UTC()
+	if cmd.Expires != nil {
+		end := time.Now().Add(*cmd.Expires).UTC()
 		wanted.ExpiresAt = &end
 	}
 	made, err := api.CreateToken(ctx, tokenTeam(team, cmd.AllTeams), wanted)
@@ -76,14 +76,14 @@ func (cmd *tokenListCmd) Run(ctx context.Context, c *cli) error {
 }
 
 type tokenRotateCmd struct {
-	Name     string        `arg:"" help:"The token's name."`
-	Overlap  time.Duration `placeholder:"DURATION" help:"How long the value it has is good yet, 168h at most (default: no longer)."`
-	Expires  time.Duration `placeholder:"DURATION" help:"How long it is good from now on (default: as long as it was made for)."`
-	AllTeams bool          `help:"A token for every team instead of one's."`
+	Name     string         `arg:"" help:"The token's name."`
+	Overlap  time.Duration  `placeholder:"DURATION" help:"How long the value it has is good yet, 168h at most (default: no longer)."`
+	Expires  *time.Duration `placeholder:"DURATION" help:"How long it is good from now on (default: as long as it was made for)."`
+	AllTeams bool           `help:"A token for every team instead of one's."`
 }
 
 func (cmd *tokenRotateCmd) Run(ctx context.Context, c *cli) error {
-	if cmd.Expires < 0 || cmd.Overlap < 0 {
+	if cmd.Expires != nil && *cmd.Expires <= 0 || cmd.Overlap < 0 {
 		return usagef("--expires and --overlap are times above 0, as in --overlap=1h")
 	}
 	api, team, err := c.connectTeam()
@@ -94,8 +94,8 @@ func (cmd *tokenRotateCmd) Run(ctx context.Context, c *cli) error {
 	if cmd.Overlap > 0 {
 		wanted.Overlap = cmd.Overlap.String()
 	}
-	if cmd.Expires > 0 {
-		end := time.Now().Add(cmd.Expires).UTC()
+	if cmd.Expires != nil {
+		end := time.Now().Add(*cmd.Expires).UTC()
 		wanted.ExpiresAt = &end
 	}
 	rotated, err := api.RotateToken(ctx, tokenTeam(team, cmd.AllTeams), cmd.Name, wanted)
