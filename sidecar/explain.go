@@ -41,6 +41,29 @@ func later(code string, err error) *proxy.Error {
 
 // explain gives the answer for an error of one of the parts.
 func explain(x *proxy.Exchange, err error) *proxy.Error {
+	for _, part := range []func(*proxy.Exchange, error) *proxy.Error{explainLimit, explainAudit, explainDecision, explainCredential, explainAnswer} {
+		if answer := part(x, err); answer != nil {
+			return answer
+		}
+	}
+	return nil
+}
+
+// explainAudit is of uses that could not be written down.
+func explainAudit(_ *proxy.Exchange, err error) *proxy.Error {
+	switch {
+	case errors.Is(err, audit.ErrNoDisk):
+		return proxy.Errorf(http.StatusServiceUnavailable, "audit_log_missing", "no credential is used: %v; an operator gives the sidecar one with --audit-dir", err)
+	case errors.Is(err, audit.ErrDisk):
+		return later("audit_log_failed", err)
+	case errors.Is(err, audit.ErrUnacknowledged):
+		return later("audit_unacknowledged", err)
+	}
+	return nil
+}
+
+// explainDecision is of requests that are not sent as they are, and of new secrets that can't be told.
+func explainDecision(x *proxy.Exchange, err error) *proxy.Error {
 	var (
 		stray    *scan.StrayError
 		tie      *bind.TieError
@@ -50,16 +73,7 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		unread   *capture.UnreadableError
 		unsigned *inject.SignError
 	)
-	if answer := explainLimit(x, err); answer != nil {
-		return answer
-	}
 	switch {
-	case errors.Is(err, audit.ErrNoDisk):
-		return proxy.Errorf(http.StatusServiceUnavailable, "audit_log_missing", "no credential is used: %v; an operator gives the sidecar one with --audit-dir", err)
-	case errors.Is(err, audit.ErrDisk):
-		return later("audit_log_failed", err)
-	case errors.Is(err, audit.ErrUnacknowledged):
-		return later("audit_unacknowledged", err)
 	case errors.As(err, &unsigned):
 		return proxy.Errorf(unsigned.Status, unsigned.Code, "%s", unsigned.Message)
 	case errors.As(err, &refused):
@@ -85,6 +99,13 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return proxy.Errorf(http.StatusForbidden, "credential_unfit", "the credential for %s can't be put where its rule says; its secret has bytes that have no place there", x.Host)
 	case errors.As(err, &tie):
 		return proxy.Errorf(http.StatusConflict, "binding_tie", "%v; unpin one of the vaults", tie)
+	}
+	return nil
+}
+
+// explainCredential is of what could not be reached, or had, to send a request.
+func explainCredential(x *proxy.Exchange, err error) *proxy.Error {
+	switch {
 	case errors.Is(err, reach.ErrForbidden):
 		return proxy.Errorf(http.StatusForbidden, "forbidden_address",
 			"%s has a private, local or metadata address; an operator allows a private service with --connect-to", x.Host)
@@ -101,6 +122,13 @@ func explain(x *proxy.Exchange, err error) *proxy.Error {
 		return unavailable("credential_unavailable", "the credential for "+x.Host+" can't be had from the control plane"+exhausted(err)+"; nothing was sent")
 	case errors.Is(err, material.ErrClosed):
 		return unavailable("stopping", "the sidecar is stopping")
+	}
+	return nil
+}
+
+// explainAnswer is of what can't be searched for the credential.
+func explainAnswer(x *proxy.Exchange, err error) *proxy.Error {
+	switch {
 	case errors.Is(err, redact.ErrShortToken):
 		return proxy.Errorf(http.StatusForbidden, "short_secret", "%v", redact.ErrShortToken)
 	case errors.Is(err, socket.ErrMalformed):

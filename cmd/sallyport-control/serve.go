@@ -98,6 +98,11 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer stopDatabase()
+	return cmd.serveFrom(ctx, env, log, dir, listening, url, &parts{reach: reach, targets: targets})
+}
+
+// serveFrom opens what is in the database, and serves it until ctx ends.
+func (cmd *serveCmd) serveFrom(ctx context.Context, env *environment, log *slog.Logger, dir *dataDir, l *listeners, url string, p *parts) error {
 	st, err := store.Open(ctx, url, log)
 	if err != nil && cmd.Database != nil && control.CodeOf(err) == control.CodeUnavailable {
 		return withHint(err, "is it running, and is the URL of --database or SALLYPORT_DATABASE right? Without either a private Postgres is started")
@@ -123,10 +128,9 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := bootstrap(ctx, st, dir); err != nil {
 		return fmt.Errorf("first start: %w", err)
 	}
-	return cmd.serve(ctx, env, log, dir, listening, &parts{
-		st, sealer, authority,
-		rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log), reach, targets,
-	})
+	p.store, p.sealer, p.authority = st, sealer, authority
+	p.rekey, p.succession = rekey.New(st, sealer, ring, log), identity.NewSuccession(authority, st, ring, log)
+	return cmd.serve(ctx, env, log, dir, l, p)
 }
 
 // remember has sallyport run hide the data directory, and the keys that are files.
@@ -194,27 +198,11 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Metrics: counted.agentapi, Log: log, Names: names(l.sidecar, sidecarURL, hostname),
 	})
-	consoleURL, err := cmd.consoleURL(l.admin, cmd.AdminCert != "")
-	if err != nil {
-		return err
-	}
-	codesTo, err := codesTo(consoleURL)
-	if err != nil {
-		return err
-	}
-	people, err := cmd.issuer(consoleURL, log)
-	if err != nil {
-		return err
-	}
-	admins, err := admin.New(admin.Config{
+	admins, err := cmd.admins(l, admin.Config{
 		Store: p.store, Sealer: p.sealer, Authority: p.authority, Services: services, Exchange: exchanger, Secrets: secrets,
 		Rekey: p.rekey, Succession: p.succession, Metrics: counted.admin, Log: log, Explain: explainer(sidecars), Test: tester(sidecars, p.reach), SidecarURL: sidecarURL, Version: version(),
-		People: people, SessionIdle: cmd.SessionIdle, SessionLifetime: cmd.SessionLifetime, TokenLifetime: cmd.TokenMaxLifetime, CodesTo: codesTo,
 	})
 	if err != nil {
-		return err
-	}
-	if err := cmd.around(admins, consoleURL); err != nil {
 		return err
 	}
 	adminTLS, err := cmd.adminTLS(l.admin, func() (certificateFunc, error) {
@@ -242,6 +230,26 @@ func (cmd *serveCmd) serve(ctx context.Context, env *environment, log *slog.Logg
 	cmd.announce(env.stdout, dir, l, sidecarURL, knownToken(ctx, p.store, dir), adminTLS != nil)
 	notifyReady(env.getenv, log)
 	return group.Wait()
+}
+
+// admins makes the admin API of what serves beside it, with people's logins and the console.
+func (cmd *serveCmd) admins(l *listeners, config admin.Config) (*admin.Server, error) {
+	consoleURL, err := cmd.consoleURL(l.admin, cmd.AdminCert != "")
+	if err != nil {
+		return nil, err
+	}
+	if config.CodesTo, err = codesTo(consoleURL); err != nil {
+		return nil, err
+	}
+	if config.People, err = cmd.issuer(consoleURL, config.Log); err != nil {
+		return nil, err
+	}
+	config.SessionIdle, config.SessionLifetime, config.TokenLifetime = cmd.SessionIdle, cmd.SessionLifetime, cmd.TokenMaxLifetime
+	admins, err := admin.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return admins, cmd.around(admins, consoleURL)
 }
 
 // announce says where everything is. It never shows what is in the files.
