@@ -193,3 +193,36 @@ func TestFatalEventHoldsUpNoOther(t *testing.T) {
 		t.Errorf("taken %t, %v lost", c.has(before+1), metric("forward_lost_total"))
 	}
 }
+
+// TestHeldUpUntilTheReceiverRefuses: an event that is only ever answered 503 is not skipped, and holds its
+// team's later ones up, which is seen, until the receiver refuses it for good.
+func TestHeldUpUntilTheReceiverRefuses(t *testing.T) {
+	t.Parallel()
+	status := 503
+	c := &collecting{got: map[string]string{}}
+	c.refuse = func(texts []string) int {
+		if poisoned(texts) {
+			return status
+		}
+		return 0
+	}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	p := newPlane(t)
+	metric, _ := p.forward(t, p.Store, "otlp+"+server.URL+"?team=billing&name=siem")
+	eventually(t, "the first arrives", func() bool { return c.has(p.count) })
+	p.record(t, 1, control.Event{Kind: "act", Actor: "token:x", Detail: poison})
+	held := p.count
+	p.record(t, 2, control.Event{Kind: "act", Actor: "token:x"})
+	eventually(t, "it is tried again", func() bool { return metric("forward_errors_total") >= 2 })
+	if c.has(p.count) || len(p.notes(t)) != 0 || metric("forward_lag_seconds") == 0 {
+		t.Errorf("later ones arrived: %t, skipped: %q, lag %v s", c.has(p.count), p.notes(t), metric("forward_lag_seconds"))
+	}
+	c.mu.Lock()
+	status = 400
+	c.mu.Unlock()
+	eventually(t, "later ones arrive", func() bool { return c.has(p.count) })
+	if want := fmt.Sprintf("event %d: not with the receiver siem, as it answers 400", held); !slices.Equal(p.notes(t), []string{want}) {
+		t.Errorf("the chain says %q, want %q", p.notes(t), want)
+	}
+}
