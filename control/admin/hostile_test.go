@@ -16,7 +16,7 @@ import (
 	"sallyport/control/controltest"
 )
 
-// hostile is how many requests of each operation are tried, 0 for all of some 6,000.
+// hostile is how many requests of each operation are tried, 0 for all 7,000.
 var hostile = flag.Int("hostile", 20, "hostile requests for each operation; 0: all")
 
 // What callers send in the place of what is meant.
