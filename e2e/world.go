@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"sallyport/control/controltest/cluster"
+	"sallyport/control/controltest/migrated"
 )
 
 // patience bounds every wait for something that should happen soon.
@@ -76,7 +76,7 @@ func NewWorld(t testing.TB, kind Kind) *World {
 	w.must(os.WriteFile(w.UpstreamCA(), w.authority.pem, 0o644))
 	w.Nginx = w.startNginx()
 	w.flags = w.chooseListeners()
-	w.must(cluster.Lay(w.DataDir()))
+	w.must(migrated.Lay(w.DataDir()))
 	w.StartControl()
 	t.Cleanup(func() { w.StopControl() })
 	return w

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"sallyport/control/controltest/cluster"
+	"sallyport/control/controltest/migrated"
 	"sallyport/control/controltest/server"
 )
 
@@ -59,7 +59,7 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *server.Output, *server.O
 func laid(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := cluster.Lay(dir); err != nil {
+	if err := migrated.Lay(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -18,7 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"sallyport/control/controltest/cluster"
+	"sallyport/control/controltest/migrated"
 	"sallyport/e2e"
 )
 
@@ -92,7 +92,7 @@ func startControl(t *testing.T, flags ...string) (server, data string) {
 		t.Fatal(err)
 	}
 	data = filepath.Join(dir, "data")
-	if err := cluster.Lay(data); err != nil {
+	if err := migrated.Lay(data); err != nil {
 		t.Fatal(err)
 	}
 	admin := freeAddress(t)

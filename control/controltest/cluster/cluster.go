@@ -32,7 +32,7 @@ func run(m *testing.M, c **embedded.Cluster) (status int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	if err := Lay(dir); err != nil {
+	if err := Empty.Lay(dir); err != nil {
 		return 1, err
 	}
 	if *c, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {

@@ -18,10 +18,21 @@ import (
 // process has written survives it: only a machine that goes down loses what was not synced.
 const settings = "fsync = off\n"
 
-// Lay puts a new cluster where a control plane with that data directory has its own, as if
-// it had been there before: a copy of a seed, which takes a tenth of the making of one.
-func Lay(dataDir string) error {
-	from, err := seed()
+// Seed is a cluster that is made once for a checkout and copied, which takes a tenth of the
+// making. It is made anew when what it was made by has changed.
+type Seed struct {
+	Name    string
+	Sources []string                                    // of Prepare: patterns of files, from the module's root
+	Prepare func(ctx context.Context, url string) error // nil: nothing more is done
+}
+
+// Empty is as embedded.Start makes one.
+var Empty = Seed{Name: "empty"}
+
+// Lay puts a copy where a control plane with that data directory has its cluster, as if it
+// had been there before.
+func (s Seed) Lay(dataDir string) error {
+	from, err := s.dir()
 	if err != nil {
 		return fmt.Errorf("make a cluster for tests: %w", err)
 	}
@@ -34,41 +45,42 @@ func Lay(dataDir string) error {
 	return nil
 }
 
-// seed gives the directory of a cluster that does not run. It is made once for a checkout,
-// a user, the versions of Postgres that Debian has here, and what embedded makes of them.
-func seed() (dir string, err error) {
+// dir gives the directory of the seed, whose name tells the user, the versions of Postgres
+// that Debian has here, and the sources.
+func (s Seed) dir() (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
+	versions, err := filepath.Glob("/usr/lib/postgresql/*")
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	fmt.Fprintln(sum, settings, os.Geteuid())
-	for _, pattern := range []string{"/usr/lib/postgresql/*", filepath.Join(root, "control/embedded/*.go")} {
-		files, err := filepath.Glob(pattern)
+	fmt.Fprintln(sum, settings, os.Geteuid(), versions)
+	for _, pattern := range append([]string{"control/embedded/*.go"}, s.Sources...) {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			return "", err
 		}
 		for _, file := range files {
-			fmt.Fprintln(sum, file)
-			if filepath.Ext(file) != ".go" {
-				continue
-			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				return "", err
 			}
+			fmt.Fprintln(sum, file, len(text))
 			sum.Write(text)
 		}
 	}
-	dir = filepath.Join(root, ".cache", "postgres", fmt.Sprintf("%x", sum.Sum(nil)[:8]))
+	dir := filepath.Join(root, ".cache", "postgres", fmt.Sprintf("%s-%x", s.Name, sum.Sum(nil)[:8]))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	return dir, makeSeed(dir)
+	return dir, s.make(dir)
 }
 
-// makeSeed makes a cluster beside its place; of several that do so at once, one moves it there.
-func makeSeed(dir string) (err error) {
+// make makes the cluster beside its place; of several that do so at once, one moves it there.
+func (s Seed) make(dir string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
@@ -77,21 +89,23 @@ func makeSeed(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(unfinished)) }()
-	cluster, err := embedded.Start(context.Background(), unfinished, slog.New(slog.DiscardHandler))
+	ctx := context.Background()
+	cluster, err := embedded.Start(ctx, unfinished, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	if err := cluster.Stop(context.Background()); err != nil {
+	if s.Prepare != nil {
+		err = s.Prepare(ctx, cluster.URL())
+	}
+	if err := errors.Join(err, cluster.Stop(ctx)); err != nil {
 		return err
 	}
 	conf, err := os.OpenFile(filepath.Join(unfinished, "postgres/data/postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	if _, err := conf.WriteString(settings); err != nil {
-		return errors.Join(err, conf.Close())
-	}
-	if err := conf.Close(); err != nil {
+	_, err = conf.WriteString(settings)
+	if err := errors.Join(err, conf.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(unfinished, "postgres"), dir); err != nil && !errors.Is(err, fs.ErrExist) {
