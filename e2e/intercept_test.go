@@ -15,6 +15,7 @@ const stripeKey = "sk_test_e2e51HxYzAbCdEfGhIjKlMnOp"
 func TestClients(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Race)
 	w.InstallNode()
+	w.StartStripe()
 	w.Pinned("agent", stripeKey, "--service", "stripe")
 	w.Credential("agent", "git", e2e.GitPassword, "--host", e2e.GitHost, "--inject", "basic", "--auth", "basic", "--username", e2e.GitUser)
 	w.Credential("agent", "echo", "echo-key-0123456789abcdef", "--host", e2e.EchoHost, "--inject", "bearer")

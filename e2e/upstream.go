@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -17,7 +16,7 @@ import (
 
 // The hosts that there are upstreams for.
 const (
-	StripeHost = "api.stripe.com"        // stripe-mock, which demands a key of its shape
+	StripeHost = "api.stripe.com"        // stripe-mock, which demands a key of its shape: see StartStripe
 	EchoHost   = "echo.example.test"     // answers with the headers it got
 	OtherHost  = "other.example.test"    // the same, and one label below example.test too
 	ModelHost  = "api.anthropic.com"     // the same; a model provider of the registry
@@ -35,8 +34,9 @@ const (
 type Nginx struct {
 	TLS, Plain int // ports on loopback
 
-	w   *World
-	log string
+	w      *World
+	log    string
+	stripe int // port of stripe-mock
 }
 
 // Seen is one request as it arrived upstream, credential and all.
@@ -115,8 +115,8 @@ func (w *World) startNginx() *Nginx {
 	w.t.Helper()
 	dir := filepath.Join(w.Dir, "nginx")
 	w.must(os.Mkdir(dir, 0o700))
-	ports := freePorts(w.t, 4)
-	n := &Nginx{TLS: ports[0], Plain: ports[1], w: w, log: filepath.Join(dir, "seen.log")}
+	ports := freePorts(w.t, 3)
+	n := &Nginx{TLS: ports[0], Plain: ports[1], stripe: ports[2], w: w, log: filepath.Join(dir, "seen.log")}
 	certificate, key := w.authority.issue(StripeHost, EchoHost, "*.example.test", ModelHost, GitHost, PublicHost)
 	w.must(os.WriteFile(filepath.Join(dir, "upstream.pem"), certificate, 0o600))
 	w.must(os.WriteFile(filepath.Join(dir, "upstream.key"), key, 0o600))
@@ -124,24 +124,19 @@ func (w *World) startNginx() *Nginx {
 	conf, err := os.Create(filepath.Join(dir, "nginx.conf"))
 	w.must(err)
 	w.must(nginxConf.Execute(conf, map[string]any{
-		"Dir": dir, "TLS": n.TLS, "Plain": n.Plain, "Stripe": ports[2], "Git": w.startGit(),
+		"Dir": dir, "TLS": n.TLS, "Plain": n.Plain, "Stripe": n.stripe, "Git": w.startGit(),
 		"StripeHost": StripeHost, "GitHost": GitHost,
 	}))
 	w.must(conf.Close())
-	w.start("stripe-mock", filepath.Join(root(w.t), ".cache/bin/stripe-mock"),
-		"-http-addr", fmt.Sprintf("127.0.0.1:%d", ports[2]), "-https-addr", fmt.Sprintf("127.0.0.1:%d", ports[3]))
-	w.start("nginx", "/usr/sbin/nginx", "-p", dir, "-e", "stderr", "-c", conf.Name())
-	for _, port := range ports {
-		w.Eventually(fmt.Sprintf("an upstream listens at port %d", port), func() bool {
-			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err != nil {
-				return false
-			}
-			conn.Close()
-			return true
-		})
-	}
+	w.startListening("nginx", n.TLS, "/usr/sbin/nginx", "-p", dir, "-e", "stderr", "-c", conf.Name())
 	return n
+}
+
+// StartStripe starts what answers for StripeHost; to read Stripe's API takes it a second.
+func (w *World) StartStripe() {
+	w.t.Helper()
+	w.StartTool("stripe-mock", w.Nginx.stripe,
+		"-http-addr", fmt.Sprintf("127.0.0.1:%d", w.Nginx.stripe), "-https-addr", fmt.Sprintf("127.0.0.1:%d", w.FreePort()))
 }
 
 // startGit serves one repository by git's own CGI program and gives its address.

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/control/controltest/migrated"
 )
 
 // patience bounds every wait for something that should happen soon.
@@ -74,6 +76,7 @@ func NewWorld(t testing.TB, kind Kind) *World {
 	w.must(os.WriteFile(w.UpstreamCA(), w.authority.pem, 0o644))
 	w.Nginx = w.startNginx()
 	w.flags = w.chooseListeners()
+	w.must(migrated.Lay(w.DataDir()))
 	w.StartControl()
 	t.Cleanup(func() { w.StopControl() })
 	return w

@@ -12,7 +12,7 @@ import (
 
 // What is explained is what a sidecar would do.
 func TestExplain(t *testing.T) {
-	p := serve(t, t.TempDir())
+	p := serve(t, laid(t))
 	const team = "/v1/teams/default"
 	for _, r := range [][3]string{
 		{"POST", "/vaults", `{"name": "v"}`},

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/control/controltest/migrated"
 	"sallyport/control/controltest/server"
 )
 
@@ -52,6 +53,16 @@ func command(t *testing.T, args ...string) (*exec.Cmd, *server.Output, *server.O
 	stdout, stderr := &server.Output{}, &server.Output{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
+}
+
+// laid is a data directory with a cluster in it, for a test that is not about the first start.
+func laid(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := migrated.Lay(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // start runs serve on a data directory and free ports, without waiting.

@@ -34,7 +34,7 @@ type replicas struct {
 
 func newReplicas(t *testing.T) *replicas {
 	t.Helper()
-	r := &replicas{dir: t.TempDir()}
+	r := &replicas{dir: laid(t)}
 	var err error
 	if r.database, err = embedded.Start(t.Context(), r.dir, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func TestTrialOfSecretInASource(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	host := trialService(t, pair, nil)
-	p := serve(t, t.TempDir(), "--exchange-ca", authority, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
+	p := serve(t, laid(t), "--exchange-ca", authority, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
 	call := func(method, path, body string, want int, into any) string {
 		t.Helper()
 		status, answer := p.call(t, method, "/v1/teams/default/vaults"+path, body)

@@ -147,7 +147,7 @@ func TestTrial(t *testing.T) {
 	t.Cleanup(tokens.Close)
 	tokenURL := strings.Replace(tokens.URL, "127.0.0.1", "localhost", 1)
 
-	p := serve(t, t.TempDir(), "--exchange-ca", authority, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
+	p := serve(t, laid(t), "--exchange-ca", authority, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
 	var answers []string
 	call := func(method, path, body string) (int, string) {
 		status, answer := p.call(t, method, "/v1/teams/default"+path, body)
@@ -305,7 +305,7 @@ func TestTrial(t *testing.T) {
 // A control plane that was not told of a private network tries nothing there.
 func TestTrialGoesToPublicAddresses(t *testing.T) {
 	host := trialService(t, selfSigned(t), nil)
-	p := serve(t, t.TempDir())
+	p := serve(t, laid(t))
 	for _, r := range [][2]string{
 		{"/vaults", `{"name": "v"}`},
 		{"/vaults/v/credentials", `{"name": "x", "hosts": ["` + host + `"], "secret": "` + trialSecret + `", "allow_http": true}`},

@@ -141,7 +141,7 @@ func TestPeerSourceAsDocumented(t *testing.T) {
 	v.Do(t, "auth/approle/role/sallyport", map[string]any{"token_policies": "sallyport-agents", "token_ttl": "1h", "token_no_default_policy": true})
 	roleID := v.Get(t, "auth/approle/role/sallyport/role-id")["role_id"].(string)
 	secretID := v.Do(t, "auth/approle/role/sallyport/secret-id", nil).Data["secret_id"].(string)
-	p := serve(t, t.TempDir(), "--exchange-ca", v.CA, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
+	p := serve(t, laid(t), "--exchange-ca", v.CA, "--exchange-network", "127.0.0.0/8", "--exchange-network", "::1/128")
 	call := func(method, path, body string, want int) string {
 		t.Helper()
 		status, answer := p.call(t, method, "/v1/teams/default/vaults"+path, body)

@@ -17,6 +17,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"sallyport/control/controltest/migrated"
+	"sallyport/e2e"
 )
 
 // TestScripts runs testdata/script against a real control plane on a real
@@ -84,14 +87,17 @@ func isJSON(ts *testscript.TestScript, neg bool, args []string) {
 func startControl(t *testing.T, flags ...string) (server, data string) {
 	t.Helper()
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "sallyport-control")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "sallyport/cmd/sallyport-control").CombinedOutput(); err != nil {
-		t.Fatalf("build the control plane: %v\n%s", err, text)
+	programs, err := e2e.ShippedPrograms()
+	if err != nil {
+		t.Fatal(err)
 	}
 	data = filepath.Join(dir, "data")
+	if err := migrated.Lay(data); err != nil {
+		t.Fatal(err)
+	}
 	admin := freeAddress(t)
 	var log bytes.Buffer
-	cmd := exec.Command(binary, append([]string{"serve", "--data-dir", data, "--admin-listen", admin,
+	cmd := exec.Command(filepath.Join(programs, "sallyport-control"), append([]string{"serve", "--data-dir", data, "--admin-listen", admin,
 		"--sidecar-listen", freeAddress(t), "--metrics-listen", freeAddress(t)}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -26,6 +26,7 @@ import (
 	"sallyport/control"
 	"sallyport/control/admin"
 	"sallyport/control/agentapi"
+	"sallyport/control/controltest/migrated"
 	"sallyport/control/embedded"
 	"sallyport/control/exchange"
 	"sallyport/control/external"
@@ -116,6 +117,9 @@ func begin(ahead time.Duration) (plane *Plane, stop func() error, err error) {
 	}
 	log := &Log{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if err := migrated.Lay(dir); err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
 	cluster, err := embedded.Start(ctx, dir, logger)
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())

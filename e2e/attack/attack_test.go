@@ -7,10 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"sallyport/e2e"
 )
 
 // What go test says is counted by its innermost tests, and nothing is taken for held
@@ -128,11 +129,9 @@ func TestLeadsTo(t *testing.T) {
 
 // Sallyport holds against some of the cases; make attack tries all.
 func TestSample(t *testing.T) {
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin+"/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
+	bin, err := e2e.ShippedPrograms()
+	if err != nil {
+		t.Fatal(err)
 	}
 	var out bytes.Buffer
 	if err := run([]string{"-bin", bin, "-corpora", "steer,reflect", "-sample", "80"}, &out); err != nil {

@@ -4,6 +4,7 @@
 //	steer    ways to have the credential sent to the wrong place
 //	reflect  ways to read the credential in what its own host answers
 //	drain    ways to wear out or outlive what guards it
+//	smuggle  requests that servers read in other ways than the sidecar
 //
 // A case is broken when the attack succeeded, or when what is no attack did not work:
 // a proxy that carries nothing holds nothing. The program fails when a case is broken.
@@ -48,6 +49,7 @@ func corpora() []corpus {
 		staged{"steer", steer},
 		staged{"reflect", reflect},
 		goTests{corpus: "drain", pkg: "./e2e/outside", prefix: "TestDrain", flags: func(o options) []string { return []string{fmt.Sprint("-kills=", o.kills)} }},
+		goTests{corpus: "smuggle", pkg: "./e2e/smuggle", prefix: "TestOneReading"},
 	}
 }
 

@@ -10,11 +10,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"sallyport/e2e"
 )
 
 // The program starts itself in its other roles.
@@ -30,10 +31,9 @@ func TestMain(m *testing.M) {
 // measure that it can, and what is written can be read.
 func TestQuick(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/bin/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyport-control", "sallyport/cmd/sallyport-sidecar")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
+	bin, err := e2e.ShippedPrograms()
+	if err != nil {
+		t.Fatal(err)
 	}
 	doc := filepath.Join(dir, "doc.md")
 	if err := os.WriteFile(doc, []byte("before\n"+generatedBegin+"\nold\n"+generatedEnd+"\nafter\n"), 0o600); err != nil {
@@ -41,7 +41,7 @@ func TestQuick(t *testing.T) {
 	}
 	var out bytes.Buffer
 	ways := []string{"direct", "splice", "floor", "inject", "inspect", "passthrough", "reverse", "goproxy"}
-	if err := run([]string{"-quick", "-core", "-1", "-bin", dir + "/bin", "-out", dir + "/out", "-doc", doc, "-ways", strings.Join(ways, ",")}, &out); err != nil {
+	if err := run([]string{"-quick", "-core", "-1", "-bin", bin, "-out", dir + "/out", "-doc", doc, "-ways", strings.Join(ways, ",")}, &out); err != nil {
 		t.Fatal(err)
 	}
 	written, err := os.ReadFile(doc)

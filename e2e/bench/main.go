@@ -50,7 +50,8 @@ type options struct {
 	limit       time.Duration // of one round of one way
 	body        int64
 	idle        int
-	files       uint64 // that a process may have open
+	rest        time.Duration // until memory is looked at
+	files       uint64        // that a process may have open
 	starts      int
 	rotations   int
 	cores       cores
@@ -69,7 +70,7 @@ type cores struct {
 }
 
 func parse(args []string) (options, error) {
-	var o options
+	o := options{rest: time.Second}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.bin, "bin", "bin", "folder of the three programs")
 	ways := flags.String("ways", "", "ways to measure, by commas (default: "+strings.Join(names(allWays(), func(y way) string { return y.name }), ",")+")")
@@ -100,6 +101,7 @@ func parse(args []string) (options, error) {
 	}
 	if *quick {
 		o.rounds, o.requests, o.limit, o.body, o.idle, o.starts, o.rotations = 1, 200, 300*time.Millisecond, 16<<20, 100, 3, 2
+		o.rest = 20 * time.Millisecond
 	}
 	o.cores.Proxy, o.cores.Control = *proxyCore, *controlCore
 	if o.cores.Proxy == unset {

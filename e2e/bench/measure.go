@@ -200,7 +200,7 @@ func idle(w *world, i *instance) (values, error) {
 	if _, err := i.client.do(job{Do: "load", Protocol: "h1", Name: i.host("h1"), Connections: 1, Requests: 1, Limit: w.limit, Want: i.want("h1")}); err != nil {
 		return nil, err
 	}
-	rest := func() float64 { time.Sleep(time.Second); return memory(i.proxies()) }
+	rest := func() float64 { time.Sleep(w.rest); return memory(i.proxies()) }
 	got := values{"0": rest()}
 	most := w.options.idle
 	if i.way.idle > 0 {

@@ -32,6 +32,9 @@ func run(m *testing.M, c **embedded.Cluster) (status int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
+	if err := Empty.Lay(dir); err != nil {
+		return 1, err
+	}
 	if *c, err = embedded.Start(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
 		return 1, err
 	}
