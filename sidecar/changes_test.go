@@ -127,7 +127,9 @@ func (l *lane) rotate(back bool, overlap string) (value int) {
 		l.t.Errorf("%s: %d of %d have version %d after %d ms", l.name, r.Acknowledged, r.Connected, r.Version, r.Milliseconds)
 		return value
 	}
-	l.reached(turn)
+	if overlap == "" {
+		l.reached(turn)
+	}
 	return value
 }
 
