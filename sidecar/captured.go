@@ -47,8 +47,12 @@ func choose(now *served, permitted bind.Permitted, x *proxy.Exchange, r *http.Re
 
 // gone refuses a request that names a captured secret which is not there any more.
 func gone(x *proxy.Exchange) *proxy.Error {
-	return proxy.Errorf(http.StatusForbidden, "mint_expired", "the request to %s names a captured secret that has expired or was removed, or is another sandbox's; have a new one made", x.Host)
+	answer := proxy.Errorf(http.StatusForbidden, "mint_expired", "the request to %s names a captured secret that has expired or was removed, or is another sandbox's; have a new one made", x.Host)
+	answer.Cause = errGone
+	return answer
 }
+
+var errGone = errors.New("no such captured secret is bound")
 
 // namesGone reports whether a request names what was captured with binding and is
 // not, or no longer, bound: its origin must not be used in its stead.
@@ -276,18 +280,26 @@ func (h *handOut) store(ctx context.Context, answer *capture.Answer) error {
 	for i, secret := range kept {
 		secret.With = "vault:" + stored.Msg.GetNames()[i]
 	}
-	h.worker.awaitRevision(ctx, stored.Msg.GetRevision())
+	h.worker.awaitCaptured(ctx, stored.Msg.GetRevision())
 	return nil
 }
 
-// send asks again when the stream of the sandbox was just opened anew, or a replica
-// is going down. At worst a secret is stored twice, and nobody has the first one's name.
+// send asks again when the stream of the sandbox was just opened anew, a replica is going
+// down, or the credential was rotated since the request went out. At worst a secret is
+// stored twice, and nobody has the first one's name.
 func (h *handOut) send(ctx context.Context, request *api.CaptureRequest) (stored *connect.Response[api.CaptureResponse], err error) {
 	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 	defer cancel()
 	for range captureTries {
 		stored, err = h.worker.identity.Client().Capture(ctx, connect.NewRequest(request))
-		if connect.CodeOf(err) != connect.CodeUnavailable {
+		switch connect.CodeOf(err) {
+		case connect.CodeUnavailable:
+		case connect.CodeNotFound:
+			if !h.worker.rotated(ctx, request) {
+				return nil, err
+			}
+			continue
+		default:
 			return stored, err
 		}
 		select {
@@ -324,8 +336,12 @@ func (h *handOut) release() (count int) {
 	return count
 }
 
-// awaitRevision waits until a revision is served, for a while.
-func (w *worker) awaitRevision(ctx context.Context, revision uint64) {
+// awaitCaptured waits until the revision that binds what was captured is served, for a
+// while. Requests that come for it before that wait too.
+func (w *worker) awaitCaptured(ctx context.Context, revision uint64) {
+	for last := w.captured.Load(); last < revision && !w.captured.CompareAndSwap(last, revision); {
+		last = w.captured.Load()
+	}
 	if !w.await(ctx, func(now *served) bool { return now.revision >= revision }) {
 		w.log.Warn("a captured secret is stored, and not bound yet", "revision", revision)
 	}

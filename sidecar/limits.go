@@ -37,10 +37,15 @@ type passed struct {
 
 // admitUse lets a request pass that a person has approved, if that is needed, and
 // that the rate and the budget have room for.
-func (w *worker) admitUse(ctx context.Context, already *passed, b *api.Binding, x *proxy.Exchange, r *http.Request) error {
+func (w *worker) admitUse(ctx context.Context, b *api.Binding, x *proxy.Exchange, r *http.Request) error {
 	limits, id, version := b.GetLimits(), b.GetCredentialId(), b.GetVersion()
 	if limits == nil {
 		return nil
+	}
+	already, again := x.Admitted.(*passed)
+	if !again {
+		already = new(passed)
+		x.Admitted = already
 	}
 	if a := &already.approved; limits.GetApproval() != api.Approval_APPROVAL_UNSPECIFIED && (a.credential != id || a.version != version) {
 		if len(r.URL.EscapedPath()) > len(x.Path) {

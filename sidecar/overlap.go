@@ -31,7 +31,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 	}
 	asked := requestOf(x, r)
 	plan.Fallback = func(ctx context.Context) *proxy.Plan {
-		again := w.fallBack(ctx, now, use, x)
+		again := w.fallBack(ctx, now, use, x, asked)
 		if again == nil {
 			return nil
 		}
@@ -101,10 +101,10 @@ func (w *worker) maskBefore(ctx context.Context, use bind.Use, plan *proxy.Plan,
 // fallBack leases the version before for a request whose own was answered 401, and
 // records what came of that. nil: it may not be sent again. It is a request of its own
 // for the credential's limits, and for audit.
-func (w *worker) fallBack(ctx context.Context, now *served, use bind.Use, x *proxy.Exchange) *material.Lease {
+func (w *worker) fallBack(ctx context.Context, now *served, use bind.Use, x *proxy.Exchange, asked bind.Request) *material.Lease {
 	b := use.Binding()
 	f := b.GetFallback()
-	if w.served.Load() != now || !time.Now().Before(f.GetUntil().AsTime()) {
+	if !time.Now().Before(f.GetUntil().AsTime()) {
 		return nil
 	}
 	if l := b.GetLimits(); (l.GetRate() || l.GetBudget()) && w.allotted.Take(ctx, b) != nil {
@@ -115,10 +115,12 @@ func (w *worker) fallBack(ctx context.Context, now *served, use bind.Use, x *pro
 	}
 	// Again: what took time may have ended the overlap, and a revision done away with it.
 	lease, err := w.fallbacks.Get(ctx, b.GetCredentialId(), f.GetVersion(), x.Host)
-	if err != nil || w.served.Load() != now {
-		if err == nil {
+	if err == nil {
+		if err = w.stands(now, lease, x, asked)(); err != nil {
 			lease.Release()
 		}
+	}
+	if err != nil {
 		w.events.Cancel()
 		return nil
 	}

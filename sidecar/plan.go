@@ -29,10 +29,10 @@ func facts(c net.Conn) proxy.Facts {
 // plan decides about one request: which credential it gets, if any, and what is
 // looked for on its way out and on the way back.
 func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
-	var limited passed
+	w.giveUp(x)
 	for {
 		now := w.current(ctx)
-		plan, err := w.decideBy(ctx, now, &limited, x, r)
+		plan, err := w.decideBy(ctx, now, x, r)
 		// What the control plane has changed already, the next revision says.
 		if !superseded(err) || !w.await(ctx, func(served *served) bool { return served != now }) {
 			return plan, err
@@ -41,7 +41,7 @@ func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (
 }
 
 // decideBy is plan by one revision.
-func (w *worker) decideBy(ctx context.Context, now *served, limited *passed, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
+func (w *worker) decideBy(ctx context.Context, now *served, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
 	if now.refusal != nil {
 		return nil, now.refusal
 	}
@@ -50,6 +50,9 @@ func (w *worker) decideBy(ctx context.Context, now *served, limited *passed, x *
 		return nil, err
 	}
 	binding, err := choose(now, permitted, x, r)
+	if errors.Is(err, errGone) && now.revision < w.captured.Load() {
+		return nil, material.ErrSuperseded // it may have been captured a moment ago
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func (w *worker) decideBy(ctx context.Context, now *served, limited *passed, x *
 	if err != nil {
 		return nil, err
 	}
-	if err := w.admitUse(ctx, limited, binding, x, r); err != nil {
+	if err := w.admitUse(ctx, binding, x, r); err != nil {
 		return nil, err
 	}
 	if !w.events.Reserve(ctx) {

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -73,6 +74,10 @@ type Config struct {
 	// Ready is called once, when the sandbox is enrolled and served, with the
 	// certificate it must trust.
 	Ready func(caPEM []byte) error
+
+	// original is where a connection was going; netsetup.OriginalDst, but in tests
+	// without a sealed namespace.
+	original func(*net.TCPConn) (dst netip.AddrPort, direct bool, err error)
 }
 
 // auditCapacity bounds the events that wait for the control plane.
@@ -98,9 +103,10 @@ type worker struct {
 	proxy     *proxy.Server
 	metrics   *metrics
 
-	served atomic.Pointer[served]
-	heard  chan struct{} // closed when the control plane has said what is served
-	hear   sync.Once
+	served   atomic.Pointer[served]
+	captured atomic.Uint64 // the revision that binds what was captured last
+	heard    chan struct{} // closed when the control plane has said what is served
+	hear     sync.Once
 
 	changing sync.Mutex
 	changed  chan struct{} // closed when another revision is served
@@ -122,6 +128,9 @@ func Run(ctx context.Context, config Config) error {
 
 func open(ctx context.Context, config Config) (*worker, error) {
 	w := &worker{config: config, log: config.Log, heard: make(chan struct{}), changed: make(chan struct{}), failed: make(chan error, 1)}
+	if config.original == nil {
+		config.original = netsetup.OriginalDst
+	}
 	w.served.Store(nothing(errStarting))
 	err := checkUpstreamCAs(config.UpstreamCAs) // before the join token is used up
 	if err != nil {
@@ -157,7 +166,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 	w.bodies = inject.NewBudget(mostHeld)
 	w.gate = gate.New(gate.Config{
 		Listener:    config.TCP,
-		OriginalDst: netsetup.OriginalDst,
+		OriginalDst: config.original,
 		Admit:       w.admit,
 		Decide:      w.decide,
 		Still:       w.still,

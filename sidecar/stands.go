@@ -32,7 +32,9 @@ func (w *worker) stands(then *served, lease *material.Lease, x *proxy.Exchange, 
 		}
 		b, same := serving(permitted, id)
 		if !same || b.GetVersion() != version && !overlaps(b, version) || wantsMore(b.GetLimits(), then.limits(asked, id)) {
-			return unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
+			changed := unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
+			changed.Cause = proxy.ErrChanged
+			return changed
 		}
 		_, err = permitted.Use(b, time.Now())
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/control"
 	"sallyport/control/api"
+	"sallyport/control/exchange"
 	"sallyport/control/store"
 )
 
@@ -64,6 +65,9 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 		return nil, err
 	}
 	sealed, expiry, err := s.material(ctx, bound, standing.Identity.SealKey)
+	if errors.Is(err, exchange.ErrRotated) {
+		return nil, errUnbound
+	}
 	if err != nil {
 		return nil, err
 	}

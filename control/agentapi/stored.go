@@ -36,7 +36,7 @@ func (s stored) Alone(ctx context.Context, use func(context.Context, control.Sec
 	mintedID.Field = control.FieldMinted
 	var minted exchange.Minted
 	err := s.server.Store.Alone(ctx, id.Team, id.Credential, id.Version, func(ctx context.Context, kept store.Kept) (store.Kept, error) {
-		secret, err := sealer.Open(ctx, s.bound.Key, id, kept.Secret)
+		secret, err := sealer.Open(ctx, kept.Key, id, kept.Secret)
 		if err != nil {
 			return kept, err
 		}
@@ -44,7 +44,7 @@ func (s stored) Alone(ctx context.Context, use func(context.Context, control.Sec
 		last := exchange.Minted{}
 		if kept.Minted.Ciphertext != nil {
 			// One that does not open is one that there is not: another is minted.
-			if token, err := sealer.Open(ctx, s.bound.Key, mintedID, kept.Minted); err == nil {
+			if token, err := sealer.Open(ctx, kept.Key, mintedID, kept.Minted); err == nil {
 				last = exchange.Minted{Material: api.Material{Token: token}, Expiry: kept.Expiry}
 				defer last.Wipe()
 			}
@@ -53,11 +53,11 @@ func (s stored) Alone(ctx context.Context, use func(context.Context, control.Sec
 			return kept, err
 		}
 		kept.Expiry = minted.Expiry
-		if kept.Minted, err = sealer.Seal(ctx, s.bound.Key, mintedID, minted.Material.Token); err != nil {
+		if kept.Minted, err = sealer.Seal(ctx, kept.Key, mintedID, minted.Material.Token); err != nil {
 			return kept, err
 		}
 		if minted.Secret != nil {
-			kept.Secret, err = sealer.Seal(ctx, s.bound.Key, id, minted.Secret)
+			kept.Secret, err = sealer.Seal(ctx, kept.Key, id, minted.Secret)
 		}
 		return kept, err
 	})

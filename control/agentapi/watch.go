@@ -19,6 +19,9 @@ import (
 // heartbeat says again that a sandbox is connected, well within store.ConnectedFor.
 const heartbeat = store.ConnectedFor / 4
 
+// returnsWithin is how long a sandbox counts as connected whose stream has broken off.
+const returnsWithin = 3 * time.Second
+
 const (
 	// mostOpenings is how many streams are opened at once: those of a team together.
 	mostOpenings = 256
@@ -28,7 +31,7 @@ const (
 
 // Watch sends the newest snapshot at once and after every change of the team. A
 // slow sidecar misses those in between, never the last.
-func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.WatchRequest, api.WatchResponse]) error {
+func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.WatchRequest, api.WatchResponse]) (err error) {
 	p := peerOf(ctx)
 	opening, err := api.ParseOpening(stream.RequestHeader().Get(api.HeaderOpening))
 	if err != nil {
@@ -54,7 +57,7 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: opened.Session, stream: stream, subscription: subscription}
-	defer w.close(ctx)
+	defer func() { w.end(ctx, err) }()
 	first, err := s.firsts.call(ctx, p.Team, p.ID)
 	if err == nil {
 		err = first.err
@@ -262,6 +265,28 @@ func (w *watch) keep(ctx context.Context) error {
 		err = control.Errorf(control.CodeUnavailable, "%s", endReplaced)
 	}
 	return err
+}
+
+// end has the sandbox count as disconnected: at once if its sidecar has said that it is
+// done. Else that opens another stream, and who waits for a rotation to have reached all
+// waits for it, too.
+func (w *watch) end(ctx context.Context, err error) {
+	if err == nil {
+		w.close(ctx)
+		return
+	}
+	w.server.receivers.Go(func() {
+		timer := time.NewTimer(returnsWithin)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-w.subscription.ended:
+			if w.subscription.why == endDraining {
+				return // as if this replica had died
+			}
+		}
+		w.close(ctx)
+	})
 }
 
 // close says that the stream is no more.

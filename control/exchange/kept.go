@@ -61,6 +61,9 @@ func newKept(log *slog.Logger) *kept {
 	return &kept{log: log, life: life, end: end, failures: 2 * lastPause, entries: map[string]*entry{}}
 }
 
+// ErrRotated is that of a version of a credential that was read before another was.
+var ErrRotated = control.Errorf(control.CodeUnavailable, "the credential was rotated meanwhile: try again")
+
 var errClosed = control.Errorf(control.CodeUnavailable, "the control plane is stopping")
 
 // material gives a copy of what is kept, or of what mint gives, which gets the expiry of
@@ -95,7 +98,7 @@ func (k *kept) look(c control.Credential, mint func(context.Context, time.Time) 
 	e := k.entries[c.ID]
 	switch {
 	case e != nil && e.version > c.Version:
-		return none, time.Time{}, nil, control.Errorf(control.CodeUnavailable, "the credential %s/%s was rotated meanwhile: try again", c.Vault, c.Name)
+		return none, time.Time{}, nil, ErrRotated
 	case e == nil || e.version < c.Version:
 		k.drop(c.ID)
 		e = &entry{version: c.Version}

@@ -13,6 +13,7 @@ import (
 
 // Kept is a version's secret and what was minted of it last, sealed under one data key.
 type Kept struct {
+	Key    control.WrappedKey // the data key; it is not stored
 	Secret control.SealedSecret
 	Minted control.SealedSecret // no Ciphertext: nothing was
 	Expiry time.Time            // of Minted
@@ -37,8 +38,9 @@ func (s *Store) Alone(ctx context.Context, teamID, credentialID string, version 
 		}
 		// Another statement, which sees what those have done who had the lock before.
 		current, err := one(ctx, tx, unbound, scanKept, `
-			select x.key_version, x.salt, x.commitment, x.ciphertext, x.minted_salt, x.minted_commitment, x.minted, x.minted_expires_at
+			select k.kek, k.version, k.blob, x.key_version, x.salt, x.commitment, x.ciphertext, x.minted_salt, x.minted_commitment, x.minted, x.minted_expires_at
 			from credential_versions x join credentials c on c.id = x.credential_id and c.version = x.version
+			join vault_keys k on k.vault_id = x.vault_id and k.version = x.key_version
 			where c.team_id = $1 and c.id = $2 and x.version = $3`, teamID, credentialID, version)
 		if err != nil {
 			return err
@@ -108,7 +110,7 @@ func unchanged(ctx context.Context, tx pgx.Tx, teamID, credentialID string, vers
 
 func scanKept(row pgx.CollectableRow) (k Kept, err error) {
 	var expiry *time.Time
-	err = row.Scan(&k.Secret.KeyVersion, &k.Secret.Salt, &k.Secret.Commitment, &k.Secret.Ciphertext,
+	err = row.Scan(&k.Key.KEK, &k.Key.Version, &k.Key.Blob, &k.Secret.KeyVersion, &k.Secret.Salt, &k.Secret.Commitment, &k.Secret.Ciphertext,
 		&k.Minted.Salt, &k.Minted.Commitment, &k.Minted.Ciphertext, &expiry)
 	if expiry != nil {
 		k.Expiry = *expiry

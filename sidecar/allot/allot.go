@@ -94,6 +94,7 @@ func (d deadline) passed(now time.Time) bool {
 // asked is a call under way.
 type asked struct {
 	done    chan struct{}
+	version uint64 // of the credential, that it is asked with
 	waiting uint32
 	err     error
 }
@@ -141,6 +142,9 @@ func (l *Ledger) Take(ctx context.Context, b *api.Binding) error {
 			return context.Cause(ctx)
 		case <-flight.done:
 		}
+		if errors.Is(flight.err, ErrSuperseded) && flight.version != b.GetVersion() {
+			continue // another's request, which was decided about before the credential was rotated
+		}
 		if flight.err != nil {
 			return flight.err
 		}
@@ -175,7 +179,7 @@ func (l *Ledger) take(b *api.Binding) (a *account, flight *asked, lead bool, err
 		return nil, nil, false, nil
 	}
 	if a.flight == nil {
-		a.flight, lead = &asked{done: make(chan struct{})}, true
+		a.flight, lead = &asked{done: make(chan struct{}), version: b.GetVersion()}, true
 	}
 	a.flight.waiting++
 	return a, a.flight, lead, nil

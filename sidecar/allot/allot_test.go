@@ -156,3 +156,43 @@ func TestChangedTerms(t *testing.T) {
 		t.Errorf("after the budget was lowered: %v", err)
 	}
 }
+
+// rotated is a control plane whose credential has version 2, which it has not told all of.
+type rotated struct{ first, goOn chan struct{} }
+
+func (r rotated) Allot(_ context.Context, m *connect.Request[api.AllotRequest]) (*connect.Response[api.AllotResponse], error) {
+	if m.Msg.GetVersion() != 2 {
+		close(r.first)
+		<-r.goOn
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("no such version"))
+	}
+	return connect.NewResponse(&api.AllotResponse{Rate: &api.Allotment{Requests: 1}}), nil
+}
+
+// TestAskedWithAnOldVersion: a request that is decided about by the new version is not
+// refused since another, which was not, has asked for both.
+func TestAskedWithAnOldVersion(t *testing.T) {
+	control := rotated{make(chan struct{}), make(chan struct{})}
+	l := allot.New(control)
+	binding := func(version uint64) *api.Binding {
+		return &api.Binding{CredentialId: "c", Version: version, Limits: &api.Limits{Rate: true, Terms: "1"}}
+	}
+	l.Keep([]*api.Binding{binding(1)})
+	old, next := make(chan error, 1), make(chan error, 1)
+	go func() { old <- l.Take(t.Context(), binding(1)) }()
+	<-control.first
+	l.Keep([]*api.Binding{binding(2)})
+	go func() { next <- l.Take(t.Context(), binding(2)) }()
+	select {
+	case err := <-next:
+		t.Errorf("it did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(control.goOn)
+	if err := <-old; !errors.Is(err, allot.ErrSuperseded) {
+		t.Errorf("by the old version: %v", err)
+	}
+	if err := <-next; err != nil {
+		t.Errorf("by the new version: %v", err)
+	}
+}

@@ -61,7 +61,7 @@ type first struct {
 	err     error
 	until   time.Time // of the approval
 	waiting int
-	leave   context.CancelFunc
+	leave   context.CancelCauseFunc
 }
 
 // New makes a Desk.
@@ -98,7 +98,7 @@ func (d *Desk) Keep(bindings []*api.Binding) {
 	defer d.mu.Unlock()
 	for u, f := range d.firsts {
 		if !kept[u] {
-			f.leave()
+			f.leave(ErrSuperseded)
 			delete(d.firsts, u)
 		}
 	}
@@ -133,11 +133,11 @@ func (d *Desk) join(ctx context.Context, b *api.Binding, q Question) *first {
 		f.waiting++
 		return f
 	}
-	ctx, leave := context.WithCancel(context.WithoutCancel(ctx)) // of all who wait, not of this request
+	ctx, leave := context.WithCancelCause(context.WithoutCancel(ctx)) // of all who wait, not of this request
 	f := &first{done: make(chan struct{}), waiting: 1, leave: leave}
 	d.firsts[u] = f
 	d.asking.Go(func() {
-		defer leave()
+		defer leave(nil)
 		lasts, err := d.ask(ctx, b, q)
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -169,7 +169,7 @@ func (d *Desk) part(f *first) {
 	select {
 	case <-f.done:
 	default:
-		f.leave()
+		f.leave(nil)
 	}
 }
 

@@ -146,3 +146,17 @@ func TestNobodyToAsk(t *testing.T) {
 		t.Error("an approval of a kind nobody knows is none at all")
 	}
 }
+
+// TestRotationWhileAPersonIsAsked: those who wait are told to ask about the new version.
+func TestRotationWhileAPersonIsAsked(t *testing.T) {
+	team, desk, b := guarded(t)
+	asked := make(chan error, 1)
+	go func() { asked <- desk.Ask(t.Context(), b, question("one")) }()
+	waiting(t, team, 1)
+	desk.Keep([]*api.Binding{{CredentialId: b.GetCredentialId(), Version: 2, Limits: b.GetLimits()}})
+	if err := <-asked; !errors.Is(err, approve.ErrSuperseded) {
+		t.Errorf("after a rotation: %v", err)
+	}
+	desk.Wait()
+	waiting(t, team, 0)
+}

@@ -93,7 +93,7 @@ func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
 		return l.open(r)
 	}
 	response, session, err := l.send(r)
-	if strings.HasSuffix(r.URL.Path, api.SidecarServiceFetchProcedure) && l.stale(r, response, session, err) {
+	if mayRepeat(r) && l.stale(r, response, session, err) {
 		if r, ok := repeat(r); ok {
 			if err == nil {
 				response.Body.Close()
@@ -164,7 +164,13 @@ func (l *link) stale(r *http.Request, response *http.Response, session string, e
 	return l.session != session
 }
 
-// repeat is r again, if it can be sent again. To ask twice for material does no harm.
+// mayRepeat reports whether a call may be made twice. To ask twice for material does no
+// harm, and what is allotted twice is used once at most.
+func mayRepeat(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, api.SidecarServiceFetchProcedure) || strings.HasSuffix(r.URL.Path, api.SidecarServiceAllotProcedure)
+}
+
+// repeat is r again, if it can be sent again.
 func repeat(r *http.Request) (*http.Request, bool) {
 	if r.GetBody == nil {
 		return nil, false

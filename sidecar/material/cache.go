@@ -216,8 +216,11 @@ func (c *Cache) Replace(versions map[string]uint64, publish func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, e := range c.entries {
-		if version, kept := versions[id]; !kept || version != e.version {
+		switch version, kept := versions[id]; {
+		case !kept || version != e.version:
 			c.remove(e)
+		case errors.Is(e.failure, ErrRefused): // perhaps of what lay between, as a pin that came back
+			e.failure, e.retry = nil, deadline{}
 		}
 	}
 	for id, version := range versions {

@@ -121,3 +121,17 @@ func TestMalformedAnswers(t *testing.T) {
 		})
 	}
 }
+
+// What was refused may be no more with other bindings, though it is the same version: it
+// was unpinned and pinned again.
+func TestRefusalOfBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeControl, c *Cache) {
+		c.Keep(map[string]uint64{"a": 1})
+		f.set(func() { f.fail = refusalError })
+		refuses(t, c, "a", 1, ErrRefused)
+		f.set(func() { f.fail = nil })
+		refuses(t, c, "a", 1, ErrRefused)
+		c.Keep(map[string]uint64{"a": 1})
+		get(t, c, "a", 1).Release()
+	})
+}

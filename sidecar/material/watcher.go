@@ -22,6 +22,8 @@ const (
 
 	leastPause = 500 * time.Millisecond // between attempts to reach the control plane
 	mostPause  = 10 * time.Second
+
+	farewell = time.Second // for the control plane to end the stream of a sidecar that stops
 )
 
 // WatchClient is the call that follows the bindings.
@@ -64,7 +66,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > mostPause {
+		if time.Since(began) > pause { // it was there for longer than it is waited for
 			pause = leastPause
 		}
 		level := slog.LevelDebug
@@ -86,12 +88,18 @@ func (w *Watcher) expire() {
 
 // follow applies what one stream says until it breaks.
 func (w *Watcher) follow(ctx context.Context, outage *outage, grace *time.Duration) error {
-	ctx, cancel := context.WithCancel(ctx)
-	stream := w.Client.Watch(ctx)
-	// net/http notices the end of ctx only once the request's body has ended.
+	over, cancel := context.WithCancel(ctx)
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	stream := w.Client.Watch(life)
+	// The control plane is told that there will be no other stream, and ends this one. And
+	// net/http notices the end of a context only once the request's body has ended.
 	closed := make(chan struct{})
-	context.AfterFunc(ctx, func() { defer close(closed); stream.CloseRequest() })
-	defer func() { cancel(); <-closed; stream.CloseResponse() }()
+	context.AfterFunc(over, func() {
+		defer close(closed)
+		stream.CloseRequest()
+		time.AfterFunc(farewell, end)
+	})
+	defer func() { cancel(); <-closed; end(); stream.CloseResponse() }()
 	// A failed Send says only that the stream is closed; Receive says why.
 	_ = stream.Send(&api.WatchRequest{})
 	for newest := uint64(0); ; {

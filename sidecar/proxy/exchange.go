@@ -50,7 +50,8 @@ type Exchange struct {
 	Duration      time.Duration
 	Redactions    int
 
-	Intent any // kept between Config.Intend and Finish for whoever records them
+	Intent   any // kept between Config.Intend and Finish for whoever records them
+	Admitted any // kept between calls of Config.Plan, if there are several
 }
 
 // maxPath bounds what a record keeps of a path.

@@ -34,6 +34,7 @@ type travel struct {
 	client client
 	plan   *Plan
 	before *Plan        // the one before, of a request that was sent again
+	last   bool         // the plan is the last that is made for it
 	body   *countedBody // nil for none
 	ready  bool         // the body was received already
 	socket bool         // it asked for a WebSocket by a CONNECT of HTTP/2
@@ -43,6 +44,16 @@ type travel struct {
 	release func()
 	err     error
 }
+
+// ErrChanged is that of a request which was not sent, since what it was decided by was
+// changed.
+var ErrChanged = errors.New("what the request was decided by was changed before it was sent")
+
+// errAnew is that of a request that is to be decided anew: nothing of it was sent.
+var errAnew = errors.New("decide anew")
+
+// mostPlans bounds how often a request is decided about.
+const mostPlans = 8
 
 // errBroken ends an exchange whose response has begun and can't be completed.
 var errBroken = errors.New("the response broke off")
@@ -61,11 +72,20 @@ func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Fa
 	if refusal != nil {
 		return s.refuse(t, refusal)
 	}
-	if err := s.prepare(ctx, r, t); err != nil {
-		t.Decision = Refuse
+	if err := s.prepare(r, t); err != nil {
 		return s.refuse(t, err)
 	}
-	return s.forward(ctx, r, t)
+	for try := 1; ; try++ {
+		if err := s.decide(ctx, r, t); err != nil {
+			t.Decision = Refuse
+			return s.refuse(t, err)
+		}
+		err := s.forward(ctx, r, t)
+		if err != errAnew {
+			return err
+		}
+		t.giveUp(try+1 == mostPlans)
+	}
 }
 
 // finish waits for what the exchange has begun, and records it.
@@ -87,8 +107,8 @@ func (s *Server) finish(t *travel) {
 	s.config.Finish(t.Exchange, t.err)
 }
 
-// prepare decides about a request without sending anything.
-func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error {
+// prepare checks a request, and sees to it that what is sent is what is decided about.
+func (s *Server) prepare(r *http.Request, t *travel) error {
 	t.Host = t.SNI
 	if t.Direct {
 		takeAbsoluteForm(r)
@@ -110,6 +130,11 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 		return refusal
 	}
 	t.Host = host
+	return nil
+}
+
+// decide has a plan made for a request.
+func (s *Server) decide(ctx context.Context, r *http.Request, t *travel) error {
 	plan, err := s.config.Plan(ctx, t.Exchange, r)
 	if err != nil {
 		return err
@@ -123,11 +148,14 @@ func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error 
 	return nil
 }
 
-// forward sends the request and passes its response on.
+// forward sends the request and passes its response on, or is errAnew.
 func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error {
 	out := outgoing(ctx, r, t)
 	again := spare(t, out)
 	if err := s.edit(ctx, t, out); err != nil {
+		if t.mayChange(err) {
+			return errAnew
+		}
 		if out.Body != nil {
 			defer out.Body.Close() // nobody else has it
 		}
@@ -142,6 +170,9 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	if err == nil && ctx.Err() != nil { // the client left, and the upstream's last words are for nobody
 		response.Body.Close()
 		err = ctx.Err()
+	}
+	if err != nil && t.mayChange(err) {
+		return errAnew
 	}
 	if err != nil {
 		return s.fail(t, err)

@@ -37,7 +37,8 @@ type Plan struct {
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error
 	// Stands is asked last before a request with a credential goes out, when Request and
-	// Config.Intend have taken their time. Its error refuses it. nil: nothing is asked.
+	// Config.Intend have taken their time. Its error refuses it; one that is ErrChanged
+	// has another plan made for it, if nothing of its body was read. nil: nothing is asked.
 	Stands func() error
 	// Response edits the upstream's answer, before any of it reaches the client.
 	Response func(*http.Response) error
@@ -57,7 +58,9 @@ type Plan struct {
 
 // Config is what a Server depends on.
 type Config struct {
-	Facts   func(net.Conn) Facts
+	Facts func(net.Conn) Facts
+	// Plan may be called again for a request that was not sent, since what it was decided
+	// by has changed. The Exchange then has what became of the last plan, which was released.
 	Plan    func(context.Context, *Exchange, *http.Request) (*Plan, error)
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
@@ -103,10 +106,10 @@ func (s *Server) idle(c net.Conn, idle bool) {
 }
 
 // Keep drops the upstream connections of every credential version that is not
-// among the given, and the connections that changed their protocol by a request
+// in one of the maps, and the connections that changed their protocol by a request
 // that would now be decided otherwise.
-func (s *Server) Keep(versions map[string]uint64) {
-	s.upstreams.keep(versions)
+func (s *Server) Keep(versions ...map[string]uint64) {
+	s.upstreams.keep(versions...)
 	s.Review()
 }
 

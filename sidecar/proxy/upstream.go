@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -274,13 +275,17 @@ func (u *upstreams) noteHTTP2(to place) {
 	u.onlyHTTP2[to] = now.Add(beliefTime)
 }
 
-// keep closes the idle connections of every credential version that is not
-// named; those in use close when their request ends.
-func (u *upstreams) keep(versions map[string]uint64) {
+// keep closes the idle connections of every credential version that is in none of
+// the maps; those in use close when their request ends.
+func (u *upstreams) keep(versions ...map[string]uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for key, p := range u.pools {
-		if version, found := versions[key.credential]; key.credential != "" && (!found || version != key.version) {
+		kept := slices.ContainsFunc(versions, func(named map[string]uint64) bool {
+			version, found := named[key.credential]
+			return found && version == key.version
+		})
+		if key.credential != "" && !kept {
 			p.close()
 			delete(u.pools, key)
 		}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -29,10 +28,6 @@ type terminal struct {
 	users int           // that have a slot or wait for one
 	idle  []*wire       // the one used last is last
 }
-
-// errClosedPool is that of requests decided about before a change that took
-// their credential away.
-var errClosedPool = errors.New("the credential was changed meanwhile")
 
 // roundTrip sends a request over an idle connection or a new one. One that
 // turns out to be dead is replaced once, where that can't do a thing twice.
@@ -117,7 +112,7 @@ func (ws *wires) terminal(to place) (*terminal, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
-		return nil, errClosedPool
+		return nil, ErrChanged
 	}
 	end := ws.places[to]
 	if end == nil {
