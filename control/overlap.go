@@ -21,12 +21,3 @@ const MaxOverlap = 24 * time.Hour
 func (c Credential) Has(version int64) bool {
 	return version == c.Version || c.Overlap != nil && version == c.Overlap.Version
 }
-
-// NotAfter is the earlier of expiry, zero for none, and the end of the overlap that
-// c's version is used in.
-func (c Credential) NotAfter(expiry time.Time) time.Time {
-	if o := c.Overlap; o != nil && o.Version == c.Version && (expiry.IsZero() || o.Until.Before(expiry)) {
-		return o.Until
-	}
-	return expiry
-}

@@ -26,22 +26,3 @@ func TestDays(t *testing.T) {
 		t.Errorf("90 days later is %v", due)
 	}
 }
-
-// What overlaps lasts no longer than the overlap, whichever end is its own.
-func TestNotAfter(t *testing.T) {
-	now := time.Now()
-	early, late := now.Add(time.Minute), now.Add(time.Hour)
-	c := control.Credential{Version: 1, Overlap: &control.Overlap{Version: 1, Until: early}}
-	for _, own := range []time.Time{{}, late, early} {
-		if got := c.NotAfter(own); !got.Equal(early) {
-			t.Errorf("%v becomes %v", own, got)
-		}
-	}
-	if got := c.NotAfter(now); !got.Equal(now) {
-		t.Errorf("its own end becomes %v", got)
-	}
-	c.Version = 2
-	if got := c.NotAfter(late); !got.Equal(late) {
-		t.Errorf("the current version ends %v", got)
-	}
-}

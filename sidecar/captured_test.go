@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
@@ -141,7 +142,7 @@ func TestFieldsThatNameAnotherPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := within(p, binding, x, r); (err != nil) != refused {
+		if _, err := within(p, binding, x, r, time.Now()); (err != nil) != refused {
 			t.Errorf("%s with %s: %v", method, field, err)
 		}
 	}

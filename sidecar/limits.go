@@ -16,14 +16,14 @@ import (
 )
 
 // within gives the use of a binding, if the request is one that its credential is for.
-func within(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request) (bind.Use, error) {
+func within(permitted bind.Permitted, binding *api.Binding, x *proxy.Exchange, r *http.Request, now time.Time) (bind.Use, error) {
 	if bind.Narrow(binding) {
 		if name, found := override(r); found {
 			return bind.Use{}, proxy.Errorf(http.StatusBadRequest, "bad_request",
 				"whether the credential for %s is used goes by methods or paths; the field %s, which names others at some servers, is refused", x.Host, name)
 		}
 	}
-	return permitted.Use(binding, time.Now())
+	return permitted.Use(binding, now)
 }
 
 // passed is what a request has been through already, should it be decided anew.
@@ -129,15 +129,20 @@ func explainExhausted(x *proxy.Exchange, e *allot.ExhaustedError) *proxy.Error {
 	return answer
 }
 
+// longestSleep bounds a wait by the monotonic clock, which stands still while a machine
+// is suspended.
+const longestSleep = time.Minute
+
 // expire has what goes on by a credential's leave ended as that expires.
 func (w *worker) expire(ctx context.Context) error {
 	for {
 		w.changing.Lock()
 		changed := w.changed
 		w.changing.Unlock()
-		now := time.Now()
-		wait := time.Hour
-		if next := w.served.Load().table.NextExpiry(now); !next.IsZero() {
+		now := w.identity.Now()
+		wait := longestSleep
+		next := w.served.Load().table.NextExpiry(now)
+		if !next.IsZero() {
 			wait = min(wait, next.Sub(now)+time.Millisecond)
 		}
 		timer := time.NewTimer(wait)
@@ -148,7 +153,9 @@ func (w *worker) expire(ctx context.Context) error {
 		case <-changed:
 			timer.Stop()
 		case <-timer.C:
-			w.proxy.Review()
+			if !next.IsZero() && !w.identity.Now().Before(next) {
+				w.proxy.Review()
+			}
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 func (w *worker) maskBefore(ctx context.Context, use bind.Use, plan *proxy.Plan, x *proxy.Exchange) bool {
 	b, rules := use.Binding(), use.Binding().GetInject()
 	f := b.GetFallback()
-	if f == nil || !time.Now().Before(f.GetUntil().AsTime()) || inject.Signs(rules) || presents(rules) {
+	if f == nil || !w.identity.Now().Before(f.GetUntil().AsTime()) || inject.Signs(rules) || presents(rules) {
 		return false
 	}
 	waiting, cancel := context.WithTimeout(ctx, fallbackWait)
@@ -104,7 +104,7 @@ func (w *worker) maskBefore(ctx context.Context, use bind.Use, plan *proxy.Plan,
 func (w *worker) fallBack(ctx context.Context, now *served, use bind.Use, x *proxy.Exchange, asked bind.Request) *material.Lease {
 	b := use.Binding()
 	f := b.GetFallback()
-	if !time.Now().Before(f.GetUntil().AsTime()) {
+	if !w.identity.Now().Before(f.GetUntil().AsTime()) {
 		return nil
 	}
 	if l := b.GetLimits(); (l.GetRate() || l.GetBudget()) && w.allotted.Take(ctx, b) != nil {

@@ -120,7 +120,7 @@ func (w *worker) holds(then *served, x *proxy.Exchange, r *http.Request, credent
 			return false
 		}
 		b, same := serving(permitted, credential)
-		return same && (b == nil || mayGoOn(permitted, b))
+		return same && (b == nil || mayGoOn(permitted, b, w.identity.Now()))
 	}
 }
 
@@ -137,7 +137,7 @@ func serving(permitted bind.Permitted, credential string) (b *api.Binding, same 
 }
 
 // mayGoOn reports whether a WebSocket may go on with a credential.
-func mayGoOn(permitted bind.Permitted, b *api.Binding) bool {
-	_, err := permitted.Use(b, time.Now())
+func mayGoOn(permitted bind.Permitted, b *api.Binding, now time.Time) bool {
+	_, err := permitted.Use(b, now)
 	return err == nil && b.GetAllowWebsocket()
 }

@@ -23,6 +23,7 @@ import (
 	"sallyport/control/api"
 	"sallyport/sidecar/audit"
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/identity"
 	"sallyport/sidecar/inject"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/mint"
@@ -84,7 +85,7 @@ func newDoor(t *testing.T) *door {
 	if d.trust, err = mint.New(); err != nil {
 		t.Fatal(err)
 	}
-	d.worker = &worker{log: log, heard: make(chan struct{}), bodies: inject.NewBudget(1 << 20), leases: material.NewCache(leasing{key}, key, log), events: audit.New(audit.Config{Capacity: 100, Journal: make([]byte, audit.JournalSize(100)), Log: log})}
+	d.worker = &worker{log: log, identity: new(identity.Identity), heard: make(chan struct{}), bodies: inject.NewBudget(1 << 20), leases: material.NewCache(leasing{key}, key, log), events: audit.New(audit.Config{Capacity: 100, Journal: make([]byte, audit.JournalSize(100)), Log: log})}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(d.trust.CertificatePEM())
 	server := proxy.New(proxy.Config{

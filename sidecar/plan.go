@@ -59,7 +59,7 @@ func (w *worker) decideBy(ctx context.Context, now *served, x *proxy.Exchange, r
 	if binding == nil {
 		return w.inspect(now, x, r), nil
 	}
-	use, err := within(permitted, binding, x, r)
+	use, err := within(permitted, binding, x, r, w.identity.Now())
 	if err != nil {
 		return nil, err
 	}

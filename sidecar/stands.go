@@ -31,12 +31,12 @@ func (w *worker) stands(then *served, lease *material.Lease, x *proxy.Exchange, 
 			return err
 		}
 		b, same := serving(permitted, id)
-		if !same || b.GetVersion() != version && !overlaps(b, version) || wantsMore(b.GetLimits(), then.limits(asked, id)) {
+		if !same || b.GetVersion() != version && !overlaps(b, version, w.identity.Now()) || wantsMore(b.GetLimits(), then.limits(asked, id)) {
 			changed := unavailable("credential_changing", "the credential for "+x.Host+" was changed before the request was sent; try again")
 			changed.Cause = proxy.ErrChanged
 			return changed
 		}
-		_, err = permitted.Use(b, time.Now())
+		_, err = permitted.Use(b, w.identity.Now())
 		return err
 	}
 }
@@ -55,7 +55,7 @@ func wantsMore(l, admitted *api.Limits) bool {
 }
 
 // overlaps reports whether a version is the one before that of a binding, and good.
-func overlaps(b *api.Binding, version uint64) bool {
+func overlaps(b *api.Binding, version uint64, now time.Time) bool {
 	f := b.GetFallback()
-	return f.GetVersion() == version && time.Now().Before(f.GetUntil().AsTime())
+	return f.GetVersion() == version && now.Before(f.GetUntil().AsTime())
 }

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
+	"sallyport/sidecar/identity"
 	"sallyport/sidecar/material"
 	"sallyport/sidecar/proxy"
 )
@@ -22,7 +23,7 @@ func TestStandsByItsLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{leases: material.NewCache(leasing{key}, key, slog.New(slog.DiscardHandler))}
+	w := &worker{identity: new(identity.Identity), leases: material.NewCache(leasing{key}, key, slog.New(slog.DiscardHandler))}
 	bearer := []*api.Rule{{Place: &api.Rule_Header_{Header: &api.Rule_Header{Name: "Authorization", Template: "Bearer {{token}}"}}}}
 	serve := func(l *api.Limits) {
 		if l.GetApproval() != api.Approval_APPROVAL_UNSPECIFIED {

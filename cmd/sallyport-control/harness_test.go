@@ -68,6 +68,14 @@ func laid(t *testing.T) (dir string) {
 // start runs serve on a data directory and free ports, without waiting.
 func start(t *testing.T, dir string, flags ...string) *program {
 	t.Helper()
+	p := prepare(t, dir, flags...)
+	p.begin(t)
+	return p
+}
+
+// prepare makes serve on a data directory and free ports.
+func prepare(t *testing.T, dir string, flags ...string) *program {
+	t.Helper()
 	args := append([]string{"serve", "--data-dir", dir}, flags...)
 	p := &program{dir: dir, exited: make(chan struct{})}
 	for flag, into := range map[string]*string{"--admin-listen": &p.admin, "--sidecar-listen": &p.sidecar, "--metrics-listen": &p.metrics} {
@@ -78,6 +86,11 @@ func start(t *testing.T, dir string, flags ...string) *program {
 		}
 	}
 	p.Cmd, p.stdout, p.stderr = command(t, args...)
+	return p
+}
+
+func (p *program) begin(t *testing.T) {
+	t.Helper()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +99,6 @@ func start(t *testing.T, dir string, flags ...string) *program {
 		close(p.exited)
 	}()
 	t.Cleanup(func() { p.end(t, syscall.SIGTERM) })
-	return p
 }
 
 // serve runs it and waits until it is ready.

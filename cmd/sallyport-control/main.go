@@ -20,7 +20,12 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stderr, err := quietCrashes(os.Getenv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	status := run(ctx, os.Args[1:], os.Getenv, os.Stdout, stderr)
 	stop()
 	os.Exit(status)
 }

@@ -17,6 +17,9 @@ const (
 	// standards ask for is longer.
 	leastRetention = 30 * day
 	retainEvery    = 6 * time.Hour
+	// monthsEvery bounds how long events are refused after the database's clock has leapt
+	// into a month that nothing was made for.
+	monthsEvery = time.Minute
 )
 
 // retention is how long audit events are kept; 0 for ever.
@@ -41,21 +44,24 @@ func (r *retention) UnmarshalText(text []byte) error {
 // forwarded to.
 func retain(ctx context.Context, s *store.Store, keep retention, receivers []string, log *slog.Logger) error {
 	for {
-		var before time.Time // nothing is older
 		if keep > 0 {
-			before = time.Now().Add(-time.Duration(keep))
+			dropped, err := s.Retain(ctx, time.Duration(keep), receivers...)
+			if len(dropped) > 0 {
+				log.Info("audit events removed for their age", "months", dropped)
+			}
+			if err != nil && ctx.Err() == nil {
+				log.Error("old audit events not removed; tried again", "in", retainEvery, "error", err)
+			}
 		}
-		dropped, err := s.Retain(ctx, before, receivers...)
-		if len(dropped) > 0 {
-			log.Info("audit events removed for their age", "months", dropped)
-		}
-		if err != nil && ctx.Err() == nil {
-			log.Error("audit's months not kept; tried again", "in", retainEvery, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retainEvery):
+		for range retainEvery / monthsEvery {
+			if err := s.KeepMonths(ctx); err != nil && ctx.Err() == nil {
+				log.Error("audit's months not made; tried again", "in", monthsEvery, "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(monthsEvery):
+			}
 		}
 	}
 }

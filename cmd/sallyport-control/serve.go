@@ -22,6 +22,7 @@ import (
 	"sallyport/control/external"
 	"sallyport/control/forward"
 	"sallyport/control/identity"
+	"sallyport/control/logqueue"
 	"sallyport/control/places"
 	"sallyport/control/registry"
 	"sallyport/control/rekey"
@@ -58,7 +59,10 @@ func (cmd *serveCmd) Run(ctx context.Context, env *environment) error {
 	if err := level.UnmarshalText([]byte(cmd.LogLevel)); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: level}))
+	surviveBrokenPipes()
+	logs := logqueue.New(env.stderr)
+	defer logs.Close()
+	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
 	if err := harden(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"sallyport/control/logqueue"
 	"sallyport/sidecar/supervise"
 )
 
@@ -87,7 +88,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return supervise.ExitFailure
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	queue := newLogQueue(stderr)
+	queue := logqueue.New(stderr)
 	err = command.Run(&environment{
 		args: args, getenv: getenv, stdout: stdout, stderr: stderr, logs: queue, level: cli.LogLevel,
 		log: slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: cli.LogLevel})),

@@ -16,10 +16,13 @@ const (
 	// readyFor is how long a verdict stands: the question takes no token, so the database
 	// is not asked as often as it comes.
 	readyFor = time.Second
+	// sameTime is how far the database's clock may be from this machine's.
+	sameTime = 10 * time.Second
 )
 
 // verdict is what keeps the control plane from serving, and what it can't do though it
-// serves: with degraded audit it refuses leases and changes, and reads go on.
+// serves: with degraded audit it refuses leases and changes, and reads go on; with a
+// degraded clock it does all, and what ends by the one clock does not by the other.
 type verdict struct {
 	Ready    bool     `json:"ready"`
 	Blockers []string `json:"blockers"`
@@ -76,6 +79,10 @@ func (s *Server) askReady(ctx context.Context) verdict {
 	if err := s.Store.Ping(ctx); err != nil {
 		s.Log.Warn("not ready", "blocker", "database", "error", err)
 		v.Blockers = append(v.Blockers, "database")
+	}
+	if ahead, err := s.Store.Ahead(ctx); err == nil && ahead.Abs() > sameTime {
+		s.Log.Warn("the database's clock and this machine's are apart: one of them is wrong", "database_ahead", ahead.Round(time.Second))
+		v.Degraded = append(v.Degraded, "clock")
 	}
 	if err := s.Store.Degraded(); err != nil {
 		s.Log.Warn("audit degraded: what can't be recorded is refused", "error", err)

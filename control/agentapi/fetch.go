@@ -71,9 +71,10 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	lease, err := s.granted.call(ctx, p.Team, store.Grant{
 		TeamID: p.Team, SandboxID: p.ID, CredentialID: bound.Credential.ID, Version: bound.Credential.Version,
-		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, NotAfter: bound.Credential.NotAfter(expiry), Detail: lies(bound.Credential),
+		Host: m.GetHost(), FreshFor: freshFor, HardFor: hardFor, Lasts: until(expiry, begun), Detail: lies(bound.Credential),
 	})
 	if err == nil {
 		err = lease.Err
@@ -81,10 +82,21 @@ func (s *Server) fetch(ctx context.Context, p peer, m *api.FetchRequest) (*api.F
 	if err != nil {
 		return nil, refused(err)
 	}
+	// By this machine's clock, as the answer's Date, which the sidecar counts from: the
+	// database's may be another.
+	here := func(t time.Time) *timestamppb.Timestamp { return timestamppb.New(begun.Add(t.Sub(lease.Granted))) }
 	return &api.FetchResponse{
 		Version: uint64(bound.Credential.Version), Sealed: sealed, LeaseId: lease.ID,
-		FreshUntil: timestamppb.New(lease.FreshUntil), HardExpiry: timestamppb.New(lease.HardExpiry),
+		FreshUntil: here(lease.FreshUntil), HardExpiry: here(lease.HardExpiry),
 	}, nil
+}
+
+// until is how long something lasts that expires, a moment if it has; zero for what doesn't.
+func until(expiry, now time.Time) time.Duration {
+	if expiry.IsZero() {
+		return 0
+	}
+	return max(expiry.Sub(now), time.Microsecond)
 }
 
 // acting is the sandbox that p acts for, if it is enrolled and p holds its stream.

@@ -122,13 +122,15 @@ type Grant struct {
 	Host         string        // as asked
 	FreshFor     time.Duration // until the sidecar asks again
 	HardFor      time.Duration // until it must stop using it
-	NotAfter     time.Time     // neither is later; zero: the material has no end of its own
+	Lasts        time.Duration // of the material, which neither outlives; zero: it has no end of its own
 	Detail       string        // of the event
 }
 
-// Lease is a recorded grant. Its times are the database's.
+// Lease is a recorded grant. Its times are the database's, whose clock may be wrong: they
+// say something beside each other only.
 type Lease struct {
 	ID         string
+	Granted    time.Time
 	FreshUntil time.Time
 	HardExpiry time.Time
 }
@@ -293,7 +295,7 @@ func recordLeases(ctx context.Context, tx pgx.Tx, teamID string, grants []Grant,
 	var ids, sandboxes, credentials, hosts []string
 	var versions []int64
 	var fresh, hard []time.Duration
-	var ends []*time.Time
+	var lasts []*time.Duration
 	for i, g := range grants {
 		if granted[i].Err != nil {
 			continue
@@ -301,22 +303,22 @@ func recordLeases(ctx context.Context, tx pgx.Tx, teamID string, grants []Grant,
 		byID[granted[i].ID] = &granted[i]
 		ids, sandboxes, credentials = append(ids, granted[i].ID), append(sandboxes, g.SandboxID), append(credentials, g.CredentialID)
 		hosts, versions = append(hosts, clean(g.Host)), append(versions, g.Version)
-		fresh, hard, ends = append(fresh, g.FreshFor), append(hard, g.HardFor), append(ends, orNull(g.NotAfter))
+		fresh, hard, lasts = append(fresh, g.FreshFor), append(hard, g.HardFor), append(lasts, orNone(g.Lasts))
 	}
 	rows, err := tx.Query(ctx, `
 		insert into leases (id, team_id, sandbox_id, credential_id, version, host, fresh_until, hard_expiry)
 		select g.id, $1, g.sandbox, c.id, g.version, g.host,
 			least(now() + g.fresh, x.ends), least(now() + g.hard, x.ends)
-		from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::interval[], $8::interval[], $9::timestamptz[])
-			as g (id, sandbox, credential, version, host, fresh, hard, ends)
+		from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::interval[], $8::interval[], $9::interval[])
+			as g (id, sandbox, credential, version, host, fresh, hard, lasts)
 		join credentials c on c.id = g.credential left join credentials o on o.id = c.origin_id,
-		least(c.expires_at, c.ends_at, o.ends_at, g.ends, case when c.version <> g.version then c.overlap_until end) as x (ends)
-		returning id::text, fresh_until, hard_expiry`, teamID, ids, sandboxes, credentials, versions, hosts, fresh, hard, ends)
+		least(c.expires_at, c.ends_at, o.ends_at, now() + g.lasts, case when c.version <> g.version then c.overlap_until end) as x (ends)
+		returning id::text, now(), fresh_until, hard_expiry`, teamID, ids, sandboxes, credentials, versions, hosts, fresh, hard, lasts)
 	if err != nil {
 		return interpret(err, "record the leases", unbound)
 	}
 	var lease Lease
-	recorded, err := pgx.ForEachRow(rows, []any{&lease.ID, &lease.FreshUntil, &lease.HardExpiry}, func() error {
+	recorded, err := pgx.ForEachRow(rows, []any{&lease.ID, &lease.Granted, &lease.FreshUntil, &lease.HardExpiry}, func() error {
 		byID[lease.ID].Lease = lease
 		return nil
 	})
@@ -324,6 +326,14 @@ func recordLeases(ctx context.Context, tx pgx.Tx, teamID string, grants []Grant,
 		err = pgx.ErrNoRows
 	}
 	return interpret(err, "record the leases", unbound)
+}
+
+// orNone is d, or null for zero.
+func orNone(d time.Duration) *time.Duration {
+	if d == 0 {
+		return nil
+	}
+	return &d
 }
 
 // orNull is t, or null for none.

@@ -34,8 +34,8 @@ func (s *Store) asOwner(ctx context.Context, f func(pgx.Tx) error) error {
 	}), "keep the audit's months", "")
 }
 
-// keepMonths makes the parts of audit_events that will be needed next.
-func (s *Store) keepMonths(ctx context.Context) error {
+// KeepMonths makes the parts of audit_events that will be needed next.
+func (s *Store) KeepMonths(ctx context.Context) error {
 	const missing = `select count(*) from generate_series(0, $1) n where to_regclass('audit_events_' || to_char(now() at time zone 'UTC' + n * interval '1 month', 'YYYY_MM')) is null`
 	n, err := one(ctx, s.pool, "months", pgx.RowTo[int], missing, monthsAhead)
 	if err != nil || n == 0 {
@@ -47,18 +47,16 @@ func (s *Store) keepMonths(ctx context.Context) error {
 	})
 }
 
-// Retain makes the parts of audit_events that will be needed, and drops, as a whole,
-// those of months that ended before a time; it gives their names. Each team's chain
+// Retain drops the parts of audit_events, as a whole, of months that ended longer ago than
+// keep, by the database's clock and by ours: one that is wrong removes nothing too early.
+// It gives their names. Each team's chain
 // goes on from a checkpoint, which an event of it tells of. It says in the log what is
 // removed that one of receivers was not sent.
-func (s *Store) Retain(ctx context.Context, before time.Time, receivers ...string) (dropped []string, err error) {
-	if err := s.keepMonths(ctx); err != nil {
-		return nil, err
-	}
+func (s *Store) Retain(ctx context.Context, keep time.Duration, receivers ...string) (dropped []string, err error) {
 	for {
 		var part string
 		err := s.asOwner(ctx, func(tx pgx.Tx) (err error) {
-			if part, err = oldestPart(ctx, tx, before); err != nil || part == "" {
+			if part, err = oldestPart(ctx, tx, keep); err != nil || part == "" {
 				return err
 			}
 			if err := s.mourn(ctx, tx, part, receivers); err != nil {
@@ -73,13 +71,13 @@ func (s *Store) Retain(ctx context.Context, before time.Time, receivers ...strin
 	}
 }
 
-// oldestPart gives the part of the earliest month that ended before a time, "" for none.
-func oldestPart(ctx context.Context, tx pgx.Tx, before time.Time) (string, error) {
+// oldestPart gives the part of the earliest month, if that ended longer ago than keep; "" for none.
+func oldestPart(ctx context.Context, tx pgx.Tx, keep time.Duration) (string, error) {
 	parts, err := all(ctx, tx, "months", pgx.RowTo[string], `
 		select relname from (
 			select c.relname, substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \(''(.*)''\)')::timestamptz ends
 			from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'audit_events'::regclass) p
-		where ends <= least($1, now()) order by ends limit 1`, before)
+		where ends <= least($1::timestamptz, now()) - $2::interval order by ends limit 1`, time.Now(), keep)
 	if err != nil || len(parts) == 0 {
 		return "", err
 	}

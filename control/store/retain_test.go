@@ -55,11 +55,11 @@ func TestRetention(t *testing.T) {
 	old := f.verify("", nil)
 	f.endMonth()
 	f.acts(2)
-	if dropped := got(f.Retain(t.Context(), time.Now().Add(-time.Hour)))(t); len(dropped) > 0 {
+	if dropped := got(f.Retain(t.Context(), time.Hour))(t); len(dropped) > 0 {
 		t.Fatalf("dropped %v, which ended a moment ago", dropped)
 	}
 	young := f.verify("", nil)
-	if dropped := got(f.Retain(t.Context(), time.Now().AddDate(10, 0, 0)))(t); !slices.Equal(dropped, []string{"audit_events_first"}) {
+	if dropped := got(f.Retain(t.Context(), 0))(t); !slices.Equal(dropped, []string{"audit_events_first"}) {
 		t.Fatalf("dropped %v, want the first and nothing that goes on", dropped)
 	}
 	v := f.verify("", hashOf(t, young.Head))

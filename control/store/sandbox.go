@@ -31,7 +31,7 @@ func (s *Store) CreateSandbox(ctx context.Context, teamID, agent string, tokenHa
 		if err := must(tag, err, "create a sandbox", what); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `insert into join_tokens (hash, team_id, sandbox_id, expires_at) values ($1, $2, $3, $4)`, tokenHash, teamID, id, expires)
+		_, err = tx.Exec(ctx, `insert into join_tokens (hash, team_id, sandbox_id, expires_at) values ($1, $2, $3, now() + $4::interval)`, tokenHash, teamID, id, time.Until(expires))
 		if err != nil {
 			return interpret(err, "store the join token", what)
 		}

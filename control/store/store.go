@@ -84,7 +84,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	// Those who wait for exchanges have fewer still.
 	removing := turns.New(int(max(1, config.MaxConns/10)), 1)
 	s := &Store{pool: pool, log: log, reports: reports, alone: alone, removing: removing, reading: reading, owner: owner, recorder: newRecorder()}
-	if err := s.keepMonths(ctx); err != nil {
+	if err := s.KeepMonths(ctx); err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -108,6 +108,14 @@ func (s *Store) Close() { s.pool.Close() }
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	return interpret(s.pool.Ping(ctx), "reach the database", "")
+}
+
+// Ahead is how much the database's clock is ahead of this machine's, as far as can be
+// told: not more exactly than the answer takes.
+func (s *Store) Ahead(ctx context.Context) (time.Duration, error) {
+	asked := time.Now()
+	there, err := one(ctx, s.pool, "time", pgx.RowTo[time.Time], `select clock_timestamp()`)
+	return there.Sub(asked.Add(time.Since(asked) / 2)), err
 }
 
 // NewID makes an identifier. Later ones sort after earlier ones.

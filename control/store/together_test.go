@@ -93,13 +93,13 @@ func TestGrantsTogether(t *testing.T) {
 	before := strings.Count(f.kinds(), "grant")
 	grants, want := make([]Grant, len(uses)), make([]control.Code, len(uses))
 	for i, u := range uses {
-		grants[i] = Grant{f.Team.ID, u.SandboxID, u.CredentialID, u.Version, "host\x00\xff", time.Second, time.Hour, time.Time{}, fmt.Sprint("of ", i)}
+		grants[i] = Grant{f.Team.ID, u.SandboxID, u.CredentialID, u.Version, "host\x00\xff", time.Second, time.Hour, 0, fmt.Sprint("of ", i)}
 		_, err := f.Bound(t.Context(), f.Team.ID, u.SandboxID, u.CredentialID, u.Version)
 		want[i] = control.CodeOf(err)
 	}
 	want[8], want[9] = control.CodeConflict, control.CodeConflict // not approved
 	const end = 10 * time.Second
-	grants[0].NotAfter = time.Now().Add(end)
+	grants[0].Lasts = end
 	granted := got(f.Grants(t.Context(), f.Team.ID, grants))(t)
 	leases := make(map[string]int)
 	for i, g := range granted {

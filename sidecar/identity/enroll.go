@@ -47,7 +47,7 @@ func Enroll(ctx context.Context, controlURL string, joinToken []byte, version st
 	if err != nil {
 		return nil, err
 	}
-	link, err := newLink(controlURL, i.worker,
+	link, err := newLink(controlURL, i.worker, &i.clock,
 		func() *tls.Certificate { return stranger },
 		func() []string { return []string{api.TrustedBy(fingerprint)} },
 		func(state tls.ConnectionState) error { return verifyFingerprint(state, fingerprint) })

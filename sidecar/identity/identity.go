@@ -42,6 +42,7 @@ type Identity struct {
 
 	certificate atomic.Pointer[certificate]
 	link        *link
+	clock       clock
 	client      api.SidecarServiceClient
 }
 
@@ -74,7 +75,7 @@ func newCSR(key *ecdsa.PrivateKey) ([]byte, error) {
 
 // connect makes the client that presents the newest certificate and trusts its roots.
 func (i *Identity) connect(controlURL string) error {
-	link, err := newLink(controlURL, i.worker,
+	link, err := newLink(controlURL, i.worker, &i.clock,
 		func() *tls.Certificate { return &i.certificate.Load().tls },
 		func() []string { return i.certificate.Load().trusts() },
 		func(state tls.ConnectionState) error { return verifyServer(state, i.certificate.Load().roots) })

@@ -30,6 +30,7 @@ type link struct {
 	dialer *dialer
 	tls    *tls.Config
 	trusts func() []string // protocols that say which roots are trusted now
+	clock  *clock          // that answers set
 
 	mu        sync.Mutex
 	transport *http.Transport
@@ -39,12 +40,12 @@ type link struct {
 	opened    chan struct{} // closed when the last opening was answered; nil: there was none
 }
 
-func newLink(controlURL string, worker uint64, certificate func() *tls.Certificate, trusts func() []string, verify func(tls.ConnectionState) error) (*link, error) {
+func newLink(controlURL string, worker uint64, clock *clock, certificate func() *tls.Certificate, trusts func() []string, verify func(tls.ConnectionState) error) (*link, error) {
 	replicas, err := ParseControl(controlURL)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{url: replicas[0].String(), dialer: newDialer(replicas), trusts: trusts, opening: api.Opening{Worker: worker}, tls: &tls.Config{
+	l := &link{url: replicas[0].String(), dialer: newDialer(replicas), trusts: trusts, clock: clock, opening: api.Opening{Worker: worker}, tls: &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return certificate(), nil
@@ -119,6 +120,7 @@ func (l *link) open(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.clock.hear(response.Header)
 	if session := response.Header.Get(api.HeaderSession); session != "" {
 		l.mu.Lock()
 		l.session = session
@@ -136,7 +138,9 @@ func (l *link) send(r *http.Request) (response *http.Response, session string, e
 		r.Header.Set(api.HeaderSession, session)
 	}
 	l.mu.Unlock()
-	response, err = transport.RoundTrip(r)
+	if response, err = transport.RoundTrip(r); err == nil {
+		l.clock.hear(response.Header)
+	}
 	return response, session, err
 }
 

@@ -143,6 +143,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 type outage struct {
 	mu    sync.Mutex
 	timer *time.Timer // nil: there is no outage
+	until deadline    // how long bindings serve
 }
 
 // begin calls expired after grace, unless the outage is over by then. It is
@@ -153,12 +154,18 @@ func (o *outage) begin(grace time.Duration, expired func()) bool {
 	if o.timer != nil {
 		return false
 	}
+	o.until = deadline{time.Now().Add(grace)}
 	var timer *time.Timer
-	timer = time.AfterFunc(grace, func() {
+	timer = time.AfterFunc(min(grace, longestSleep), func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if o.timer == timer {
+		now := time.Now()
+		switch {
+		case o.timer != timer:
+		case o.until.passed(now):
 			expired()
+		default:
+			timer.Reset(min(o.until.at.Sub(now), longestSleep))
 		}
 	})
 	o.timer = timer

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -269,4 +270,28 @@ func TestWatcherExpiresOnceAnOutage(t *testing.T) {
 	if err := o.over(func() error { return nil }); err != nil {
 		t.Error(err)
 	}
+}
+
+// A machine that was suspended in an outage finds it over: its monotonic clock, which
+// timers go by, stood still.
+func TestOutageGoesOnInSuspension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o outage
+		expired := false
+		o.begin(24*time.Hour, func() { expired = true })
+		time.Sleep(3 * longestSleep)
+		synctest.Wait()
+		if expired {
+			t.Fatal("expired at once")
+		}
+		o.mu.Lock()
+		o.until = deadline{time.Now().Round(0)} // as it looks by the wall clock, after a day
+		o.mu.Unlock()
+		time.Sleep(longestSleep)
+		synctest.Wait()
+		if !expired {
+			t.Error("the bindings go on serving")
+		}
+		o.end()
+	})
 }

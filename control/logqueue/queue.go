@@ -1,4 +1,5 @@
-package main
+// Package logqueue keeps whoever reads a program's log from stopping the program.
+package logqueue
 
 import (
 	"bytes"
@@ -16,26 +17,27 @@ const (
 	flushTimeout = time.Second // for the lines that wait when the process ends
 )
 
-// logQueue is a writer that never blocks. A reader of the log that stops reading
+// Queue is a writer that never blocks. A reader of the log that stops reading
 // loses lines, which are counted, and stops nobody's requests.
-type logQueue struct {
+type Queue struct {
 	lines   chan []byte
 	dropped atomic.Uint64
 	closing chan struct{}
 	done    chan struct{}
 }
 
-func newLogQueue(to io.Writer) *logQueue {
+// New makes a Queue before to, which lines go to in their order until Close.
+func New(to io.Writer) *Queue {
 	if f, ok := to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		to = terminalWriter{f}
 	}
-	q := &logQueue{lines: make(chan []byte, logLines), closing: make(chan struct{}), done: make(chan struct{})}
+	q := &Queue{lines: make(chan []byte, logLines), closing: make(chan struct{}), done: make(chan struct{})}
 	go q.run(to)
 	return q
 }
 
 // Write takes a line of the log. It always succeeds.
-func (q *logQueue) Write(line []byte) (int, error) {
+func (q *Queue) Write(line []byte) (int, error) {
 	select {
 	case q.lines <- append([]byte(nil), line...):
 	default:
@@ -44,7 +46,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func (q *logQueue) run(to io.Writer) {
+func (q *Queue) run(to io.Writer) {
 	defer close(q.done)
 	for {
 		select {
@@ -59,7 +61,7 @@ func (q *logQueue) run(to io.Writer) {
 	}
 }
 
-func (q *logQueue) write(to io.Writer, line []byte) {
+func (q *Queue) write(to io.Writer, line []byte) {
 	_, _ = to.Write(line) // there is nowhere to tell
 	if n := q.dropped.Swap(0); n > 0 {
 		_, _ = fmt.Fprintf(to, "level=WARN msg=\"lines of the log were dropped, as nobody read them in time\" lines=%d\n", n)
@@ -78,7 +80,7 @@ func (w terminalWriter) Write(line []byte) (int, error) {
 }
 
 // Close writes what waits, unless that takes too long. Nothing may be written after.
-func (q *logQueue) Close() {
+func (q *Queue) Close() {
 	close(q.closing)
 	select {
 	case <-q.done:

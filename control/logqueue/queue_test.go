@@ -1,4 +1,4 @@
-package main
+package logqueue
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 // it missed.
 func TestLogNeverBlocks(t *testing.T) {
 	r, w := io.Pipe()
-	q := newLogQueue(w)
+	q := New(w)
 	const lines = 2 * logLines
 	for i := range lines {
 		fmt.Fprintf(q, "line %d\n", i)
@@ -39,7 +39,7 @@ func TestLogNeverBlocks(t *testing.T) {
 // The end of the process doesn't wait for such a reader either.
 func TestLogEndsWithoutReader(t *testing.T) {
 	_, w := io.Pipe()
-	q := newLogQueue(w)
+	q := New(w)
 	fmt.Fprintln(q, "line")
 	q.Close()
 }
