@@ -136,8 +136,12 @@ func lowerLoopback(lo netlink.Link, keep []netlink.Addr) error {
 	if err != nil {
 		return fmt.Errorf("list the addresses of lo: %w", err)
 	}
+	kept := make(map[string]bool, len(keep)) // there may be very many
+	for _, addr := range keep {
+		kept[addr.IPNet.String()] = true
+	}
 	for _, addr := range addrs {
-		if slices.ContainsFunc(keep, addr.Equal) {
+		if kept[addr.IPNet.String()] {
 			continue
 		}
 		if err := netlink.AddrDel(lo, &addr); err != nil {

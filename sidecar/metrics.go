@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"sallyport/sidecar/gate"
 	"sallyport/sidecar/proxy"
@@ -30,6 +31,14 @@ type metrics struct {
 	redactions  prometheus.Counter
 	spliced     *prometheus.CounterVec
 }
+
+const (
+	// mostScrapes bounds the connections that read metrics, so that others of the machine's
+	// network can't use up the worker's descriptors and memory.
+	mostScrapes = 32
+	// scrapeTimeout bounds each part of one.
+	scrapeTimeout = 5 * time.Second
+)
 
 // latencies span a cached answer on loopback to a model that thinks.
 var latencies = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
@@ -127,10 +136,10 @@ func (m *metrics) observe(x *proxy.Exchange) {
 func (m *metrics) serve(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout, IdleTimeout: scrapeTimeout}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(listener); ctx.Err() == nil {
+	if err := server.Serve(netutil.LimitListener(listener, mostScrapes)); ctx.Err() == nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ type suspicion string
 const (
 	tooOften suspicion = "asks for material more often than any use needs: its calls are refused for a while"
 	stranger suspicion = "asked for material without holding its stream: its identity may have been copied"
+	forged   suspicion = "somebody shows a certificate for it by another key than it enrolled with: the control CA's key is in wrong hands, replace it"
 )
 
 // alertPace bounds the events of one suspicion, and alertTimeout the wait for one.

@@ -56,19 +56,21 @@ func (s *Server) Enroll(ctx context.Context, request *connect.Request[api.Enroll
 func (s *Server) Renew(ctx context.Context, request *connect.Request[api.RenewRequest]) (*connect.Response[api.RenewResponse], error) {
 	p, m := peerOf(ctx), request.Msg
 	publicKey := p.cert.PublicKey
-	keyHash, err := identity.KeyHash(publicKey)
 	if len(m.GetCsr()) > 0 {
-		publicKey, keyHash, err = requestedKey(m.GetCsr(), p.cert)
-	}
-	if err != nil {
-		return nil, err
+		var err error
+		if publicKey, _, err = requestedKey(m.GetCsr(), p.cert); err != nil {
+			return nil, err
+		}
 	}
 	known, err := s.Store.Identity(ctx, p.Team, p.ID)
 	if err != nil {
 		return nil, gone(err)
 	}
-	if known.State != control.SandboxEnrolled || !bytes.Equal(known.PublicKeyHash, keyHash) {
+	if known.State != control.SandboxEnrolled {
 		return nil, errGone
+	}
+	if err := s.enrolledAs(ctx, p, known); err != nil {
+		return nil, err
 	}
 	if len(m.GetCsr()) == 0 {
 		return connect.NewResponse(&api.RenewResponse{}), s.Store.ConfirmGeneration(ctx, p.Team, p.ID, int64(m.GetGeneration()))

@@ -1,6 +1,7 @@
 package agentapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -113,12 +114,24 @@ func (s *Server) holds(ctx context.Context, p peer, known store.Identity) error 
 	if known.State != control.SandboxEnrolled {
 		return errGone
 	}
+	if err := s.enrolledAs(ctx, p, known); err != nil {
+		return err
+	}
 	strange, err := known.Sessions.Check(p.session)
 	if strange {
 		s.Metrics.strange()
 		s.alert(ctx, p, stranger)
 	}
 	return err
+}
+
+// enrolledAs is nil if p shows the key that its sandbox, which is known as that, enrolled with.
+func (s *Server) enrolledAs(ctx context.Context, p peer, known store.Identity) error {
+	if bytes.Equal(known.PublicKeyHash, p.keyHash()) {
+		return nil
+	}
+	s.alert(ctx, p, forged)
+	return errGone
 }
 
 // material is what is injected for a bound credential, sealed to the sandbox's key,

@@ -87,7 +87,7 @@ func newLimits() *limits {
 func newAllowance() *allowance {
 	a := &allowance{
 		calls: make(map[string]*rate.Limiter, len(paces)), events: eventPace.limiter(), volume: volumePace.limiter(),
-		alerts: map[suspicion]*rate.Limiter{tooOften: alertPace.limiter(), stranger: alertPace.limiter()},
+		alerts: map[suspicion]*rate.Limiter{tooOften: alertPace.limiter(), stranger: alertPace.limiter(), forged: alertPace.limiter()},
 	}
 	for procedure, p := range paces {
 		a.calls[procedure] = p.limiter()

@@ -2,6 +2,7 @@ package agentapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -18,6 +19,12 @@ type peer struct {
 	identity.Sandbox // zero for a caller of Enroll
 	cert             *x509.Certificate
 	session          string // as it says
+}
+
+// keyHash identifies the key that p has shown, as identity.KeyHash does.
+func (p peer) keyHash() []byte {
+	hash := sha256.Sum256(p.cert.RawSubjectPublicKeyInfo)
+	return hash[:]
 }
 
 type certificateKey struct{}

@@ -44,11 +44,17 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	}
 	turnOver := sync.OnceFunc(func() { s.openings.Release(1) })
 	defer turnOver()
-	opened, err := s.opened.call(ctx, p.Team, store.Opening{Sandbox: p.ID, Opening: opening})
+	opened, err := s.opened.call(ctx, p.Team, store.Opening{Sandbox: p.ID, KeyHash: p.keyHash(), Opening: opening})
 	if err == nil {
 		err = opened.Err
 	}
+	if errors.Is(err, store.ErrOtherKey) {
+		s.alert(ctx, p, forged)
+	}
 	if err != nil {
+		if opened.Last != (api.Opening{}) {
+			stream.ResponseHeader().Set(api.HeaderOpening, opened.Last.String())
+		}
 		return gone(err)
 	}
 	stream.ResponseHeader().Set(api.HeaderSession, opened.Session.String())
@@ -56,7 +62,7 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	subscription := s.hub.join(p.Team, p.ID)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{server: s, team: p.Team, sandbox: p.ID, session: opened.Session, stream: stream, subscription: subscription}
+	w := &watch{server: s, peer: p, session: opened.Session, stream: stream, subscription: subscription}
 	defer func() { w.end(ctx, err) }()
 	first, err := s.firsts.call(ctx, p.Team, p.ID)
 	if err == nil {
@@ -67,7 +73,7 @@ func (s *Server) Watch(ctx context.Context, stream *connect.BidiStream[api.Watch
 	}
 	turnOver() // before anything is sent, which takes as long as whoever reads it likes
 	applied, failed := w.receive(ctx)
-	return w.run(ctx, first, applied, failed, time.Until(p.cert.NotAfter))
+	return w.run(ctx, first, applied, failed)
 }
 
 // firstSnapshots are those of streams that have just been opened.
@@ -110,8 +116,7 @@ func (s *Server) message(snapshot store.Snapshot) *api.WatchResponse {
 // watch is one stream.
 type watch struct {
 	server       *Server
-	team         string
-	sandbox      string
+	peer         peer
 	session      store.Session
 	stream       *connect.BidiStream[api.WatchRequest, api.WatchResponse]
 	subscription *subscription
@@ -121,13 +126,13 @@ type watch struct {
 	rotated            time.Time        // when the rotation that sent carries was announced; zero if it carries none
 }
 
-func (w *watch) run(ctx context.Context, first pushed, applied <-chan int64, failed <-chan error, validFor time.Duration) error {
-	if err := w.send(first, time.Time{}); err != nil {
+func (w *watch) run(ctx context.Context, first pushed, applied <-chan int64, failed <-chan error) error {
+	if err := w.send(ctx, first, time.Time{}); err != nil {
 		return err
 	}
 	alive := time.NewTicker(heartbeat)
 	defer alive.Stop()
-	expiry := time.NewTimer(validFor)
+	expiry := time.NewTimer(time.Until(w.peer.cert.NotAfter))
 	defer expiry.Stop()
 	for {
 		var err error
@@ -183,12 +188,22 @@ func (w *watch) push(ctx context.Context, told change) error {
 	if err != nil {
 		return gone(err)
 	}
-	return w.send(newest, told.first)
+	return w.send(ctx, newest, told.first)
+}
+
+// vouched is nil while the certificate that opened the stream is good: the CA that issued
+// it may be trusted no longer.
+func (w *watch) vouched(ctx context.Context) error {
+	_, err := w.server.verify(ctx, w.peer.cert, 0)
+	return err
 }
 
 // send sends a snapshot unless it is as old as what was sent. announced is when a
 // rotation in it was.
-func (w *watch) send(newest pushed, announced time.Time) error {
+func (w *watch) send(ctx context.Context, newest pushed, announced time.Time) error {
+	if err := w.vouched(ctx); err != nil {
+		return err
+	}
 	if newest.State != control.SandboxEnrolled {
 		return errGone
 	}
@@ -210,15 +225,15 @@ func (w *watch) send(newest pushed, announced time.Time) error {
 // it concerns them.
 func (w *watch) newest(ctx context.Context, told change) (pushed, error) {
 	if !told.alone {
-		fleet, err := w.server.fleets.after(ctx, w.team, told.last)
+		fleet, err := w.server.fleets.after(ctx, w.peer.Team, told.last)
 		if err != nil {
 			return pushed{}, err
 		}
-		if newest, found := fleet.of(w.sandbox, w.server.message); found {
+		if newest, found := fleet.of(w.peer.ID, w.server.message); found {
 			return newest, nil
 		}
 	}
-	newest := w.server.snapshot(ctx, w.team, w.sandbox)
+	newest := w.server.snapshot(ctx, w.peer.Team, w.peer.ID)
 	return newest, newest.err
 }
 
@@ -244,7 +259,7 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 	if revision <= w.acknowledged {
 		return nil
 	}
-	switch known, err := w.server.acknowledged.call(ctx, w.team, store.Applied{Sandbox: w.sandbox, Revision: revision}); {
+	switch known, err := w.server.acknowledged.call(ctx, w.peer.Team, store.Applied{Sandbox: w.peer.ID, Revision: revision}); {
 	case err != nil:
 		return gone(err)
 	case !known:
@@ -260,7 +275,10 @@ func (w *watch) acknowledge(ctx context.Context, revision int64) error {
 
 // keep says that the stream is still there.
 func (w *watch) keep(ctx context.Context) error {
-	kept, err := w.server.kept.call(ctx, w.team, store.Held{Sandbox: w.sandbox, Session: w.session})
+	if err := w.vouched(ctx); err != nil {
+		return err
+	}
+	kept, err := w.server.kept.call(ctx, w.peer.Team, store.Held{Sandbox: w.peer.ID, Session: w.session})
 	if err == nil && !kept {
 		err = control.Errorf(control.CodeUnavailable, "%s", endReplaced)
 	}
@@ -292,8 +310,8 @@ func (w *watch) end(ctx context.Context, err error) {
 // close says that the stream is no more.
 func (w *watch) close(ctx context.Context) {
 	w.server.hub.leave(w.subscription)
-	if _, err := w.server.closed.call(ctx, w.team, store.Held{Sandbox: w.sandbox, Session: w.session}); err != nil {
-		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.sandbox, "error", err)
+	if _, err := w.server.closed.call(ctx, w.peer.Team, store.Held{Sandbox: w.peer.ID, Session: w.session}); err != nil {
+		w.server.Log.Warn("sandbox not marked as disconnected; it will be in two minutes", "sandbox", w.peer.ID, "error", err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // Whoever has a copy of the identity has to open a stream of his own to get anything,
 // which ends the other one's; and the second who opens it the same time is told.
 const (
-	HeaderOpening = "Sallyport-Opening" // Opening.String
+	HeaderOpening = "Sallyport-Opening" // Opening.String; in the response, the one that overtook it
 	HeaderSession = "Sallyport-Session" // opaque
 )
 

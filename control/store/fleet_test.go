@@ -31,10 +31,10 @@ func TestFleet(t *testing.T) {
 	}
 	held := []control.Sandbox{f.sandbox("both"), f.sandbox("both"), f.sandbox("one"), f.sandbox("none")}
 	for _, b := range held {
-		got(f.OpenStream(ctx, f.Team.ID, b.ID, api.Opening{Worker: 1, Stream: 1}, "here"))(t)
+		got(f.OpenStream(ctx, f.Team.ID, Opening{b.ID, hash("key"), api.Opening{Worker: 1, Stream: 1}}, "here"))(t)
 	}
 	elsewhere := f.sandbox("both")
-	got(f.OpenStream(ctx, f.Team.ID, elsewhere.ID, api.Opening{Worker: 1, Stream: 1}, "there"))(t)
+	got(f.OpenStream(ctx, f.Team.ID, Opening{elsewhere.ID, hash("key"), api.Opening{Worker: 1, Stream: 1}}, "there"))(t)
 	if err := f.capture(held[0].ID, origin.ID, captured(1, time.Hour)); err != nil {
 		t.Fatal(err)
 	}

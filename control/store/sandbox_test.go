@@ -221,7 +221,7 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 	counts("0 0")
 	var first Session
 	for _, b := range []control.Sandbox{other, second, mine} {
-		first = got(f.OpenStream(ctx, f.Team.ID, b.ID, api.Opening{Worker: 1, Stream: 1}, "one"))(t)
+		first = got(f.OpenStream(ctx, f.Team.ID, Opening{b.ID, hash("key"), api.Opening{Worker: 1, Stream: 1}}, "one"))(t)
 	}
 	counts("2 0")
 	acknowledge(mine.ID, f.revision())
@@ -232,7 +232,7 @@ func TestConnectedAndAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	counts("2 0")
-	again := got(f.OpenStream(ctx, f.Team.ID, mine.ID, api.Opening{Worker: 1, Stream: 2}, "two"))(t)
+	again := got(f.OpenStream(ctx, f.Team.ID, Opening{mine.ID, hash("key"), api.Opening{Worker: 1, Stream: 2}}, "two"))(t)
 	check(f.CloseStreams(ctx, f.Team.ID, []Held{{mine.ID, first}})) // the old replica notices late
 	keeps(first, false)
 	keeps(again, true)

@@ -132,7 +132,7 @@ func (f *fixture) Events(ctx context.Context, teamID string, page Page) ([]contr
 // AppendEvents is by the sandbox that holds its stream.
 func (f *fixture) AppendEvents(ctx context.Context, teamID, sandboxID string, reports []Report) (uint64, error) {
 	session, _ := f.sessions.LoadOrStore(sandboxID, sync.OnceValue(func() string {
-		session, err := f.OpenStream(ctx, teamID, sandboxID, api.Opening{Worker: 1, Stream: 1}, "replica")
+		session, err := f.OpenStream(ctx, teamID, Opening{sandboxID, hash("key"), api.Opening{Worker: 1, Stream: 1}}, "replica")
 		if err != nil {
 			return ""
 		}

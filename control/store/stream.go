@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -35,6 +36,7 @@ func (s Session) String() string { return base64.RawURLEncoding.EncodeToString(s
 // Opening is one of a sandbox.
 type Opening struct {
 	Sandbox string
+	KeyHash []byte // of who opens it, see Identity
 	api.Opening
 }
 
@@ -42,14 +44,19 @@ type Opening struct {
 type Opened struct {
 	Session Session
 	Err     error
+	Last    api.Opening // the one that overtook it, if one did
 }
+
+// ErrOtherKey is for whoever has a certificate for a sandbox by another key than it
+// enrolled with. Who has the control CA's key can make one.
+var ErrOtherKey = control.Errorf(control.CodeForbidden, "the sandbox enrolled with another key")
 
 // OpenStream makes a stream the sandbox's only one, held by replica, a name unique
 // to the process. It is CodeForbidden unless the sandbox is enrolled. An opening
 // that is not later than the last one is somebody else's, who has the same
 // identity: that locks the sandbox.
-func (s *Store) OpenStream(ctx context.Context, teamID, sandboxID string, o api.Opening, replica string) (Session, error) {
-	opened, err := s.OpenStreams(ctx, teamID, []Opening{{sandboxID, o}}, replica)
+func (s *Store) OpenStream(ctx context.Context, teamID string, o Opening, replica string) (Session, error) {
+	opened, err := s.OpenStreams(ctx, teamID, []Opening{o}, replica)
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +98,11 @@ func (s *Store) openStreams(ctx context.Context, teamID string, openings []Openi
 	var ids []string
 	var workers, streams []int64
 	var sessions []Session
+	var keys [][]byte
 	for _, i := range now {
 		session := make(Session, 32)
 		rand.Read(session) // never fails
-		ids, sessions = append(ids, openings[i].Sandbox), append(sessions, session)
+		ids, sessions, keys = append(ids, openings[i].Sandbox), append(sessions, session), append(keys, openings[i].KeyHash)
 		workers, streams = append(workers, int64(openings[i].Worker)), append(streams, int64(openings[i].Stream))
 	}
 	// The replica that held a stream before ends it when it hears of this.
@@ -103,46 +111,50 @@ func (s *Store) openStreams(ctx context.Context, teamID string, openings []Openi
 		return id, row.Scan(&id, &notified)
 	}, `
 		with given as (
-			select * from unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[]) as g (id, worker, opening, session)
+			select * from unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[], $7::bytea[]) as g (id, worker, opening, session, key)
 		), before as (
 			select s.id, s.replica from sandboxes s join given g on g.id = s.id where s.team_id = $1 order by s.id for update of s
 		), opened as (
 			update sandboxes s set worker = g.worker, opening = g.opening, previous_session = s.session, session = g.session, replica = $6, last_seen_at = now()
-			from before b, given g where s.id = b.id and g.id = b.id and s.state = 'enrolled' and (s.worker, s.opening) < (g.worker, g.opening)
+			from before b, given g where s.id = b.id and g.id = b.id and s.state = 'enrolled' and s.public_key_hash = g.key
+				and (s.worker, s.opening) < (g.worker, g.opening)
 			returning s.id, b.replica as before
 		)
 		select id::text, (case when before <> $6 then pg_notify('`+channel+`', $1::text || '/' || id::text) end)::text from opened`,
-		teamID, ids, workers, streams, sessions, replica)
+		teamID, ids, workers, streams, sessions, replica, keys)
 	if err != nil {
 		return err
 	}
 	for n, known := range foundAmong(ids, found) {
 		i := now[n]
 		if opened[i].Session = sessions[n]; !known {
-			opened[i] = Opened{Err: s.refuseOpening(ctx, teamID, openings[i].Sandbox, openings[i].Opening)}
+			opened[i] = s.refuseOpening(ctx, teamID, openings[i])
 		}
 	}
 	return nil
 }
 
-func (s *Store) refuseOpening(ctx context.Context, teamID, sandboxID string, o api.Opening) error {
+func (s *Store) refuseOpening(ctx context.Context, teamID string, o Opening) Opened {
 	var state control.SandboxState
+	var key []byte
 	var last api.Opening
-	err := s.in(teamID).QueryRow(ctx, `select state, worker, opening from sandboxes where team_id = $1 and id = $2`, teamID, sandboxID).
-		Scan(&state, &last.Worker, &last.Stream)
+	err := s.in(teamID).QueryRow(ctx, `select state, public_key_hash, worker, opening from sandboxes where team_id = $1 and id = $2`, teamID, o.Sandbox).
+		Scan(&state, &key, &last.Worker, &last.Stream)
 	switch {
 	case err != nil:
-		return interpret(err, "open the sandbox's stream", "such sandbox")
+		return Opened{Err: interpret(err, "open the sandbox's stream", "such sandbox")}
 	case state != control.SandboxEnrolled:
-		return errNotEnrolled
+		return Opened{Err: errNotEnrolled}
+	case !bytes.Equal(key, o.KeyHash):
+		return Opened{Err: ErrOtherKey}
 	case o.Worker == last.Worker && o.Stream < last.Stream && last.Stream-o.Stream <= lateOpenings:
-		return errMoved
+		return Opened{Err: errMoved, Last: last}
 	}
-	reason := fmt.Sprintf("its stream was opened as %s when %s was open already: its identity was copied", o, last)
-	if err := s.lockSandbox(ctx, teamID, sandboxID, reason); err != nil {
-		return err
+	reason := fmt.Sprintf("its stream was opened as %s when %s was open already: its identity was copied", o.Opening, last)
+	if err := s.lockSandbox(ctx, teamID, o.Sandbox, reason); err != nil {
+		return Opened{Err: err}
 	}
-	return errNotEnrolled
+	return Opened{Err: errNotEnrolled}
 }
 
 // errMoved is for what was overtaken: whoever holds the identity rightly tries again.

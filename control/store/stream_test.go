@@ -33,7 +33,7 @@ func TestOpenings(t *testing.T) {
 			b := f.sandbox("billing")
 			before := strings.Count(f.kinds(), "sandbox.lock")
 			open := func(o api.Opening) error {
-				_, err := f.OpenStream(t.Context(), f.Team.ID, b.ID, o, "replica")
+				_, err := f.OpenStream(t.Context(), f.Team.ID, Opening{b.ID, hash("key"), o}, "replica")
 				return err
 			}
 			last := len(test.openings) - 1
@@ -64,7 +64,7 @@ func TestOneOpeningOnce(t *testing.T) {
 	sessions := make(chan Session, 50)
 	for i := range cap(sessions) {
 		group.Go(func() {
-			if s, err := f.OpenStream(t.Context(), f.Team.ID, b.ID, api.Opening{Worker: 1, Stream: 1}, fmt.Sprint(i)); err == nil {
+			if s, err := f.OpenStream(t.Context(), f.Team.ID, Opening{b.ID, hash("key"), api.Opening{Worker: 1, Stream: 1}}, fmt.Sprint(i)); err == nil {
 				sessions <- s
 			}
 		})

@@ -149,7 +149,7 @@ func TestOpeningsTogether(t *testing.T) {
 	thief.agent("billing")
 	foreign := thief.sandbox("billing")
 	at := func(b control.Sandbox, worker, stream uint64) Opening {
-		return Opening{b.ID, api.Opening{Worker: worker, Stream: stream}}
+		return Opening{b.ID, hash("key"), api.Opening{Worker: worker, Stream: stream}}
 	}
 	opened := got(f.OpenStreams(t.Context(), f.Team.ID, []Opening{
 		at(good, 1, 1), at(copied, 1, 1), at(good, 1, 3), at(good, 1, 2), at(copied, 1, 1), at(revoked, 1, 1), at(foreign, 1, 1), at(good, 2, 1),

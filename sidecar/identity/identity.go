@@ -37,6 +37,8 @@ type Identity struct {
 	csr  []byte // of the renewal that is tried; nil: of none yet
 	seal hpke.PrivateKey
 
+	unconfirmed bool // the control plane may not know that the last renewal has arrived
+
 	team, agent, sandbox string
 	worker               uint64 // counts the workers that have served the sandbox, from 1
 

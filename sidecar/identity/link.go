@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"strings"
@@ -20,6 +21,9 @@ const (
 	pingTimeout = 5 * time.Second
 
 	maxMessage = 16 << 20 // bytes; bindings are the largest
+
+	// contestTimeout bounds how long somebody is contested who opens one stream after another.
+	contestTimeout = 15 * time.Second
 )
 
 // link is the connection to the control plane: HTTP/2 over TLS 1.3. A renewed
@@ -126,7 +130,39 @@ func (l *link) open(r *http.Request) (*http.Response, error) {
 		l.session = session
 		l.mu.Unlock()
 	}
+	l.contest(r, transport, response.Header.Get(api.HeaderOpening))
 	return response, nil
+}
+
+// contest opens a stream the same time as somebody else did who keeps ahead of us with
+// a copy of the identity: two that are counted the same have the sandbox locked. last is
+// what overtook an opening of ours. The opener of r is told when it tries again.
+func (l *link) contest(r *http.Request, transport *http.Transport, last string) {
+	ctx, cancel := context.WithTimeout(r.Context(), contestTimeout)
+	defer cancel()
+	for l.count(last) {
+		again := r.Clone(ctx)
+		again.Body = http.NoBody
+		again.Header.Set(api.HeaderOpening, last)
+		response, err := transport.RoundTrip(again)
+		if err != nil {
+			return
+		}
+		response.Body.Close()
+		last = response.Header.Get(api.HeaderOpening)
+	}
+}
+
+// count makes an opening the last of ours. It is false for one that we had counted.
+func (l *link) count(opening string) bool {
+	o, err := api.ParseOpening(opening)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || o.Worker != l.opening.Worker || o.Stream <= l.opening.Stream {
+		return false
+	}
+	l.opening = o
+	return true
 }
 
 // send sends a call for the newest stream, and says which that was.

@@ -41,20 +41,30 @@ func (i *Identity) Run(ctx context.Context, keep func() error) error {
 		}
 		if err := keep(); err != nil { // the next worker asks for this renewal again
 			i.log().Error("a worker that takes over will not have the renewed certificate", "error", err)
+			i.unconfirmed = false
 			continue
 		}
-		i.confirm(ctx)
+		i.unconfirmed = true
 	}
 	return nil
 }
 
 // confirm tells the control plane that the renewed certificate is here to stay, so that
-// it gives the same to nobody else. A control plane that does not know it gives it for
-// two minutes only.
+// it gives the same to nobody else. What is lost is said again. A control plane that does
+// not know it gives it for two minutes only.
 func (i *Identity) confirm(ctx context.Context) {
+	if !i.unconfirmed {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	_, err := i.client.Renew(ctx, connect.NewRequest(&api.RenewRequest{Generation: i.certificate.Load().generation}))
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodePermissionDenied:
+		i.unconfirmed = false // it is said in vain
+	default:
+		i.unconfirmed = err != nil
+	}
 	if err != nil {
 		i.log().Debug("renewal not confirmed", "error", err)
 	}
@@ -80,12 +90,14 @@ func (i *Identity) request(keep func() error) error {
 }
 
 // waitForRenewal waits until a third of the certificate's life is over, a
-// little more or less, and it is not earlier than soonest. It is false when ctx ended.
+// little more or less, and it is not earlier than soonest. Meanwhile it confirms the last
+// renewal. It is false when ctx ended.
 func (i *Identity) waitForRenewal(ctx context.Context, soonest time.Time) bool {
 	c := i.certificate.Load()
 	jitter := c.leaf.NotAfter.Sub(c.leaf.NotBefore) / 15
 	due := c.renewAt().Add(rand.N(2*jitter+1) - jitter)
 	for {
+		i.confirm(ctx)
 		remaining := max(time.Until(due), time.Until(soonest))
 		if remaining <= 0 {
 			return ctx.Err() == nil

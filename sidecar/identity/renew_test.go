@@ -167,6 +167,57 @@ func TestRunRenewsAtEase(t *testing.T) {
 	})
 }
 
+// confirming is a renewFunc that loses some of what it is told has arrived.
+type confirming struct {
+	renewFunc
+	lost      int
+	confirmed map[uint64]int // answers, by generation
+}
+
+func (c *confirming) Renew(ctx context.Context, r *connect.Request[api.RenewRequest]) (*connect.Response[api.RenewResponse], error) {
+	if len(r.Msg.Csr) > 0 {
+		return c.renewFunc.Renew(ctx, r)
+	}
+	if c.lost > 0 {
+		c.lost--
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("away"))
+	}
+	c.confirmed[r.Msg.Generation]++
+	return connect.NewResponse(&api.RenewResponse{}), nil
+}
+
+// What the control plane was not told, that a renewal has arrived, it is told again: by
+// this worker, and by the next where this one died too soon.
+func TestLostConfirmationIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := offline(t, func(i *Identity, f *fakeControl) (*api.Certificate, error) {
+			return f.certificate(i.csr, i.certificate.Load().generation+1, time.Hour), nil
+		})
+		c := &confirming{renewFunc: i.client.(renewFunc), lost: 5, confirmed: make(map[uint64]int)}
+		i.client = c
+		run := func(d time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			if err := i.Run(ctx, kept); err != nil {
+				t.Error(err)
+			}
+		}
+		run(35 * time.Minute) // one renewal
+		if c.confirmed[2] != 1 || len(c.confirmed) != 1 || c.lost != 0 {
+			t.Errorf("confirmed %v, %d left to lose", c.confirmed, c.lost)
+		}
+		var err error
+		if i, err = Restore("https://127.0.0.1:1", must(i.Marshal())); err != nil {
+			t.Fatal(err)
+		}
+		i.Log, i.client = slog.New(slog.NewTextHandler(io.Discard, nil)), c
+		run(time.Minute)
+		if c.confirmed[2] != 2 || len(c.confirmed) != 1 {
+			t.Errorf("after a restart: confirmed %v", c.confirmed)
+		}
+	})
+}
+
 func TestRunSurvivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, attempts := time.Now(), 0

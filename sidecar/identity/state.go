@@ -91,6 +91,7 @@ func Restore(controlURL string, state []byte) (*Identity, error) {
 		return nil, fmt.Errorf("restore the identity: %w", err)
 	}
 	i.certificate.Store(certificate)
+	i.unconfirmed = certificate.generation > 1 // the worker before may have died too soon
 	return i, i.connect(controlURL)
 }
 

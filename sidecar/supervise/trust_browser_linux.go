@@ -51,7 +51,7 @@ func browserPolicy(ca []byte) ([]byte, error) {
 // bindPolicies adds the sandbox's policy to those of every browser that has a
 // directory. The directory may lack the one below it that policies are in, and
 // nothing is made on the machine's own disk: a copy with it goes over what is there.
-func bindPolicies() error {
+func (s *stageSettings) bindPolicies() error {
 	for i, dir := range browserDirs() {
 		managed := filepath.Join(dir, managedPolicies)
 		for _, target := range []string{managed, filepath.Dir(managed), dir} {
@@ -62,7 +62,7 @@ func bindPolicies() error {
 			replacement := filepath.Join(trustDir, "browser-"+strconv.Itoa(i))
 			below, err := filepath.Rel(target, managed)
 			if err == nil {
-				err = addPolicy(target, replacement, filepath.Join(replacement, below))
+				err = s.addPolicy(target, replacement, filepath.Join(replacement, below))
 			}
 			if err != nil {
 				return fmt.Errorf("add to the policies of %s: %w", dir, err)
@@ -77,8 +77,8 @@ func bindPolicies() error {
 }
 
 // addPolicy copies a directory and puts the sandbox's policy into managed, which is in the copy.
-func addPolicy(dir, to, managed string) error {
-	if err := copyReadable(dir, to); err != nil {
+func (s *stageSettings) addPolicy(dir, to, managed string) error {
+	if err := s.copyReadable(dir, to); err != nil {
 		return err
 	}
 	policy, err := os.ReadFile(policyFile)
@@ -91,9 +91,9 @@ func addPolicy(dir, to, managed string) error {
 	return os.WriteFile(filepath.Join(managed, policyName), policy, 0o444)
 }
 
-// copyReadable copies a directory's files, directories and links, but for what we,
-// and so the agent, may not read.
-func copyReadable(from, to string) error {
+// copyReadable copies a directory's files, directories and links, but for what we or the
+// agent may not read.
+func (s *stageSettings) copyReadable(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrPermission) {
 			return nil
@@ -108,7 +108,11 @@ func copyReadable(from, to string) error {
 		target := filepath.Join(to, name)
 		switch {
 		case d.IsDir():
-			return os.Mkdir(target, 0o755)
+			info, err := d.Info()
+			if err == nil && path != from && s.keptFrom(info, 0o005) {
+				return fs.SkipDir
+			}
+			return errors.Join(err, os.Mkdir(target, 0o755))
 		case d.Type() == fs.ModeSymlink:
 			link, err := os.Readlink(path)
 			if err != nil {
@@ -118,7 +122,7 @@ func copyReadable(from, to string) error {
 		case !d.Type().IsRegular():
 			return nil
 		}
-		text, err := os.ReadFile(path)
+		text, err := s.readPublic(path)
 		if errors.Is(err, fs.ErrPermission) {
 			return nil
 		}

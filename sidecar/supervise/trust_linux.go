@@ -5,9 +5,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // trustDir is where the sandbox finds its certificates: a read-only tmpfs of its own.
@@ -59,11 +63,41 @@ func javaPaths(home string) []string {
 	return paths
 }
 
+// maxPublic bounds a file whose copy the agent is given, in bytes; bundles have a quarter MiB.
+const maxPublic = 16 << 20
+
+// readPublic reads a regular file that the agent may have a copy of. One that its mode keeps
+// from the agent is fs.ErrPermission, though we, as root, could read it. So is what is no
+// file: a pipe would be waited for, and a device never ends.
+func (s *stageSettings) readPublic(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(), s.keptFrom(info, 0o004):
+		return nil, fmt.Errorf("%s is not for everybody to read: %w", path, fs.ErrPermission)
+	case info.Size() > maxPublic:
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxPublic)
+	}
+	return io.ReadAll(io.LimitReader(f, maxPublic))
+}
+
+// keptFrom reports whether others lack one of the rights to a file, and the agent is one of
+// them: it has ids of its own, and none of those in the image or on the machine is its.
+func (s *stageSettings) keptFrom(info fs.FileInfo, rights fs.FileMode) bool {
+	return s.UIDs.First != 0 && !s.owns(info) && info.Mode().Perm()&rights != rights
+}
+
 // machineBundle gives the bundle that the image came with, nil if it has none.
-func machineBundle() ([]byte, error) {
+func (s *stageSettings) machineBundle() ([]byte, error) {
 	for _, path := range bundlePaths() {
-		b, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
+		b, err := s.readPublic(path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}
 		if err != nil {
@@ -92,8 +126,9 @@ func checkCA(ca []byte) error {
 }
 
 // writeTrust fills trustDir, which is mounted and still writable.
-func writeTrust(ca []byte) error {
-	bundle, err := machineBundle()
+func (s *stageSettings) writeTrust() error {
+	ca := s.CA
+	bundle, err := s.machineBundle()
 	if err != nil {
 		return err
 	}
@@ -119,14 +154,14 @@ func writeTrust(ca []byte) error {
 
 // bindTrust puts the sandbox's bundle over every one that exists, and its policy
 // among those of browsers.
-func bindTrust(javaHome string) error {
+func (s *stageSettings) bindTrust() error {
 	if err := bindOver(bundleFile, existing(bundlePaths())); err != nil {
 		return err
 	}
-	if err := bindOver(javaFile, existing(javaPaths(javaHome))); err != nil {
+	if err := bindOver(javaFile, existing(javaPaths(lookup(s.Env, "JAVA_HOME")))); err != nil {
 		return err
 	}
-	return bindPolicies()
+	return s.bindPolicies()
 }
 
 // existing resolves patterns to the files behind them, each once.
