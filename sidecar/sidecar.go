@@ -173,6 +173,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Dial:        w.dialRoute,
 		Passing:     w.passing,
 		Certificate: ca.Leaf,
+		Gather:      func(c net.Conn) net.Conn { return w.proxy.Gather(c) },
 		Refused:     w.refused,
 		Passed:      w.passed,
 		Log:         config.Log,

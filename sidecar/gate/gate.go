@@ -46,6 +46,9 @@ type Config struct {
 	Passing func(ctx context.Context) *Refusal
 	// Certificate gives the leaf for a name.
 	Certificate func(ctx context.Context, name string) (*tls.Certificate, error)
+	// Gather gives what TLS is written to, once its client is to speak HTTP/2; nil
+	// leaves the connection as it is.
+	Gather func(net.Conn) net.Conn
 	// Refused is told of every flow that did not pass, Passed of every one that was
 	// passed through, when it has ended; for logs, metrics and audit.
 	Refused func(*Flow, *Refusal)

@@ -65,6 +65,9 @@ func (g *Gate) secure(ctx context.Context, c *conn) (net.Conn, *Refusal) {
 	}
 	c.alert = nil
 	c.flow.Protocol = secured.ConnectionState().NegotiatedProtocol
+	if c.flow.Protocol == "h2" && g.config.Gather != nil {
+		c.Conn = g.config.Gather(c.Conn)
+	}
 	return secured, nil
 }
 

@@ -8,7 +8,10 @@ import (
 
 // buffers keeps buffers for the connections that have a request under way. What
 // upstreams are written and read through may have held a credential, and is wiped.
-type buffers struct{ readers, answers, requests, uploads, writers sync.Pool }
+type buffers struct {
+	readers, answers, requests, uploads, writers sync.Pool
+	gathers                                      gathers
+}
 
 const (
 	readBuffer   = 4 << 10

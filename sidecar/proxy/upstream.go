@@ -243,6 +243,9 @@ func (u *upstreams) connect(ctx context.Context, to place, sessions tls.ClientSe
 		}
 		return nil, err
 	}
+	if secured.ConnectionState().NegotiatedProtocol == "h2" {
+		below.Conn = gather(raw, &u.buffers.gathers)
+	}
 	return secured, nil
 }
 
