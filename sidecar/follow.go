@@ -92,7 +92,7 @@ func (w *worker) serve(versions, before map[string]uint64, next *served) {
 		w.served.Store(next)
 	})
 	w.announce()
-	w.proxy.Keep(versions)
+	w.proxy.Keep(versions, before)
 	if !next.table.SameAddresses(last.table) {
 		w.proxy.DropIdle()
 	}

@@ -42,7 +42,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 			Version:    f.GetVersion(),
 			Lease:      again.ID(),
 			Holds:      plan.Holds,
-			Stands:     w.stands(now, again, x, asked),
+			Stands:     w.stands(now, b.GetLimits(), again, x, asked),
 			Request: func(out *http.Request) error {
 				if err := cleared(now, use, out); err != nil {
 					return err

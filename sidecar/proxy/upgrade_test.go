@@ -201,12 +201,12 @@ func TestWebSocketEnds(t *testing.T) {
 		_, _, err := c.Read(t.Context())
 		return err
 	}
-	w.Keep(map[string]uint64{"c": 2})
+	w.Keep(map[string]uint64{"c": 2}, nil)
 	if err := echo(); err != nil {
 		t.Fatalf("after a rotation: %v", err)
 	}
 	revoked.Store(true)
-	w.Keep(nil)
+	w.Keep(nil, nil)
 	if err := echo(); err == nil {
 		t.Error("the WebSocket goes on")
 	}
@@ -323,7 +323,7 @@ func TestExtendedConnect(t *testing.T) {
 		w.plan.Holds = func() bool { return !revoked.Load() }
 		_, response := w.connect(t, "/socket", "websocket")
 		revoked.Store(true)
-		w.Keep(nil)
+		w.Review()
 		if _, err := io.ReadAll(response.Body); err == nil {
 			t.Error("the stream ended as if all were well")
 		}
