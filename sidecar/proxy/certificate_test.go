@@ -115,7 +115,7 @@ func TestClientCertificateIsShown(t *testing.T) {
 						t.Errorf("as %q: the upstream sees %q, want %q", step.credential, got, step.want)
 					}
 				}
-				w.Keep(map[string]uint64{"a": 2, "b": 1}, nil)
+				w.Keep(map[string]uint64{"a": 2, "b": 1})
 				for _, step := range []struct{ credential, want string }{
 					{"a.2", "a2 true false"}, {"b.1", "b1 true false"},
 				} {

@@ -2,8 +2,13 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
+
+// ErrChanged is that of a request which was not sent, since what it was decided by was
+// changed.
+var ErrChanged = errors.New("what the request was decided by was changed before it was sent")
 
 // departures are the requests that have been decided about and wait to be sent: for a
 // place among those to their host, for a connection, for its handshakes, for a stream.

@@ -6,18 +6,12 @@ import (
 )
 
 // spare is a copy of a request as it was before its plan edited it, where that may
-// have it sent once more, or it may have to be decided anew; nil otherwise.
-func (s *Server) spare(t *travel, out *http.Request) *http.Request {
-	if !mayFallBack(t, out) && (t.plan.Stands == nil || !s.upstreams.mayWait(t)) {
+// have it sent once more; nil otherwise. It has no body, and may be sent twice.
+func spare(t *travel, out *http.Request) *http.Request {
+	if t.plan.Fallback == nil || out.Body != nil || !idempotent(out.Method) || upgradeType(out.Header) != "" || t.socket {
 		return nil
 	}
 	return out.Clone(out.Context())
-}
-
-// mayFallBack reports whether the plan may have a request sent once more. It has no
-// body, and may be sent twice.
-func mayFallBack(t *travel, out *http.Request) bool {
-	return t.plan.Fallback != nil && out.Body == nil && idempotent(out.Method) && upgradeType(out.Header) == "" && !t.socket
 }
 
 // fallBack sends again as the plan's Fallback says, if it does, in the place of a

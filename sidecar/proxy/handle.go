@@ -129,7 +129,7 @@ func (s *Server) decide(ctx context.Context, r *http.Request, t *travel) error {
 
 // forward sends the request and passes its response on.
 func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error {
-	response, err := s.send(ctx, t, outgoing(ctx, r, t))
+	response, err := s.send(ctx, r, t)
 	if err == nil && ctx.Err() != nil { // the client left, and the upstream's last words are for nobody
 		response.Body.Close()
 		err = ctx.Err()

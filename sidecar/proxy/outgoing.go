@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +18,9 @@ import (
 // parts it takes over.
 func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 	out := r.WithContext(ctx)
+	if t.plan.Stands != nil { // r stays as it came: it may be decided anew
+		out.Header = maps.Clone(r.Header)
+	}
 	out.RequestURI, out.RemoteAddr, out.Close = "", "", false
 	scheme, authority := "http", t.Host
 	if t.TLS {

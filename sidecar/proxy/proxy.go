@@ -109,11 +109,11 @@ func (s *Server) idle(c net.Conn, idle bool) {
 	}
 }
 
-// Keep drops the upstream connections of every credential version that is neither
-// among the given nor among those before them that are still good, and does what
-// Review does. None are made for other versions until the next Keep.
-func (s *Server) Keep(versions, before map[string]uint64) {
-	s.upstreams.keep(versions, before)
+// Keep drops the upstream connections of every credential version that is in none of
+// the maps, and does what Review does. None are made for other versions until the next
+// Keep.
+func (s *Server) Keep(versions ...map[string]uint64) {
+	s.upstreams.keep(versions...)
 	s.Review()
 }
 

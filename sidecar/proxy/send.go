@@ -13,31 +13,31 @@ const mostDecided = 8
 
 // send sends a request as its plan says and gives the head of the response. It is
 // decided about anew when its plan no longer stands as it could be sent.
-func (s *Server) send(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
+func (s *Server) send(ctx context.Context, r *http.Request, t *travel) (*http.Response, error) {
 	for decided := 1; ; decided++ {
-		again := s.spare(t, out)
-		response, err := s.sendOnce(ctx, t, out, again)
+		out := outgoing(ctx, r, t)
+		bodiless := out.Body == nil
+		response, err := s.sendOnce(ctx, t, out)
 		var recalled *recalledError
 		if !errors.As(err, &recalled) {
 			return response, err
 		}
-		if again == nil || !t.unsent(recalled, again) || ctx.Err() != nil || decided == mostDecided {
+		if !t.unsent(recalled, r.Method, bodiless) || ctx.Err() != nil || decided == mostDecided {
 			t.Decision = Refuse
 			return nil, recalled.cause
 		}
 		s.recall(t)
-		out = again
-		if err := s.decide(ctx, out, t); err != nil {
+		if err := s.decide(ctx, r, t); err != nil {
 			t.Decision = Refuse
 			return nil, err
 		}
 	}
 }
 
-func (s *Server) sendOnce(ctx context.Context, t *travel, out, again *http.Request) (*http.Response, error) {
-	fallsBack := mayFallBack(t, out)
+func (s *Server) sendOnce(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
+	again := spare(t, out)
 	if t.body != nil {
-		t.body.kept.Store(again != nil)
+		t.body.kept.Store(t.plan.Stands != nil)
 	}
 	if err := s.edit(ctx, t, out); err != nil {
 		if out.Body != nil {
@@ -48,7 +48,7 @@ func (s *Server) sendOnce(ctx context.Context, t *travel, out, again *http.Reque
 	sent := time.Now()
 	defer func() { t.Upstream = time.Since(sent) }()
 	response, err := s.upstreams.roundTrip(ctx, t, out)
-	if err == nil && fallsBack && response.StatusCode == http.StatusUnauthorized {
+	if err == nil && again != nil && response.StatusCode == http.StatusUnauthorized {
 		response, err = s.fallBack(ctx, t, again, response)
 	}
 	return response, err
@@ -63,11 +63,14 @@ func (t *travel) depart() {
 
 // unsent reports whether a request that was called back can be decided anew: none of
 // it was sent, or it may be twice, and all of it is here.
-func (t *travel) unsent(e *recalledError, again *http.Request) bool {
-	if again.Body != nil {
-		return !e.perhaps && t.body.kept.Load() && t.body.n.Load() == 0
+func (t *travel) unsent(e *recalledError, method string, bodiless bool) bool {
+	switch {
+	case t.before != nil: // what it fell back from was sent
+		return false
+	case bodiless:
+		return !e.perhaps || idempotent(method)
 	}
-	return !e.perhaps || idempotent(again.Method)
+	return !e.perhaps && t.body.kept.Load() && t.body.n.Load() == 0
 }
 
 // recall lets go of what a plan holds that is not carried out.

@@ -201,12 +201,12 @@ func TestWebSocketEnds(t *testing.T) {
 		_, _, err := c.Read(t.Context())
 		return err
 	}
-	w.Keep(map[string]uint64{"c": 2}, nil)
+	w.Keep(map[string]uint64{"c": 2})
 	if err := echo(); err != nil {
 		t.Fatalf("after a rotation: %v", err)
 	}
 	revoked.Store(true)
-	w.Keep(nil, nil)
+	w.Keep()
 	if err := echo(); err == nil {
 		t.Error("the WebSocket goes on")
 	}

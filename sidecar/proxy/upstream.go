@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -115,15 +116,6 @@ func (u *upstreams) roundTripIn(ctx context.Context, p *pool, t *travel, out *ht
 	return p.roundTrip(ctx, t, out)
 }
 
-// mayWait reports whether a request may have to wait before it can be sent.
-func (u *upstreams) mayWait(t *travel) bool {
-	if t.HTTP2 {
-		return true
-	}
-	p, err := u.pool(poolKey{t.plan.Credential, t.plan.Version})
-	return err != nil || !p.wires.ready(t.place())
-}
-
 // pool gives the connections for a credential's version, if that may still be used.
 func (u *upstreams) pool(key poolKey) (*pool, error) {
 	u.mu.Lock()
@@ -131,7 +123,7 @@ func (u *upstreams) pool(key poolKey) (*pool, error) {
 	p := u.pools[key]
 	if p == nil {
 		if u.good != nil && !u.good(key) {
-			return nil, &recalledError{cause: errOldVersion}
+			return nil, &recalledError{cause: ErrChanged}
 		}
 		p = u.newPool()
 		u.pools[key] = p
@@ -227,17 +219,16 @@ func (u *upstreams) noteHTTP2(to place) {
 	u.onlyHTTP2[to] = now.Add(beliefTime)
 }
 
-// keep closes the connections of every credential version that is not named, those
-// in use when their request ends.
-func (u *upstreams) keep(versions, before map[string]uint64) {
+// keep closes the connections of every credential version that is in none of the
+// maps, those in use when their request ends.
+func (u *upstreams) keep(versions ...map[string]uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	named := func(among map[string]uint64, key poolKey) bool {
-		version, found := among[key.credential]
-		return found && version == key.version
-	}
 	u.good = func(key poolKey) bool {
-		return key.credential == "" || named(versions, key) || named(before, key)
+		return key.credential == "" || slices.ContainsFunc(versions, func(named map[string]uint64) bool {
+			version, found := named[key.credential]
+			return found && version == key.version
+		})
 	}
 	for key, p := range u.pools {
 		if !u.good(key) {

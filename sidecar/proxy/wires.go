@@ -34,10 +34,6 @@ type terminal struct {
 // old before they were had.
 var errClosedPool = errors.New("the connections were closed meanwhile")
 
-// errOldVersion is that of requests decided about before a change that took
-// their credential away.
-var errOldVersion = errors.New("the credential was changed meanwhile")
-
 // roundTrip sends a request over an idle connection or a new one. One that
 // turns out to be dead is replaced once, where that can't do a thing twice.
 func (ws *wires) roundTrip(ctx context.Context, to place, t *travel, out *http.Request) (*http.Response, error) {
@@ -134,14 +130,6 @@ func (ws *wires) sound(end *terminal, reuse bool) *wire {
 		w.conn.Close()
 	}
 	return nil
-}
-
-// ready reports whether a connection to a place is idle, and a slot is free.
-func (ws *wires) ready(to place) bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	end := ws.places[to]
-	return end != nil && len(end.idle) > 0 && len(end.slots) < cap(end.slots)
 }
 
 // leave gives a slot back.
