@@ -9,8 +9,8 @@ import (
 // pattern matches. Whoever can place text in a stream and see where its reads
 // end would learn from that, guess by guess, how a secret goes on. So held back
 // is whatever any secret could be a part of: the run of bytes at the end without
-// space and control characters. Only which of those a secret holds itself, and
-// its length rounded up to a power of two, make a difference.
+// space and control characters. Only which of those a secret holds itself, its
+// length rounded up to a power of two, and whether it spells words, make a difference.
 type blind struct {
 	runs  [256]bool
 	limit int // bytes of the longest run; a power of two
