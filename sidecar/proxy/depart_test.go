@@ -210,7 +210,7 @@ func TestChangedWhileItWaited(t *testing.T) {
 						w := newChangingWorld(t, way.protocol, way.http2)
 						w.SetUpstreamBounds(time.Minute, time.Minute, 1)
 						var said <-chan reply
-						open := func() {}
+						var open func()
 						if wait == "handshake" {
 							var waits <-chan struct{}
 							waits, open = w.block()
