@@ -424,3 +424,21 @@ func (c *countedConn) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+// TestConnectionsDroppedWhileTheyAreMade: a request whose connection is not to be made
+// any more, as the rules for addresses changed, goes out over another, with all of its body.
+func TestConnectionsDroppedWhileTheyAreMade(t *testing.T) {
+	for protocol, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		for _, body := range []string{"", "hello", strings.Repeat("x", 200<<10)} {
+			w := newChangingWorld(t, protocol, http2)
+			waits, open := w.block()
+			said := w.ask(t, "POST", "/", body)
+			<-waits
+			w.DropIdle()
+			open()
+			if got := <-said; got.err != nil || got.text != "v1 "+body {
+				t.Errorf("%s, a body of %d bytes: answered %.40q, %v", protocol, len(body), got.text, got.err)
+			}
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (s *Server) send(ctx context.Context, r *http.Request, t *travel) (*http.Re
 func (s *Server) sendOnce(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
 	again := spare(t, out)
 	if t.body != nil {
-		t.body.kept.Store(t.plan.Stands != nil)
+		t.body.kept.Store(true)
 	}
 	if err := s.edit(ctx, t, out); err != nil {
 		if out.Body != nil {

@@ -87,17 +87,15 @@ func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request)
 	if t.plan.Certificate != nil {
 		ctx = withCertificate(ctx, t.plan.Certificate)
 	}
-	for {
-		p, err := u.pool(poolKey{t.plan.Credential, t.plan.Version})
-		if err != nil {
-			return nil, err
-		}
-		response, err := u.roundTripIn(ctx, p, t, out)
-		// Another pool is in its place: nothing was sent.
-		if !errors.Is(err, errClosedPool) || ctx.Err() != nil {
-			return response, err
-		}
+	p, err := u.pool(poolKey{t.plan.Credential, t.plan.Version})
+	if err != nil {
+		return nil, err
 	}
+	response, err := u.roundTripIn(ctx, p, t, out)
+	if errors.Is(err, errClosedPool) { // another is in its place, if it may be sent still
+		return nil, &recalledError{cause: err}
+	}
+	return response, err
 }
 
 func (u *upstreams) roundTripIn(ctx context.Context, p *pool, t *travel, out *http.Request) (*http.Response, error) {
