@@ -42,7 +42,7 @@ func (w *worker) overlap(ctx context.Context, now *served, use bind.Use, plan *p
 			Version:    f.GetVersion(),
 			Lease:      again.ID(),
 			Holds:      plan.Holds,
-			Stands:     w.stands(now, again, x, asked),
+			Stands:     w.stands(now, b.GetLimits(), again, x, asked),
 			Request: func(out *http.Request) error {
 				if err := cleared(now, use, out); err != nil {
 					return err
@@ -116,7 +116,7 @@ func (w *worker) fallBack(ctx context.Context, now *served, use bind.Use, x *pro
 	// Again: what took time may have ended the overlap, and a revision done away with it.
 	lease, err := w.fallbacks.Get(ctx, b.GetCredentialId(), f.GetVersion(), x.Host)
 	if err == nil {
-		if err = w.stands(now, lease, x, asked)(); err != nil {
+		if err = w.stands(now, b.GetLimits(), lease, x, asked)(); err != nil {
 			lease.Release()
 		}
 	}

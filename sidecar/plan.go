@@ -29,7 +29,6 @@ func facts(c net.Conn) proxy.Facts {
 // plan decides about one request: which credential it gets, if any, and what is
 // looked for on its way out and on the way back.
 func (w *worker) plan(ctx context.Context, x *proxy.Exchange, r *http.Request) (*proxy.Plan, error) {
-	w.giveUp(x)
 	for {
 		now := w.current(ctx)
 		plan, err := w.decideBy(ctx, now, x, r)
@@ -108,13 +107,15 @@ func (w *worker) lease(ctx context.Context, now *served, use bind.Use, x *proxy.
 // inspect is the plan for a destination without a credential.
 func (w *worker) inspect(now *served, x *proxy.Exchange, r *http.Request) *proxy.Plan {
 	stray := now.table.Stray(x.Host, x.Port)
+	holds := w.holds(now, x, r, "")
 	return &proxy.Plan{
 		Decision: proxy.Inspect,
 		Request: func(out *http.Request) error {
 			err := strayPlaceholders(out, now.scanner, stray)
 			return inClear(now, x, err)
 		},
-		Holds: w.holds(now, x, r, ""),
+		Holds:  holds,
+		Stands: w.standsBare(now, x, holds),
 	}
 }
 
@@ -165,7 +166,7 @@ func (w *worker) injection(now *served, use bind.Use, lease *material.Lease, x *
 		Version:    binding.GetVersion(),
 		Lease:      lease.ID(),
 		Holds:      w.holds(now, x, r, binding.GetCredentialId()),
-		Stands:     w.stands(now, lease, x, requestOf(x, r)),
+		Stands:     w.stands(now, binding.GetLimits(), lease, x, requestOf(x, r)),
 	}
 }
 

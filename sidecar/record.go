@@ -128,6 +128,21 @@ func (w *worker) intend(ctx context.Context, x *proxy.Exchange) error {
 	return err
 }
 
+// recalled records that a request is decided anew, which was not sent as it was decided.
+func (w *worker) recalled(x *proxy.Exchange) {
+	switch {
+	case x.Intent != nil: // which was recorded, perhaps on a disk
+		first := *x
+		first.Decision, first.Reason, first.Duration = proxy.Refuse, calledBack, time.Since(x.Start)
+		w.record(&first)
+	case x.Credential != "":
+		w.events.Cancel()
+	}
+}
+
+// calledBack is the reason in the event of a request that is decided anew.
+const calledBack = "recalled"
+
 // record puts a request's event in the place that the plan reserved, if a
 // credential was to be used. Others find one or are dropped.
 func (w *worker) record(x *proxy.Exchange) {

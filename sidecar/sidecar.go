@@ -183,6 +183,7 @@ func open(ctx context.Context, config Config) (*worker, error) {
 		Plan:      w.plan,
 		Explain:   explain,
 		Intend:    w.intend,
+		Recalled:  w.recalled,
 		Opened:    w.opened,
 		Malformed: w.malformedHTTP2,
 		Finish:    w.finish,

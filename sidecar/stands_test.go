@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/control/api"
 	"sallyport/sidecar/bind"
@@ -42,6 +43,7 @@ func TestStandsByItsLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lease.Release()
+	asked := bind.Request{Host: "a.test", Port: 443, TLS: true, Method: "POST", Path: "/"}
 	first, each := api.Approval_APPROVAL_FIRST, api.Approval_APPROVAL_EACH
 	for name, c := range map[string]struct {
 		then, now *api.Limits
@@ -57,12 +59,24 @@ func TestStandsByItsLimits(t *testing.T) {
 		"no rate any more":       {&api.Limits{Rate: true, Budget: true}, &api.Limits{Budget: true}, false},
 	} {
 		serve(proto.CloneOf(c.then))
-		stands := w.stands(w.served.Load(), lease, &proxy.Exchange{}, bind.Request{Host: "a.test", Port: 443, TLS: true, Method: "POST", Path: "/"})
+		stands := w.stands(w.served.Load(), c.then, lease, &proxy.Exchange{}, asked)
 		serve(proto.CloneOf(c.now))
 		err := stands()
 		var refusal *proxy.Error
 		if errors.As(err, &refusal) != c.refused || c.refused && refusal.Code != "credential_changing" || !c.refused && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// Nothing is told of a credential that expires.
+	limits := &api.Limits{Expires: timestamppb.New(time.Now().Add(50 * time.Millisecond))}
+	serve(limits)
+	stands := w.stands(w.served.Load(), limits, lease, &proxy.Exchange{}, asked)
+	if err := stands(); err != nil {
+		t.Errorf("before it expires: %v", err)
+	}
+	time.Sleep(time.Until(limits.GetExpires().AsTime()))
+	var limit *bind.LimitError
+	if err := stands(); !errors.As(err, &limit) {
+		t.Errorf("when it has expired: %v", err)
 	}
 }

@@ -38,6 +38,7 @@ func Base64(text []byte, offset int) []*Unit {
 
 // broken lets line breaks and spaces come before the unit.
 func (u *Unit) broken() *Unit {
+	u.breaks = true
 	for _, c := range []byte("\n\r\t ") {
 		u.edge(entry, c, entry)
 	}

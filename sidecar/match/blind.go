@@ -1,16 +1,22 @@
 package match
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // blind decides what of a stream is held back without a look at how far a
 // pattern matches. Whoever can place text in a stream and see where its reads
 // end would learn from that, guess by guess, how a secret goes on. So held back
 // is whatever any secret could be a part of: the run of bytes at the end without
-// space and control characters. Only which of those a secret holds itself, and
-// its length rounded up to a power of two, make a difference.
+// space and control characters. Only which of those a secret holds itself, its
+// length rounded up to a power of two, and whether it spells words, make a difference.
 type blind struct {
 	runs  [256]bool
 	limit int // bytes of the longest run; a power of two
+	// words says that no lineOf characters in a row of what may be broken into lines are
+	// such as isWords is for. With next to no secret they are.
+	words bool
 }
 
 // minLimit is the limit for all secrets that are not very long.
@@ -22,7 +28,9 @@ func newBlind(patterns []Pattern) blind {
 		b.runs[c] = c > ' ' && c != 0x7f || c == 0 // NUL: in UTF-16
 	}
 	longest := minLimit
+	b.words = true
 	for _, p := range patterns {
+		b.words = b.words && !spellsWords(p)
 		long := 0
 		for _, u := range p.Units {
 			long += u.long
@@ -48,7 +56,7 @@ func (b *blind) hold(buf []byte) int {
 			i--
 			continue
 		}
-		start := gap(buf, i)
+		start := b.gap(buf, i)
 		if start == i {
 			break
 		}
@@ -66,7 +74,7 @@ const lineOf = 16
 // gap gives where the spaces and line breaks begin that end at i, if they may stand
 // within base64 or hexadecimal by what precedes them, and otherwise i. What was masked
 // counts as either, and what is no longer in buf as the break before a line.
-func gap(buf []byte, i int) int {
+func (b *blind) gap(buf []byte, i int) int {
 	if afterHex(buf, i-1) {
 		return i - 1
 	}
@@ -86,19 +94,25 @@ func gap(buf []byte, i int) int {
 			}
 			start -= 2
 		default:
-			return within(buf, i, start, breaks)
+			return b.within(buf, i, start, breaks)
 		}
 	}
 	return i
 }
 
 // within gives start, where the line before it is of base64 or hexadecimal, or ends with
-// enough of it and one break follows; otherwise i.
-func within(buf []byte, i, start, breaks int) int {
+// enough of it and one break follows; otherwise i. Words are neither.
+func (b *blind) within(buf []byte, i, start, breaks int) int {
 	k := start
 	for k > 0 && (isBase64(buf[k-1]) || afterHex(buf, k-1)) {
 		k--
-		if breaks == 1 && start-k == lineOf {
+		if start-k < lineOf {
+			continue
+		}
+		if start-k == lineOf && b.words && isWords(buf[k:start]) {
+			return i
+		}
+		if breaks == 1 {
 			return start
 		}
 	}
@@ -115,6 +129,37 @@ func within(buf []byte, i, start, breaks int) int {
 		return start
 	}
 	return i
+}
+
+// isWords reports whether text is of small letters, and of what stands between words in
+// names and paths, as the end of a line of text often is, and base64 never.
+func isWords(text []byte) bool {
+	for _, c := range text {
+		if !isWordly(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func isWordly(c byte) bool { return c >= 'a' && c <= 'z' || c == '/' || c == '-' || c == '_' }
+
+// spellsWords reports whether what isWords is for may be of the secret alone.
+func spellsWords(p Pattern) bool {
+	if !slices.ContainsFunc(p.Units, func(u *Unit) bool { return u.breaks }) {
+		return false
+	}
+	row := 0
+	for _, u := range p.Units {
+		row++
+		if !slices.ContainsFunc(u.edges[entry], func(e edge) bool { return e.to == exit && isWordly(e.c) }) {
+			row = 0
+		}
+		if row == lineOf {
+			return true
+		}
+	}
+	return false
 }
 
 // isEscapedBreak reports whether two bytes are a line break as JSON writes it.

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 )
@@ -8,6 +9,10 @@ import (
 func TestHoldsWhatAnySecretCouldBePartOf(t *testing.T) {
 	line := strings.Repeat("QUJD", 16)
 	long := strings.Repeat("x", minLimit)
+	words, err := base64.StdEncoding.DecodeString("internationalization")
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		secret, text string
 		held         int
@@ -40,6 +45,12 @@ func TestHoldsWhatAnySecretCouldBePartOf(t *testing.T) {
 		{"s3cr3t-value", "a\x00b\x00", 4},
 		{"s3cr3t-value", " " + long + long, minLimit},
 		{"correct horse battery", "a word or two\nand three", 9},
+		{"s3cr3t-value", "see /v1/organizations/members\n", 0},
+		{"s3cr3t-value", "it calls handle_incoming-requests\n", 0},
+		{"s3cr3t-value", "internationalization\n", 0},
+		{"s3cr3t-value", "QUJDQUJDQUJDQUJD\ninternationalization\n", 0},
+		{"s3cr3t-value", "it calls handleIncomingRequests\n", 23},
+		{string(words), "at /v1/internationalization\n", 25},
 	}
 	for _, tt := range tests {
 		b := newBlind([]Pattern{{Units: Text([]byte(tt.secret))}, {Units: Base64([]byte(tt.secret), 0)}, {Units: Hex([]byte(tt.secret))}})

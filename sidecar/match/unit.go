@@ -5,8 +5,9 @@ import "slices"
 // Unit is one step of a pattern: a small automaton of the spellings of which any
 // one matches. It may hold loops, for what a spelling may repeat.
 type Unit struct {
-	edges [][]edge // by node
-	long  int      // bytes of the longest spelling that is in use
+	edges  [][]edge // by node
+	long   int      // bytes of the longest spelling that is in use
+	breaks bool     // lines may be broken before it
 }
 
 // The nodes of a unit that is known from outside. No edge leaves the exit.

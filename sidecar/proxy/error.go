@@ -84,7 +84,7 @@ func (s *Server) explain(x *Exchange, err error) *Error {
 		answer = Errorf(http.StatusBadGateway, "client_certificate", "%s lets in only who shows a TLS client certificate, and there is none for it; nothing was sent", x.Host)
 	case errors.Is(err, errCertificateRefused):
 		answer = Errorf(http.StatusBadGateway, "client_certificate", "%s does not accept the client certificate of the credential for it, or it hung up for another reason when it had seen that", x.Host)
-	case errors.Is(err, ErrChanged):
+	case errors.Is(err, ErrChanged), errors.Is(err, errClosedPool):
 		answer = Errorf(http.StatusServiceUnavailable, "credential_changing", "the credential for %s was changed meanwhile; try again", x.Host)
 		answer.RetryAfter = time.Second
 	case errors.Is(err, context.Canceled):

@@ -51,7 +51,7 @@ type Exchange struct {
 	Redactions    int
 
 	Intent   any // kept between Config.Intend and Finish for whoever records them
-	Admitted any // kept between calls of Config.Plan, if there are several
+	Admitted any // kept by Config.Plan for when the request is decided anew
 }
 
 // maxPath bounds what a record keeps of a path.
@@ -82,7 +82,8 @@ type countedBody struct {
 	c       client
 	reading sync.Mutex // held while the client is read from
 	closed  atomic.Bool
-	expects bool // the client waits to be told to go on
+	expects bool        // the client waits to be told to go on
+	kept    atomic.Bool // the request may be decided anew, with all of its body
 	n       atomic.Uint64
 	done    atomic.Bool
 	err     atomic.Pointer[error] // the first, but the end
@@ -112,9 +113,9 @@ func (b *countedBody) Read(p []byte) (int, error) {
 }
 
 // Close leaves the rest unread, and makes a Read under way fail; whoever owns the
-// connection sees to what follows.
+// connection sees to what follows. While the body is kept it does nothing.
 func (b *countedBody) Close() error {
-	if !b.closed.Swap(true) && !b.done.Load() {
+	if !b.kept.Load() && !b.closed.Swap(true) && !b.done.Load() {
 		b.c.stopBody()
 	}
 	return nil
@@ -122,6 +123,7 @@ func (b *countedBody) Close() error {
 
 // settle waits until nobody reads from the client any more.
 func (b *countedBody) settle() {
+	b.kept.Store(false)
 	_ = b.Close() // never fails
 	b.reading.Lock()
 	defer b.reading.Unlock()

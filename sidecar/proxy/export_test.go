@@ -23,7 +23,11 @@ func (s *Server) SetUpstreamBounds(answer, queue time.Duration, perHost int) {
 
 // UpstreamPlaces is how many places are known for requests without a credential.
 func (s *Server) UpstreamPlaces() int {
-	wires := &s.upstreams.pool(poolKey{}).wires
+	pool, err := s.upstreams.pool(poolKey{})
+	if err != nil {
+		panic(err) // there is always one without a credential
+	}
+	wires := &pool.wires
 	wires.mu.Lock()
 	defer wires.mu.Unlock()
 	return len(wires.places)
@@ -44,4 +48,11 @@ func (s *Server) SetLoad(requests int, bytes uint64) {
 	defer s.load.mu.Unlock()
 	s.load.most = requests
 	s.load.bytes.Store(bytes)
+}
+
+// Waiting is how many requests that were decided about wait to be sent.
+func (s *Server) Waiting() int {
+	s.departures.mu.Lock()
+	defer s.departures.mu.Unlock()
+	return len(s.departures.open)
 }

@@ -47,8 +47,7 @@ func (s *Server) edit(ctx context.Context, t *travel, out *http.Request) error {
 	}
 	if t.plan.Stands != nil {
 		if err := t.plan.Stands(); err != nil {
-			t.Decision = Refuse
-			return err
+			return &recalledError{cause: err}
 		}
 	}
 	return nil

@@ -31,29 +31,19 @@ type client interface {
 // travel is an exchange on its way.
 type travel struct {
 	*Exchange
-	client client
-	plan   *Plan
-	before *Plan        // the one before, of a request that was sent again
-	last   bool         // the plan is the last that is made for it
-	body   *countedBody // nil for none
-	ready  bool         // the body was received already
-	socket bool         // it asked for a WebSocket by a CONNECT of HTTP/2
-	upload chan error   // gives the end of sending the body, where that has a goroutine of its own
-	// release lets go of what is held until the exchange is over: an upstream
-	// connection that changed its protocol, or a body that can be sent again.
-	release func()
-	err     error
+	client  client
+	plan    *Plan
+	before  *Plan        // the one before, of a request that was sent again
+	body    *countedBody // nil for none
+	ready   bool         // the body was received already
+	socket  bool         // it asked for a WebSocket by a CONNECT of HTTP/2
+	upload  chan error   // gives the end of sending the body, where that has a goroutine of its own
+	leaving *departures
+	// held are to be called when the exchange is over: what lets go of an upstream
+	// connection that changed its protocol, of a body that can be sent again.
+	held []func()
+	err  error
 }
-
-// ErrChanged is that of a request which was not sent, since what it was decided by was
-// changed.
-var ErrChanged = errors.New("what the request was decided by was changed before it was sent")
-
-// errAnew is that of a request that is to be decided anew: nothing of it was sent.
-var errAnew = errors.New("decide anew")
-
-// mostPlans bounds how often a request is decided about.
-const mostPlans = 8
 
 // errBroken ends an exchange whose response has begun and can't be completed.
 var errBroken = errors.New("the response broke off")
@@ -61,7 +51,7 @@ var errBroken = errors.New("the response broke off")
 // handle carries out one request. It returns errBroken when the client must see
 // that the response is not whole.
 func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Facts, ready bool) (err error) {
-	t := &travel{Exchange: newExchange(facts, r), client: c, ready: ready}
+	t := &travel{Exchange: newExchange(facts, r), client: c, ready: ready, leaving: &s.departures}
 	if r.Body != nil && r.Body != http.NoBody {
 		t.body = &countedBody{ReadCloser: r.Body, c: c, expects: r.ProtoMajor == 1 && r.Header.Get("Expect") != ""}
 		r.Body = t.body
@@ -72,20 +62,11 @@ func (s *Server) handle(ctx context.Context, c client, r *http.Request, facts Fa
 	if refusal != nil {
 		return s.refuse(t, refusal)
 	}
-	if err := s.prepare(r, t); err != nil {
+	if err := s.prepare(ctx, r, t); err != nil {
+		t.Decision = Refuse
 		return s.refuse(t, err)
 	}
-	for try := 1; ; try++ {
-		if err := s.decide(ctx, r, t); err != nil {
-			t.Decision = Refuse
-			return s.refuse(t, err)
-		}
-		err := s.forward(ctx, r, t)
-		if err != errAnew {
-			return err
-		}
-		t.giveUp(try+1 == mostPlans)
-	}
+	return s.forward(ctx, r, t)
 }
 
 // finish waits for what the exchange has begun, and records it.
@@ -96,9 +77,7 @@ func (s *Server) finish(t *travel) {
 	if t.upload != nil {
 		<-t.upload
 	}
-	if t.release != nil {
-		t.release()
-	}
+	t.let()
 	if t.body != nil {
 		t.RequestBytes = t.body.n.Load()
 	}
@@ -107,8 +86,8 @@ func (s *Server) finish(t *travel) {
 	s.config.Finish(t.Exchange, t.err)
 }
 
-// prepare checks a request, and sees to it that what is sent is what is decided about.
-func (s *Server) prepare(r *http.Request, t *travel) error {
+// prepare decides about a request without sending anything.
+func (s *Server) prepare(ctx context.Context, r *http.Request, t *travel) error {
 	t.Host = t.SNI
 	if t.Direct {
 		takeAbsoluteForm(r)
@@ -130,7 +109,7 @@ func (s *Server) prepare(r *http.Request, t *travel) error {
 		return refusal
 	}
 	t.Host = host
-	return nil
+	return s.decide(ctx, r, t)
 }
 
 // decide has a plan made for a request.
@@ -148,33 +127,17 @@ func (s *Server) decide(ctx context.Context, r *http.Request, t *travel) error {
 	return nil
 }
 
-// forward sends the request and passes its response on, or is errAnew.
+// forward sends the request and passes its response on.
 func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error {
-	out := outgoing(ctx, r, t)
-	again := spare(t, out)
-	if err := s.edit(ctx, t, out); err != nil {
-		if t.mayChange(err) {
-			return errAnew
-		}
-		if out.Body != nil {
-			defer out.Body.Close() // nobody else has it
-		}
-		return s.refuse(t, err)
-	}
-	sent := time.Now()
-	response, err := s.upstreams.roundTrip(ctx, t, out)
-	if err == nil && again != nil && response.StatusCode == http.StatusUnauthorized {
-		response, err = s.fallBack(ctx, t, again, response)
-	}
-	t.Upstream = time.Since(sent)
+	response, err := s.send(ctx, r, t)
 	if err == nil && ctx.Err() != nil { // the client left, and the upstream's last words are for nobody
 		response.Body.Close()
 		err = ctx.Err()
 	}
-	if err != nil && t.mayChange(err) {
-		return errAnew
-	}
-	if err != nil {
+	switch {
+	case err != nil && t.Decision == Refuse:
+		return s.refuse(t, err)
+	case err != nil:
 		return s.fail(t, err)
 	}
 	// As it is then: what searches a body has a goroutine that ends with it.
@@ -196,7 +159,7 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 	t.Status = response.StatusCode
 	switch {
 	case upgraded:
-		return s.upgrade(t, out, response)
+		return s.upgrade(t, response.Request, response)
 	case t.socket && response.StatusCode < 300:
 		return s.fail(t, Errorf(http.StatusBadGateway, "upgrade_failed", "%s answered the WebSocket handshake with status %d", t.Host, response.StatusCode))
 	}

@@ -18,7 +18,7 @@ import (
 // parts it takes over.
 func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 	out := r.WithContext(ctx)
-	if t.plan.Credential != "" { // r stays as it came: it may be decided anew
+	if t.plan.Stands != nil { // r stays as it came: it may be decided anew
 		out.Header = maps.Clone(r.Header)
 	}
 	out.RequestURI, out.RemoteAddr, out.Close = "", "", false

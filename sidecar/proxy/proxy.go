@@ -36,9 +36,11 @@ type Plan struct {
 
 	// Request edits the request that goes out, when nothing else will change it.
 	Request func(*http.Request) error
-	// Stands is asked last before a request with a credential goes out, when Request and
-	// Config.Intend have taken their time. Its error refuses it; one that is ErrChanged
-	// has another plan made for it, if nothing of its body was read. nil: nothing is asked.
+	// Stands says whether the request may still go out. It is asked when Request and
+	// Config.Intend have taken their time, whenever Review is called, and last when there
+	// is a connection that the request can be sent over at once. After an error the
+	// request is decided anew, or refused with that error where its body was read.
+	// nil: nothing is asked.
 	Stands func() error
 	// Response edits the upstream's answer, before any of it reaches the client.
 	Response func(*http.Response) error
@@ -64,6 +66,9 @@ type Config struct {
 	Plan    func(context.Context, *Exchange, *http.Request) (*Plan, error)
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
+	// Recalled is called for a request that is decided anew, as it is by what was decided
+	// before: none of it was sent. nil for nobody.
+	Recalled func(*Exchange)
 	// Intend is called before a request goes out with a credential, and may refuse; nil for nobody.
 	Intend func(context.Context, *Exchange) error
 	Opened func(*Exchange) error // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody
@@ -83,12 +88,13 @@ type Config struct {
 
 // Server serves the connections of one sandbox.
 type Server struct {
-	config    Config
-	upstreams *upstreams
-	fronts    fronts
-	tunnels   tunnels
-	buffers   buffers
-	load      load
+	config     Config
+	upstreams  *upstreams
+	departures departures
+	fronts     fronts
+	tunnels    tunnels
+	buffers    buffers
+	load       load
 }
 
 // New makes a Server.
@@ -109,16 +115,21 @@ func (s *Server) idle(c net.Conn, idle bool) {
 	}
 }
 
-// Keep drops the upstream connections of every credential version that is not
-// in one of the maps, and the connections that changed their protocol by a request
-// that would now be decided otherwise.
+// Keep drops the upstream connections of every credential version that is in none of
+// the maps, and does what Review does. None are made for other versions until the next
+// Keep.
 func (s *Server) Keep(versions ...map[string]uint64) {
 	s.upstreams.keep(versions...)
 	s.Review()
 }
 
-// Review ends what its Plan's Holds says no more of.
-func (s *Server) Review() { s.tunnels.review() }
+// Review ends what its Plan's Holds says no more of: connections that changed their
+// protocol. Requests that wait to be sent, and by Stands may not be any more, are
+// decided anew.
+func (s *Server) Review() {
+	s.departures.review()
+	s.tunnels.review()
+}
 
 // DropIdle closes the upstream connections that are idle; those in use are closed
 // when their request ends. The next requests connect anew.

@@ -206,7 +206,7 @@ func TestWebSocketEnds(t *testing.T) {
 		t.Fatalf("after a rotation: %v", err)
 	}
 	revoked.Store(true)
-	w.Keep(nil)
+	w.Keep()
 	if err := echo(); err == nil {
 		t.Error("the WebSocket goes on")
 	}
@@ -323,7 +323,7 @@ func TestExtendedConnect(t *testing.T) {
 		w.plan.Holds = func() bool { return !revoked.Load() }
 		_, response := w.connect(t, "/socket", "websocket")
 		revoked.Store(true)
-		w.Keep(nil)
+		w.Review()
 		if _, err := io.ReadAll(response.Body); err == nil {
 			t.Error("the stream ended as if all were well")
 		}

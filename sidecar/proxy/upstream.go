@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"sync"
@@ -62,13 +60,6 @@ type place struct {
 	tls  bool
 }
 
-// pool is the upstream connections of one poolKey.
-type pool struct {
-	transport *http.Transport // HTTP/2, and HTTP/1 for clients that speak HTTP/2
-	unsecured *http.Transport // HTTP/2 without TLS
-	wires     wires
-}
-
 // upstreams are the outer doors.
 type upstreams struct {
 	dial    DialFunc
@@ -79,6 +70,8 @@ type upstreams struct {
 
 	mu    sync.Mutex
 	pools map[poolKey]*pool
+	// good are the versions of credentials that there may be pools for; nil: all.
+	good func(poolKey) bool
 	// onlyHTTP2 are the places that refused HTTP/1.1, until when that is believed.
 	onlyHTTP2 map[place]time.Time
 }
@@ -91,11 +84,22 @@ func newUpstreams(dial DialFunc, roots *x509.CertPool, buffers *buffers) *upstre
 // speaks is tried first: whoever speaks HTTP/1.1 to the client's face does so
 // behind it too, and nothing is translated.
 func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request) (*http.Response, error) {
-	p := u.pool(poolKey{t.plan.Credential, t.plan.Version})
 	if t.plan.Certificate != nil {
 		ctx = withCertificate(ctx, t.plan.Certificate)
 	}
-	to := place{t.Host, t.Port, t.TLS}
+	p, err := u.pool(poolKey{t.plan.Credential, t.plan.Version})
+	if err != nil {
+		return nil, err
+	}
+	response, err := u.roundTripIn(ctx, p, t, out)
+	if errors.Is(err, errClosedPool) { // another is in its place, if it may be sent still
+		return nil, &recalledError{cause: err}
+	}
+	return response, err
+}
+
+func (u *upstreams) roundTripIn(ctx context.Context, p *pool, t *travel, out *http.Request) (*http.Response, error) {
+	to := t.place()
 	upgrade := upgradeType(out.Header) != ""
 	if upgrade || !t.HTTP2 && !u.refusesHTTP1(to) {
 		response, err := p.wires.roundTrip(ctx, to, t, out)
@@ -107,84 +111,22 @@ func (u *upstreams) roundTrip(ctx context.Context, t *travel, out *http.Request)
 		}
 		u.noteHTTP2(to)
 	}
-	t.release = canReplay(out)
-	transport := p.transport
-	if t.HTTP2 && !t.TLS {
-		transport = p.unsecured
-	}
-	var fresh net.Conn
-	response, err := transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			if fresh = info.Conn; info.Reused {
-				fresh = nil
-			}
-		},
-		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
-			t.interim(status, http.Header(header))
-			return nil
-		},
-	})))
-	if err != nil && fresh != nil && ctx.Err() == nil {
-		err = blame(fresh, err)
-	}
-	return response, err
+	return p.roundTrip(ctx, t, out)
 }
 
-func (u *upstreams) pool(key poolKey) *pool {
+// pool gives the connections for a credential's version, if that may still be used.
+func (u *upstreams) pool(key poolKey) (*pool, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p := u.pools[key]
 	if p == nil {
+		if u.good != nil && !u.good(key) {
+			return nil, &recalledError{cause: ErrChanged}
+		}
 		p = u.newPool()
 		u.pools[key] = p
 	}
-	return p
-}
-
-func (u *upstreams) newPool() *pool {
-	sessions := tls.NewLRUClientSessionCache(0)
-	p := &pool{
-		transport: &http.Transport{
-			Proxy: nil, // an inherited HTTPS_PROXY would lead the credential elsewhere
-			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-				to, err := placeOf(address, false)
-				if err != nil {
-					return nil, err
-				}
-				return u.dial(ctx, to.host, to.port)
-			},
-			DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-				to, err := placeOf(address, true)
-				if err != nil {
-					return nil, err
-				}
-				return u.connect(ctx, to, sessions, "h2", "http/1.1")
-			},
-			ForceAttemptHTTP2:      true,
-			ExpectContinueTimeout:  continuePause,
-			ResponseHeaderTimeout:  u.bounds.answer,
-			IdleConnTimeout:        u.bounds.idle,
-			MaxIdleConns:           mostIdle,
-			MaxIdleConnsPerHost:    u.bounds.perHost, // net/http keeps 2, and pays a handshake for the rest
-			MaxConnsPerHost:        u.bounds.perHost,
-			MaxResponseHeaderBytes: maxAnswerHead,
-			DisableCompression:     true,
-			ReadBufferSize:         upstreamBuffer,
-			WriteBufferSize:        upstreamBuffer,
-		},
-	}
-	p.transport.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: upstreamWindow, SendPingTimeout: pingAfter}
-	p.unsecured = p.transport.Clone()
-	p.unsecured.Protocols = new(http.Protocols)
-	p.unsecured.Protocols.SetUnencryptedHTTP2(true)
-	p.wires = wires{
-		buffers: u.buffers,
-		bounds:  u.bounds,
-		connect: func(ctx context.Context, to place) (net.Conn, error) {
-			return u.connect(ctx, to, sessions, "http/1.1")
-		},
-	}
-	return p
+	return p, nil
 }
 
 func placeOf(address string, secure bool) (place, error) {
@@ -278,18 +220,20 @@ func (u *upstreams) noteHTTP2(to place) {
 	u.onlyHTTP2[to] = now.Add(beliefTime)
 }
 
-// keep closes the idle connections of every credential version that is in none of
-// the maps; those in use close when their request ends.
+// keep closes the connections of every credential version that is in none of the
+// maps, those in use when their request ends.
 func (u *upstreams) keep(versions ...map[string]uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, p := range u.pools {
-		kept := slices.ContainsFunc(versions, func(named map[string]uint64) bool {
+	u.good = func(key poolKey) bool {
+		return key.credential == "" || slices.ContainsFunc(versions, func(named map[string]uint64) bool {
 			version, found := named[key.credential]
 			return found && version == key.version
 		})
-		if key.credential != "" && !kept {
-			p.close()
+	}
+	for key, p := range u.pools {
+		if !u.good(key) {
+			p.retire()
 			delete(u.pools, key)
 		}
 	}
@@ -299,13 +243,7 @@ func (u *upstreams) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for key, p := range u.pools {
-		p.close()
+		p.retire()
 		delete(u.pools, key)
 	}
-}
-
-func (p *pool) close() {
-	p.transport.CloseIdleConnections()
-	p.unsecured.CloseIdleConnections()
-	p.wires.close()
 }

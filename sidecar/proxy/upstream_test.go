@@ -153,7 +153,7 @@ func TestRotationDropsConnections(t *testing.T) {
 	get()
 	get()
 	w.plan.Version = 2
-	w.Keep(map[string]uint64{"c": 2})
+	w.Keep(map[string]uint64{"c": 2, "d": 2})
 	get()
 	w.plan.Credential = "d"
 	get()

@@ -278,7 +278,7 @@ func (x *exchange) begin(response *http.Response) error {
 	x.head = -1
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		response.Body = &switched{x}
-		x.travel.release = func() { x.finish(false) }
+		x.travel.hold(func() { x.finish(false) })
 		return nil
 	}
 	body := &wireBody{ReadCloser: response.Body, exchange: x, reusable: !response.Close}
@@ -329,9 +329,11 @@ func (x *exchange) early() bool {
 // tap is the connection below TLS. While it is shut TLS gives only what it has.
 type tap struct {
 	net.Conn
-	shut  atomic.Bool
-	asked bool // the upstream wants to know the client by a certificate, and got none
-	shown bool // it got one
+	closed func() // called when it is closed; nil for nobody
+	shut   atomic.Bool
+	asked  bool // the upstream wants to know the client by a certificate, and got none
+	shown  bool // it got one
+	http2  bool // it was agreed on
 }
 
 // blame says of an error on a connection that has given no response yet why that
@@ -344,6 +346,14 @@ func blame(c net.Conn, err error) error {
 		return fmt.Errorf("%w: %w", errCertificateRefused, err)
 	}
 	return err
+}
+
+// Close closes the connection.
+func (t *tap) Close() error {
+	if t.closed != nil {
+		t.closed()
+	}
+	return t.Conn.Close()
 }
 
 // NetConn is the connection that TLS runs over.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -29,13 +30,18 @@ type terminal struct {
 	idle  []*wire       // the one used last is last
 }
 
+// errClosedPool is that of connections which a change of credentials or policy made
+// old before they were had.
+var errClosedPool = errors.New("the connections were closed meanwhile")
+
 // roundTrip sends a request over an idle connection or a new one. One that
 // turns out to be dead is replaced once, where that can't do a thing twice.
 func (ws *wires) roundTrip(ctx context.Context, to place, t *travel, out *http.Request) (*http.Response, error) {
-	w, err := ws.take(ctx, to, true)
+	w, err := ws.take(ctx, to, t, true)
 	if err != nil {
 		return nil, err
 	}
+	t.depart()
 	response, err := w.roundTrip(ctx, t, out)
 	if err == nil {
 		return response, nil
@@ -45,7 +51,7 @@ func (ws *wires) roundTrip(ctx context.Context, to place, t *travel, out *http.R
 	if !again || t.upload != nil {
 		return nil, err
 	}
-	if w, err = ws.take(ctx, to, false); err != nil {
+	if w, err = ws.take(ctx, to, t, false); err != nil {
 		return nil, err
 	}
 	if response, err = w.roundTrip(ctx, t, out); err != nil {
@@ -54,15 +60,41 @@ func (ws *wires) roundTrip(ctx context.Context, to place, t *travel, out *http.R
 	return response, err
 }
 
-// take gives a connection for one exchange, which put or drop gives back.
-func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) {
+// take gives a connection for one exchange, which put or drop gives back, if the
+// exchange may still have it.
+func (ws *wires) take(ctx context.Context, to place, t *travel, reuse bool) (*wire, error) {
 	end, err := ws.terminal(to)
 	if err != nil {
 		return nil, err
 	}
+	entered := false
 	select {
 	case end.slots <- struct{}{}:
+		entered = true
+		if w := ws.sound(end, reuse); w != nil {
+			return w, nil // without a wait, so that the plan stands as it did just now
+		}
 	default:
+	}
+	ctx, d := t.leaving.wait(ctx, t.plan.Stands)
+	w, err := ws.await(ctx, end, entered, reuse)
+	if d == nil {
+		return w, err
+	}
+	defer d.recall()
+	if err != nil {
+		return nil, d.end(err)
+	}
+	if err := d.leave(); err != nil {
+		ws.put(w)
+		return nil, err
+	}
+	return w, nil
+}
+
+// await waits for a slot, unless it has been entered, and a connection.
+func (ws *wires) await(ctx context.Context, end *terminal, entered, reuse bool) (*wire, error) {
+	if !entered {
 		select {
 		case end.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -71,25 +103,33 @@ func (ws *wires) take(ctx context.Context, to place, reuse bool) (*wire, error) 
 		case <-time.After(ws.bounds.queue):
 			ws.desert(end)
 			return nil, &Error{Status: http.StatusServiceUnavailable, Code: "upstream_busy", RetryAfter: time.Second,
-				Message: to.host + " has as many requests under way as may be at once; try again"}
+				Message: end.place.host + " has as many requests under way as may be at once; try again"}
+		}
+		if w := ws.sound(end, reuse); w != nil {
+			return w, nil
 		}
 	}
+	conn, err := ws.connect(ctx, end.place)
+	if err != nil {
+		ws.leave(end)
+		return nil, err
+	}
+	return newWire(conn, ws, end), nil
+}
+
+// sound gives an idle connection that is still good; nil if there is none.
+func (ws *wires) sound(end *terminal, reuse bool) *wire {
 	for reuse {
 		w := ws.popIdle(end)
 		if w == nil {
 			break
 		}
 		if !w.sign.found() {
-			return w, nil
+			return w
 		}
 		w.conn.Close()
 	}
-	conn, err := ws.connect(ctx, to)
-	if err != nil {
-		ws.leave(end)
-		return nil, err
-	}
-	return newWire(conn, ws, end), nil
+	return nil
 }
 
 // leave gives a slot back.
@@ -112,7 +152,7 @@ func (ws *wires) terminal(to place) (*terminal, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
-		return nil, ErrChanged
+		return nil, errClosedPool
 	}
 	end := ws.places[to]
 	if end == nil {

@@ -15,8 +15,8 @@
 //     is rendered in a request, such as Basic's pair, in all of these
 //
 // Bodies stream. What is held back to see how it goes on depends on the length
-// of the secret, roughly, and on nothing else of it: an agent that places
-// guesses in a stream and watches where its reads end learns nothing. It is the
+// of the secret, roughly, and, but for one in millions, on nothing else of it: an agent
+// that places guesses in a stream and watches where its reads end learns nothing. It is the
 // bytes at the end that no space and no end of a line or gRPC message separates (the
 // break after a line that may be of base64 is no end of it);
 // they are handed out when more comes, or the upstream is silent for a second. A compressed body
@@ -134,6 +134,9 @@ func (r *Redactor) Response(resp *http.Response) error {
 	}
 	if severalParts(resp) || !r.parts && IsPart(resp) {
 		return ErrPart
+	}
+	if foreign(resp.Header) {
+		return ErrEncoding
 	}
 	if hasBody(resp) {
 		decoded, err := decode(resp)

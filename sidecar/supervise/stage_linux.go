@@ -41,6 +41,7 @@ type stageSettings struct {
 	Sockets     []string          // of the machine, to be covered
 	Hide        []string          // files and directories, to be covered
 	Share       []string          // files and directories, to be kept in sight
+	Processes   uint64            // that the agent may have, with threads; 0: any number
 	Terminal    *terminalSettings // nil: none
 }
 
@@ -94,7 +95,7 @@ func Stage(ctx context.Context) (int, error) {
 			return ExitFailure, err
 		}
 	}
-	agent, status, err := s.start(r, terminal)
+	agent, status, err := startBounded(s.Processes, func() (*child, int, error) { return s.start(r, terminal) })
 	if err != nil {
 		return status, err
 	}

@@ -174,7 +174,8 @@ func (s *supervisor) startAgent(ca []byte) (*child, error) {
 		Command: s.Command, Env: agentEnviron(s.Environ), Dir: s.Dir, User: s.User,
 		UIDs: s.ids.agentUIDs, GIDs: s.ids.agentGIDs,
 		CA: ca, Nameservers: s.Nameservers, Sockets: sockets, Hide: s.Hide, Share: s.Share,
-		Terminal: standard.terminal(),
+		Processes: processBound(),
+		Terminal:  standard.terminal(),
 	})
 	if err != nil {
 		return nil, err
