@@ -42,7 +42,7 @@ func TestRotationWaitsForLostStreams(t *testing.T) {
 	}
 	s.Move(t, plane.SidecarURL)
 	w, _ = watch(t, s)
-	w.cancel()
+	s.Break(t)
 	w.ends()
 	if n := connected(t, rotate); n != 1 {
 		t.Errorf("a rotation after a connection has broken waits for %d", n)
@@ -59,7 +59,7 @@ func TestRotationWaitsForLostStreams(t *testing.T) {
 	}
 	// What broke off does not count for good.
 	w, _ = watch(t, s)
-	w.cancel()
+	s.Break(t)
 	w.ends()
 	for end := time.Now().Add(patience); connected(t, rotate) != 0; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ type Sidecar struct {
 	plane       *Plane
 	url         string
 	stream      *opener
+	connection  net.Conn // the newest
 }
 
 // NewSidecar has keys and no identity yet.
@@ -91,7 +93,20 @@ func (s *Sidecar) Move(t *testing.T, url string) {
 func (s *Sidecar) connect(t *testing.T) {
 	t.Helper()
 	transport := s.plane.transport(t, tls.Certificate{Certificate: s.Certificate.GetChain(), PrivateKey: s.Key})
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		s.connection = c
+		return c, err
+	}
 	s.Client = api.NewSidecarServiceClient(&http.Client{Transport: &holder{transport, s.stream, s.url}}, s.url)
+}
+
+// Break breaks off the connection that the last call has made or used.
+func (s *Sidecar) Break(t *testing.T) {
+	t.Helper()
+	if err := s.connection.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Copy is what a thief has who copied all that s knows, at once.
