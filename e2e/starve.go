@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -27,10 +30,31 @@ func (w *World) AwaitControlDeath() string {
 	return said
 }
 
-// Answers reports whether the control plane does, to a call that takes some memory.
+// Answers reports whether the control plane does, to many calls at once with long bodies,
+// which together take more memory than it has at rest.
 func (w *World) Answers() bool {
 	w.t.Helper()
-	return w.TryCLI("", "vault", "list").Status == 0
+	token, body := w.AdminToken(), `{"name": "`+strings.Repeat("n", 400<<10)+`"}`
+	var group sync.WaitGroup
+	var answered atomic.Int64
+	for range 64 {
+		group.Go(func() {
+			request, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.Server+"/v1/teams/default/vaults", strings.NewReader(body))
+			if err != nil {
+				w.t.Error(err)
+				return
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			request.Header.Set("Content-Type", "application/json")
+			client := http.Client{Timeout: patience}
+			if response, err := client.Do(request); err == nil {
+				response.Body.Close()
+				answered.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	return answered.Load() > 0
 }
 
 // Freeze stops a process, as a snapshot of its machine does, until thaw is called or the

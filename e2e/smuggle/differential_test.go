@@ -130,6 +130,7 @@ func (c *chain) tell(t *testing.T, o *origin, said []vectors.Vector, keep bool) 
 		}
 		if !keep {
 			c.Keep(nil)
+			c.Keep(map[string]uint64{"c": 1})
 		}
 	}
 	n.took = time.Since(begin)
