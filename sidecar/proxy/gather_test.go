@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"sallyport/sidecar/mint"
 )
@@ -105,6 +106,7 @@ func TestGatherHoldsLittle(t *testing.T) {
 		}
 	}
 	g.Close() // ends both
+	rest(g)
 	if err := <-full; err == nil {
 		t.Error("a Write to a closed connection has no error")
 	}
@@ -157,10 +159,66 @@ func TestGatherTellsOfErrors(t *testing.T) {
 	if _, err := g.Read(make([]byte, 1)); err == nil {
 		t.Error("who reads is not told")
 	}
-	g.Close()
+	rest(g)
 	if out := buffers.out.Load(); out != 0 {
 		t.Errorf("%d buffers are out", out)
 	}
+}
+
+// rest waits until nothing is held.
+func rest(g *gathered) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.running {
+		g.changed.Wait()
+	}
+}
+
+// deafConn takes nothing until it is closed, whatever its deadline.
+type deafConn struct {
+	net.Conn
+	writes, closed chan struct{}
+}
+
+func (d *deafConn) Write([]byte) (int, error) {
+	close(d.writes)
+	<-d.closed
+	return 0, net.ErrClosed
+}
+
+func (*deafConn) SetWriteDeadline(time.Time) error { return nil }
+
+// TestGatherCloseWaitsForNobody: sandboxes that are revoked have all their connections
+// closed, and those that take nothing of what is written to them keep none of the others open.
+func TestGatherCloseWaitsForNobody(t *testing.T) {
+	near, _ := pipe(t)
+	deaf := &deafConn{Conn: near, writes: make(chan struct{}), closed: make(chan struct{})}
+	g := gather(deaf, new(gathers))
+	g.Write([]byte("never read"))
+	<-deaf.writes
+	g.Close()
+	g.Close()
+	if _, err := g.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a Write to a closed connection: %v", err)
+	}
+	close(deaf.closed) // as its deadline does
+	rest(g)
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("it is not closed: %v", err)
+	}
+}
+
+// TestGatherIsBoundedOnceItIsClosed: whoever ends a connection in another way meanwhile
+// takes the bound of its last write not away.
+func TestGatherIsBoundedOnceItIsClosed(t *testing.T) {
+	near, _ := pipe(t)
+	g := gather(near, new(gathers))
+	g.Write([]byte("never read"))
+	g.Close()
+	if err := g.SetWriteDeadline(time.Time{}); err != nil {
+		t.Error(err)
+	}
+	rest(g) // for ever, if it did
 }
 
 // What crypto/tls says last has to be written, though it lets nothing follow.
