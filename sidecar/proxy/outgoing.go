@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,13 +13,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// outgoing makes the request for the upstream of one that a client sent, whose
-// parts it takes over.
+// outgoing makes the request for the upstream of one that a client sent, which stays as
+// it came: it may be decided anew, while net/http still has what was made of it first.
 func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 	out := r.WithContext(ctx)
-	if t.plan.Stands != nil { // r stays as it came: it may be decided anew
-		out.Header = maps.Clone(r.Header)
-	}
+	out.Header = r.Header.Clone()
 	out.RequestURI, out.RemoteAddr, out.Close = "", "", false
 	scheme, authority := "http", t.Host
 	if t.TLS {
@@ -47,7 +44,7 @@ func outgoing(ctx context.Context, r *http.Request, t *travel) *http.Request {
 		out.Header["User-Agent"] = []string{""} // else net/http names itself
 	}
 	if r.ContentLength == 0 || r.Body == http.NoBody {
-		out.Body = nil
+		out.Body, out.Trailer = nil, nil
 		delete(out.Header, "Expect") // RFC 9110 section 10.1.1; waitress would wait for ever
 	}
 	return out

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -14,6 +15,7 @@ const mostDecided = 8
 // send sends a request as its plan says and gives the head of the response. It is
 // decided about anew when its plan no longer stands as it could be sent.
 func (s *Server) send(ctx context.Context, r *http.Request, t *travel) (*http.Response, error) {
+	trailer := maps.Clone(r.Trailer) // what out's is, too, since its fields come with the body
 	for decided := 1; ; decided++ {
 		out := outgoing(ctx, r, t)
 		bodiless := out.Body == nil
@@ -27,6 +29,7 @@ func (s *Server) send(ctx context.Context, r *http.Request, t *travel) (*http.Re
 			return nil, recalled.cause
 		}
 		s.recall(t)
+		maps.Copy(r.Trailer, trailer)
 		if err := s.decide(ctx, r, t); err != nil {
 			t.Decision = Refuse
 			return nil, err

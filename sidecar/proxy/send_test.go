@@ -3,7 +3,10 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"sallyport/sidecar/proxy"
@@ -97,5 +100,58 @@ func TestDecidedAnewWhereNoConnectionIsLeft(t *testing.T) {
 	w.last(t)
 	if x := w.last(t); arrived != 3 || x.Version != 2 {
 		t.Errorf("%d arrived, the last with version %d", arrived, x.Version)
+	}
+}
+
+// TestDecidedAnewAsItCame: whatever a plan does to a request that is not sent, the next one
+// has it as its client sent it.
+func TestDecidedAnewAsItCame(t *testing.T) {
+	arrived := make(chan string, 1)
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		arrived <- fmt.Sprint(r.URL, " ", r.Header["X-Word"], " ", string(body), " ", r.Trailer.Get("X-End"), " ", err)
+	}, func(c *proxy.Config) {
+		facts, plans := c.Facts, 0
+		c.Facts = func(conn net.Conn) proxy.Facts {
+			f := facts(conn)
+			f.HTTP2 = true
+			return f
+		}
+		c.Plan = func(context.Context, *proxy.Exchange, *http.Request) (*proxy.Plan, error) {
+			if plans++; plans > 1 {
+				return &proxy.Plan{Decision: proxy.Inspect}, nil
+			}
+			return &proxy.Plan{
+				Decision: proxy.Inspect,
+				Request: func(out *http.Request) error {
+					out.Header["X-Word"][0] = "****"
+					delete(out.Trailer, "X-End")
+					out.URL.RawQuery, out.Body, out.ContentLength = "", http.NoBody, 0
+					return nil
+				},
+				Stands: func() error { return proxy.ErrChanged },
+			}, nil
+		}
+	})
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+w.address+"/path?query", io.MultiReader(strings.NewReader("body")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "example.com"
+	request.Header["X-Word"] = []string{"one", "two"}
+	request.Trailer = http.Header{"X-End": {"end"}}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("it is answered %s %s", response.Status, response.Header.Get("Sallyport-Error"))
+	}
+	if got, want := <-arrived, "/path?query [one two] body end <nil>"; got != want {
+		t.Errorf("%q arrived, want %q", got, want)
 	}
 }
