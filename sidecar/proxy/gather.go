@@ -126,6 +126,9 @@ func (g *gathered) run() {
 		w := g.held
 		g.held = nil
 		g.changed.Broadcast()
+		if g.closing {
+			g.bound() // anew: of a machine that is busy nothing is lost by that
+		}
 		if g.err == nil {
 			if _, err := g.pass(w.bytes); err != nil {
 				g.Conn.Close() // so that whoever reads learns of it
@@ -160,11 +163,16 @@ func (g *gathered) Close() error {
 	if !g.closing {
 		g.closing = true
 		g.changed.Broadcast()
-		// It fails only where the connection is closed.
-		_ = g.Conn.SetWriteDeadline(time.Now().Add(lastWrite))
+		g.bound()
 	}
 	if g.running {
 		return nil
 	}
 	return g.Conn.Close()
+}
+
+// bound gives what is being written, or about to be, a moment.
+func (g *gathered) bound() {
+	// It fails only where the connection is closed.
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(lastWrite))
 }
