@@ -128,12 +128,16 @@ func (w *worker) intend(ctx context.Context, x *proxy.Exchange) error {
 	return err
 }
 
-// recalled records that a request is decided anew, which was not sent as it was decided.
-func (w *worker) recalled(x *proxy.Exchange) {
+// recalled records that a request is decided anew, which was not sent as it was decided,
+// or perhaps was.
+func (w *worker) recalled(x *proxy.Exchange, perhaps bool) {
 	switch {
 	case x.Intent != nil: // which was recorded, perhaps on a disk
 		first := *x
-		first.Decision, first.Reason, first.Duration = proxy.Refuse, calledBack, time.Since(x.Start)
+		first.Reason, first.Duration = audit.Unknown, time.Since(x.Start)
+		if !perhaps {
+			first.Decision, first.Reason = proxy.Refuse, calledBack
+		}
 		w.record(&first)
 	case x.Credential != "":
 		w.events.Cancel()

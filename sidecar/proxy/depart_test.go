@@ -25,6 +25,7 @@ type changingWorld struct {
 	held     chan struct{}
 	arrived  chan string // versions
 	recalled atomic.Int64
+	perhaps  atomic.Int64 // of these that perhaps were sent
 
 	mu    sync.Mutex
 	dials []func(net.Conn) net.Conn // what is done to the connections to the upstream; nil: nothing
@@ -58,7 +59,12 @@ func newChangingWorld(t *testing.T, protocol string, http2 bool, options ...func
 			return f
 		}
 		c.Plan = func(context.Context, *proxy.Exchange, *http.Request) (*proxy.Plan, error) { return w.decide() }
-		c.Recalled = func(*proxy.Exchange) { w.recalled.Add(1) }
+		c.Recalled = func(_ *proxy.Exchange, perhaps bool) {
+			w.recalled.Add(1)
+			if perhaps {
+				w.perhaps.Add(1)
+			}
+		}
 		c.Dial = func(ctx context.Context, host string, port uint16) (net.Conn, error) {
 			conn, err := dial(ctx, host, port)
 			w.mu.Lock()
@@ -287,6 +293,19 @@ func TestChangedWhileTheStreamWaited(t *testing.T) {
 	if got := <-other; got.err != nil || got.text != "credential_changing" {
 		t.Errorf("what may not be sent twice: answered %q, %v", got.text, got.err)
 	}
+	// So its record is none of a request that was not sent, and the other's neither.
+	<-w.finished
+	<-w.finished
+	w.world.mu.Lock()
+	for _, x := range w.exchanges {
+		if x.Method == "POST" && (x.Decision != proxy.Inject || x.Status != http.StatusBadGateway) {
+			t.Errorf("the record says %s and %d", x.Decision, x.Status)
+		}
+	}
+	w.world.mu.Unlock()
+	if w.perhaps.Load() != 1 {
+		t.Errorf("%d that were decided anew were perhaps sent", w.perhaps.Load())
+	}
 	close(stuck.stuck)
 	if got := <-first; got.err != nil || !strings.HasPrefix(got.text, "v1 x") {
 		t.Errorf("the first: answered %.40q, %v", got.text, got.err)
@@ -297,6 +316,26 @@ func TestChangedWhileTheStreamWaited(t *testing.T) {
 	}
 	if shown["v1"] != 1 || shown["v2"] != 1 || len(shown) != 2 {
 		t.Errorf("the upstream was shown %v", shown)
+	}
+}
+
+// TestChangedAndGone: a client that leaves is one that left, whatever has changed meanwhile.
+func TestChangedAndGone(t *testing.T) {
+	w := newChangingWorld(t, "HTTP/1.1", false)
+	waits, open := w.block()
+	defer open()
+	c, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-waits
+	w.version.Store(2) // of which no review tells
+	c.Close()
+	if x := w.last(t); x.Reason != "client_gone" {
+		t.Errorf("the record says %s: %s", x.Decision, x.Reason)
 	}
 }
 

@@ -134,8 +134,9 @@ func (s *Server) forward(ctx context.Context, r *http.Request, t *travel) error 
 		response.Body.Close()
 		err = ctx.Err()
 	}
+	var recalled *recalledError
 	switch {
-	case err != nil && t.Decision == Refuse:
+	case err != nil && (t.Decision == Refuse || errors.As(err, &recalled)):
 		return s.refuse(t, err)
 	case err != nil:
 		return s.fail(t, err)

@@ -197,6 +197,7 @@ func (p *pool) roundTrip(ctx context.Context, t *travel, out *http.Request) (*ht
 		},
 	})))
 	if err == nil {
+		d.left() // which net/http perhaps has not said yet
 		return response, nil
 	}
 	if fresh != nil && ctx.Err() == nil {

@@ -39,7 +39,7 @@ type Plan struct {
 	// Stands says whether the request may still go out. It is asked when Request and
 	// Config.Intend have taken their time, whenever Review is called, and last when there
 	// is a connection that the request can be sent over at once. After an error the
-	// request is decided anew, or refused with that error where its body was read.
+	// request is decided anew, or refused with that error where that can't be.
 	// nil: nothing is asked.
 	Stands func() error
 	// Response edits the upstream's answer, before any of it reaches the client.
@@ -67,8 +67,8 @@ type Config struct {
 	Explain func(*Exchange, error) *Error // answers for the errors of Plan and Dial; nil for those it does not know
 	Finish  func(*Exchange, error)        // called once a request, with what ended it early
 	// Recalled is called for a request that is decided anew, as it is by what was decided
-	// before: none of it was sent. nil for nobody.
-	Recalled func(*Exchange)
+	// before. None of it was sent, or perhaps it was and may be twice. nil for nobody.
+	Recalled func(x *Exchange, perhaps bool)
 	// Intend is called before a request goes out with a credential, and may refuse; nil for nobody.
 	Intend func(context.Context, *Exchange) error
 	Opened func(*Exchange) error // called before a connection changes its protocol, and may refuse; Finish follows when it ends; nil for nobody

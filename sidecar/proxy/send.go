@@ -24,11 +24,17 @@ func (s *Server) send(ctx context.Context, r *http.Request, t *travel) (*http.Re
 		if !errors.As(err, &recalled) {
 			return response, err
 		}
-		if !t.unsent(recalled, r.Method, bodiless) || ctx.Err() != nil || decided == mostDecided {
+		again := t.unsent(recalled, r.Method, bodiless) && decided < mostDecided
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !again && recalled.perhaps:
+			return nil, s.perhapsSent(t, recalled)
+		case !again:
 			t.Decision = Refuse
 			return nil, recalled.cause
 		}
-		s.recall(t)
+		s.recall(t, recalled.perhaps)
 		maps.Copy(r.Trailer, trailer)
 		if err := s.decide(ctx, r, t); err != nil {
 			t.Decision = Refuse
@@ -76,11 +82,20 @@ func (t *travel) unsent(e *recalledError, method string, bodiless bool) bool {
 	return !e.perhaps && t.body.kept.Load() && t.body.n.Load() == 0
 }
 
-// recall lets go of what a plan holds that is not carried out.
-func (s *Server) recall(t *travel) {
+// perhapsSent is the answer to a request that was called back, may have been sent all the
+// same, and may not be twice. It does not ask for another.
+func (s *Server) perhapsSent(t *travel, e *recalledError) *Error {
+	answer := *s.explain(t.Exchange, e)
+	answer.Status, answer.RetryAfter, answer.Cause = http.StatusBadGateway, 0, e
+	answer.Message = "what the request was decided by was changed as it was being sent; " + t.Host + " has perhaps got it"
+	return &answer
+}
+
+// recall lets go of what a plan holds that is not carried out, but perhaps has been.
+func (s *Server) recall(t *travel, perhaps bool) {
 	t.let()
 	if s.config.Recalled != nil {
-		s.config.Recalled(t.Exchange)
+		s.config.Recalled(t.Exchange, perhaps)
 	}
 	t.letGo()
 	t.follow(&Plan{Decision: Refuse})
