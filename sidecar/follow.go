@@ -86,6 +86,7 @@ func (w *worker) apply(m *api.WatchResponse) error {
 func (w *worker) serve(versions, before map[string]uint64, next *served) {
 	last := w.served.Load()
 	w.fallbacks.Keep(before)
+	w.proxy.Admit(versions, before) // a request may come between the next two
 	w.leases.Replace(versions, func() {
 		w.allotted.Keep(next.bound)
 		w.desk.Keep(next.bound)

@@ -115,9 +115,13 @@ func (s *Server) idle(c net.Conn, idle bool) {
 	}
 }
 
+// Admit has connections made for the credential versions in these maps too, for requests
+// that are decided about by them before the Keep that follows.
+func (s *Server) Admit(versions ...map[string]uint64) { s.upstreams.admit(versions...) }
+
 // Keep drops the upstream connections of every credential version that is in none of
 // the maps, and does what Review does. None are made for other versions until the next
-// Keep.
+// Keep or Admit.
 func (s *Server) Keep(versions ...map[string]uint64) {
 	s.upstreams.keep(versions...)
 	s.Review()

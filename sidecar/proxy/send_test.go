@@ -155,3 +155,22 @@ func TestDecidedAnewAsItCame(t *testing.T) {
 		t.Errorf("%q arrived, want %q", got, want)
 	}
 }
+
+// TestAdmitted: a request by a version that has just begun to be served goes out, though
+// the connections of the one before are not dropped yet. One of no other version does.
+func TestAdmitted(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) {})
+	w.Keep(map[string]uint64{"c": 1})
+	w.Admit(map[string]uint64{"c": 2}, map[string]uint64{"d": 1})
+	for version, want := range map[uint64]int{1: 200, 2: 200, 3: 503} {
+		w.plan = proxy.Plan{Decision: proxy.Inject, Credential: "c", Version: version}
+		if r := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]; r.StatusCode != want {
+			t.Errorf("version %d is answered %s %s", version, r.Status, r.Header.Get("Sallyport-Error"))
+		}
+	}
+	w.Keep(map[string]uint64{"c": 2})
+	w.plan = proxy.Plan{Decision: proxy.Inject, Credential: "c", Version: 1}
+	if r := w.raw(t, "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")[0]; r.StatusCode != 503 {
+		t.Errorf("the version before is answered %s", r.Status)
+	}
+}

@@ -220,17 +220,28 @@ func (u *upstreams) noteHTTP2(to place) {
 	u.onlyHTTP2[to] = now.Add(beliefTime)
 }
 
+// admit has connections made for more versions of credentials, until the next keep.
+func (u *upstreams) admit(versions ...map[string]uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if before := u.good; before != nil {
+		u.good = func(key poolKey) bool { return before(key) || among(versions, key) }
+	}
+}
+
+func among(versions []map[string]uint64, key poolKey) bool {
+	return slices.ContainsFunc(versions, func(named map[string]uint64) bool {
+		version, found := named[key.credential]
+		return found && version == key.version
+	})
+}
+
 // keep closes the connections of every credential version that is in none of the
 // maps, those in use when their request ends.
 func (u *upstreams) keep(versions ...map[string]uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.good = func(key poolKey) bool {
-		return key.credential == "" || slices.ContainsFunc(versions, func(named map[string]uint64) bool {
-			version, found := named[key.credential]
-			return found && version == key.version
-		})
-	}
+	u.good = func(key poolKey) bool { return key.credential == "" || among(versions, key) }
 	for key, p := range u.pools {
 		if !u.good(key) {
 			p.retire()
