@@ -17,8 +17,8 @@ func TestNowIsTheControlPlanes(t *testing.T) {
 				t.Errorf("before anything is heard it is %v", got)
 			}
 			there := func() time.Time { return time.Now().Add(ahead) }
-			c.hear(http.Header{"Date": {there().UTC().Format(http.TimeFormat)}})
-			c.hear(http.Header{"Date": {"yesterday"}})
+			c.hear(time.Now(), http.Header{"Date": {there().UTC().Format(http.TimeFormat)}})
+			c.hear(time.Now(), http.Header{"Date": {"yesterday"}})
 			time.Sleep(time.Hour)
 			if d := c.now().Sub(there()); d.Abs() > sameTime {
 				t.Errorf("%v ahead, it is off by %v", ahead, d)
@@ -31,4 +31,23 @@ func TestNowIsTheControlPlanes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that came late tells no time: it is that of before.
+func TestLateAnswersTellNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c clock
+		date := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
+		c.hear(time.Now(), date)
+		asked := time.Now()
+		time.Sleep(time.Hour)
+		c.hear(asked, date)
+		if d := time.Until(c.now()); d.Abs() > sameTime {
+			t.Errorf("after a late answer it is off by %v", d)
+		}
+		c.hear(time.Now().Round(0).Add(-time.Hour), date) // as it looks to a machine that was suspended
+		if d := time.Until(c.now()); d.Abs() > sameTime {
+			t.Errorf("after an answer that came in a suspension it is off by %v", d)
+		}
+	})
 }

@@ -120,11 +120,12 @@ func (l *link) open(r *http.Request) (*http.Response, error) {
 	l.opened = opened
 	r.Header.Set(api.HeaderOpening, l.opening.String())
 	l.mu.Unlock()
+	asked := time.Now()
 	response, err := transport.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
-	l.clock.hear(response.Header)
+	l.clock.hear(asked, response.Header)
 	if session := response.Header.Get(api.HeaderSession); session != "" {
 		l.mu.Lock()
 		l.session = session
@@ -174,8 +175,9 @@ func (l *link) send(r *http.Request) (response *http.Response, session string, e
 		r.Header.Set(api.HeaderSession, session)
 	}
 	l.mu.Unlock()
+	asked := time.Now()
 	if response, err = transport.RoundTrip(r); err == nil {
-		l.clock.hear(response.Header)
+		l.clock.hear(asked, response.Header)
 	}
 	return response, session, err
 }
