@@ -171,6 +171,8 @@ func (p *pool) roundTrip(ctx context.Context, t *travel, out *http.Request) (*ht
 		transport = p.unsecured
 	}
 	var fresh net.Conn
+	var passing sync.Mutex // a 1xx on, which net/http has in a goroutine of its own
+	over := false          // none is of this plan any more
 	response, err := transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			if fresh = info.Conn; info.Reused {
@@ -192,7 +194,11 @@ func (p *pool) roundTrip(ctx context.Context, t *travel, out *http.Request) (*ht
 			t.depart()
 		},
 		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
-			t.interim(status, http.Header(header))
+			passing.Lock()
+			defer passing.Unlock()
+			if !over {
+				t.interim(status, http.Header(header))
+			}
 			return nil
 		},
 	})))
@@ -200,6 +206,9 @@ func (p *pool) roundTrip(ctx context.Context, t *travel, out *http.Request) (*ht
 		d.left() // which net/http perhaps has not said yet
 		return response, nil
 	}
+	passing.Lock()
+	over = true
+	passing.Unlock()
 	if fresh != nil && ctx.Err() == nil {
 		err = blame(fresh, err)
 	}
