@@ -66,4 +66,12 @@ func TestRotationWaitsForLostStreams(t *testing.T) {
 			t.Fatal("a rotation waits for a sidecar that does not come back")
 		}
 	}
+	// One that is removed meanwhile will not, and nobody waits for it a moment longer.
+	w, _ = watch(t, s)
+	s.Break(t)
+	w.ends()
+	team.Must(t, "DELETE", "sandboxes/"+s.ID, nil, nil)
+	if n := connected(t, rotate); n != 0 {
+		t.Errorf("a rotation after a sandbox was removed waits for %d", n)
+	}
 }
