@@ -152,7 +152,7 @@ func (r *replica) serve() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := server.Serve(ctx, ends); err != nil {
+		if err := server.Serve(ctx, ends); err != nil && !errors.Is(err, net.ErrClosed) { // which a kill may be told as
 			r.t.Error(err)
 		}
 		exchanger.Close()
