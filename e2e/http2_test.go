@@ -26,16 +26,21 @@ var h2cFailures = map[string]string{
 	"Sends invalid connection preface": "what does not begin with the preface is HTTP/1 there, and is refused in HTTP/1",
 }
 
-// TestH2spec runs h2spec in a sandbox, over TLS and by prior knowledge. At /body
-// the upstream waits for a request's body, so that what is wrong with it is seen
-// before an answer.
+// TestH2spec runs h2spec in a sandbox, over TLS and by prior knowledge, as its upstreams
+// are spoken to then. At /body they wait for a request's body, so that what is wrong with
+// it is seen before an answer.
 func TestH2spec(t *testing.T) {
 	w := e2e.NewWorld(t, e2e.Shipped)
 	w.Pinned("agent", token, "--host", e2e.EchoHost, "--inject", "bearer")
-	for name, flags := range map[string]string{"tls": "-t -k -p 443", "h2c": "-p 80"} {
+	const plainHost = "plain.h2spec.test"
+	w.PlainOriginServer(plainHost, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(rw, "swallowed\n")
+	}))
+	for name, flags := range map[string]string{"tls": "-t -k -p 443 -h " + e2e.EchoHost, "h2c": "-p 80 -h " + plainHost} {
 		t.Run(name, func(t *testing.T) {
 			w := w.In(t)
-			report := w.Run("agent", "sh", "-c", w.Tool("h2spec")+" "+flags+" -h "+e2e.EchoHost+" -P /body -j /tmp/h2spec.xml >/tmp/h2spec.log; cat /tmp/h2spec.xml")
+			report := w.Run("agent", "sh", "-c", w.Tool("h2spec")+" "+flags+" -P /body -j /tmp/h2spec.xml >/tmp/h2spec.log; cat /tmp/h2spec.xml")
 			var suites struct {
 				Suites []struct {
 					Cases []struct {
