@@ -311,6 +311,24 @@ func (h *handOut) send(ctx context.Context, request *api.CaptureRequest) (stored
 	return nil, err
 }
 
+// rotated gives a capture the version that its credential has now, which may have to be
+// heard of first. It is false if there is no other.
+func (w *worker) rotated(ctx context.Context, m *api.CaptureRequest) bool {
+	for {
+		now := w.served.Load()
+		i := slices.IndexFunc(now.bound, func(b *api.Binding) bool { return b.GetCredentialId() == m.GetCredentialId() })
+		switch {
+		case i < 0:
+			return false
+		case now.bound[i].GetVersion() != m.GetVersion():
+			m.Version = now.bound[i].GetVersion()
+			return true
+		case !w.await(ctx, func(served *served) bool { return served != now }):
+			return false
+		}
+	}
+}
+
 // unstored tells why a new secret was not kept. What the control plane says is
 // meant for us, and never quotes a secret.
 func unstored(x *proxy.Exchange, err error) error {
